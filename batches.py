@@ -1,0 +1,48 @@
+"""What a collated batch holds beside the model's inputs, and how its items are counted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from losses import IGNORED_LABEL
+
+ItemCounts = dict[str, Tensor]
+
+NOT_MODEL_INPUTS = frozenset({"labels", "teacher_logits", "example_index", "is_duplicate"})
+
+
+def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
+    """What the model gets, the labels, and the teacher's logits where the batch brings them."""
+    model_inputs = {name: value for name, value in inputs.items() if name not in NOT_MODEL_INPUTS}
+    return model_inputs, inputs.get("labels"), inputs.get("teacher_logits")
+
+
+def split_predictions(predictions: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Student logits and, where there is a teacher, its logits: (rows, classes) each."""
+    return predictions if isinstance(predictions, tuple) else (predictions, None)
+
+
+def count_items(batches: Sequence[Mapping[str, Any]], device: torch.device) -> ItemCounts:
+    """Labelled rows, rows and real tokens of some micro-batches; a batch of duplicates counts nothing."""
+    counted = [batch for batch in batches if not batch.get("is_duplicate")]
+    counts = {
+        "labelled_rows": sum(is_labelled(batch["labels"]).sum() for batch in counted),
+        "rows": sum(len(batch["labels"]) for batch in counted),
+        "tokens": sum(batch["attention_mask"].sum() for batch in counted),
+    }
+    return {name: torch.as_tensor(count, dtype=torch.float32, device=device) for name, count in counts.items()}
+
+
+def is_labelled(labels: Tensor) -> Tensor:
+    """(batch,) of bool: regression marks a missing target by nan, classification by -100."""
+    return ~labels.isnan() if labels.is_floating_point() else labels != IGNORED_LABEL
+
+
+def keep_rows(batch: Mapping[str, Any], num_rows: int) -> dict[str, Any]:
+    """The first `num_rows` rows. With none to keep, one row marked as a duplicate: every process has to take part in
+    the step, but that row counts nothing."""
+    rows = {name: value[: max(num_rows, 1)] for name, value in batch.items()}
+    return rows if num_rows > 0 else rows | {"is_duplicate": True}

@@ -1,0 +1,211 @@
+"""From `run_distillation.py [recipe.yaml] --flags` to typed arguments, through one strict parser.
+
+A recipe is turned into flags placed before the user's, so that types, choices, unknown keys and precedence are the
+parser's business alone. Whatever is wrong ends in one line on stderr and exit status 2.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from transformers import HfArgumentParser
+
+from data_arguments import DataArguments, name_task
+from distill_trainer import DistillationTrainingArguments
+from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, parse_layer_list
+from teacher import TeacherArguments
+
+BUILT_IN_RECIPE = Path(__file__).parent / "recipes" / "natural_logic.yaml"
+DATA_SOURCES = ("task_name", "dataset_name", "train_file")
+DEFAULT_STRATEGY = "top"
+
+
+@dataclass
+class StudentArguments:
+    """Where the student's weights come from."""
+
+    layer_strategy: str | None = field(
+        default=None,
+        metadata={
+            "help": "Which teacher layers the student starts from, counted from the input: top = first (nearest the "
+            f"input), bottom = last (nearest the output), odd, even, ... Default: {DEFAULT_STRATEGY}.",
+            "choices": [*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES],
+        },
+    )
+    student_num_layers: int | None = field(
+        default=None, metadata={"help": "Layers of the student. Default: half of the teacher's."}
+    )
+    student_layers: str | None = field(
+        default=None, metadata={"help": "In place of a strategy the teacher layers themselves, such as 11,1,3,5,7,9."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.student_layers is not None and self.layer_strategy is not None:
+            raise ValueError(
+                f"both --layer_strategy {self.layer_strategy} and --student_layers {self.student_layers} are given: "
+                "leave one out"
+            )
+        if self.student_layers is None and self.layer_strategy is None:
+            self.layer_strategy = DEFAULT_STRATEGY
+        if self.student_num_layers is not None and self.student_num_layers < 1:
+            raise ValueError(f"--student_num_layers is {self.student_num_layers}: a student has at least 1 layer")
+        if self.student_layers is not None:
+            parse_layer_list(self.student_layers)
+
+    @property
+    def strategy_name(self) -> str:
+        """The strategy without its alias, or the list, as it stands in names of folders and tables."""
+        if self.layer_strategy is None:
+            return f"layers-{'-'.join(map(str, parse_layer_list(self.student_layers)))}"
+        return LAYER_STRATEGY_ALIASES.get(self.layer_strategy, self.layer_strategy)
+
+
+@dataclass
+class RunArguments:
+    """All that one run was told."""
+
+    student: StudentArguments
+    data: DataArguments
+    teacher: TeacherArguments
+    training: DistillationTrainingArguments
+    recipe: str | None
+    command: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every effective argument, without secrets."""
+        parts = [vars(self.student), vars(self.data), vars(self.teacher), self.training.to_dict()]
+        merged = {name: value for part in parts for name, value in part.items()}
+        return {name: value for name, value in merged.items() if not name.endswith("_token")}
+
+
+class OneLineParser(HfArgumentParser):
+    """Reports a mistake in one line, with a suggestion where a name is nearly right."""
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.match(r"argument (\S+?)(?:/\S+)?: invalid choice: '(.*)' \(choose from (.*)\)$", message)
+        if choice:
+            flag, got, valid = choice.groups()
+            names = [name.strip("'\" ") for name in valid.split(",")]
+            message = f"{flag} is {got!r}{suggest(got, names)}: choose one of {', '.join(names)}"
+        exit_with_error(message)
+
+
+def exit_with_error(message: str) -> NoReturn:
+    """One line on stderr, from one process only, and exit status 2."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"run_distillation.py: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def suggest(got: str, names: Sequence[str]) -> str:
+    """`, did you mean x?` or nothing."""
+    close = difflib.get_close_matches(got, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def parse_command_line(argv: Sequence[str]) -> RunArguments:
+    """The effective arguments; ends the process with status 2 where they are wrong."""
+    parser = OneLineParser(
+        (StudentArguments, DataArguments, TeacherArguments, DistillationTrainingArguments),
+        prog="run_distillation.py",
+        allow_abbrev=False,
+        usage="%(prog)s [recipe.yaml] [--flag value ...]",
+    )
+    recipe, flags = split_recipe(parser, list(argv))
+    if recipe is None and not any(is_given(source, flags) for source in DATA_SOURCES):
+        recipe = BUILT_IN_RECIPE
+    if recipe is not None:
+        flags = drop_overruled(read_recipe(recipe, parser), flags) + flags
+    check_known(parser, flags)
+    try:
+        if not is_given("output_dir", flags):
+            flags.append(f"--output_dir={choose_output_dir(parser, flags)}")
+        student, data, teacher, training = parser.parse_args_into_dataclasses(flags)
+    except ValueError as error:
+        exit_with_error(str(error))
+    command = " ".join(["run_distillation.py", *argv])
+    return RunArguments(student, data, teacher, training, recipe=str(recipe) if recipe else None, command=command)
+
+
+def split_recipe(parser: OneLineParser, argv: list[str]) -> tuple[Path | None, list[str]]:
+    """The recipe, where the first word is no flag, and the rest."""
+    if not argv or argv[0].startswith("-"):
+        return None, argv
+    path = Path(argv[0])
+    if path.suffix not in {".yaml", ".yml"}:
+        parser.error(f"{argv[0]!r} is neither a flag nor a recipe: a recipe comes first and ends in .yaml")
+    if not path.is_file():
+        recipes = sorted(str(recipe) for recipe in BUILT_IN_RECIPE.parent.glob("*.yaml"))
+        parser.error(f"there is no recipe {argv[0]}{suggest(argv[0], recipes)}")
+    return path, argv[1:]
+
+
+def read_recipe(path: Path, parser: OneLineParser) -> dict[str, str]:
+    """The recipe's keys and values as text, every key checked against the flags."""
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        parser.error(f"{path} is not valid YAML: {error}")
+    if not isinstance(recipe, dict):
+        parser.error(f"{path} holds {type(recipe).__name__}, not flags and values, such as temperature: 2.0")
+    names = list_flags(parser)
+    for key, value in recipe.items():
+        if key not in names:
+            parser.error(f"{path} has the unknown key {key!r}{suggest(str(key), names)}: keys are the flags without --")
+        if value is None or isinstance(value, dict):
+            parser.error(f"{path} has {key}: {value!r}; give one value, or a list of layers or columns")
+    return {key: write_value(value) for key, value in recipe.items()}
+
+
+def write_value(value: Any) -> str:
+    """A YAML value as it would be typed after a flag."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def list_flags(parser: OneLineParser) -> list[str]:
+    """Every flag's name, without dashes in front."""
+    return [option[2:] for action in parser._actions for option in action.option_strings if option.startswith("--")]
+
+
+def drop_overruled(recipe: dict[str, str], flags: Sequence[str]) -> list[str]:
+    """The recipe as flags, without what the user's flags exclude: own data or layers replace the recipe's."""
+    kept = dict(recipe)
+    for alternatives in ALTERNATIVES:
+        if any(is_given(name, flags) for name in alternatives):
+            kept = {name: value for name, value in kept.items() if name not in alternatives}
+    return [f"--{name}={value}" for name, value in kept.items()]
+
+
+ALTERNATIVES = (
+    ("layer_strategy", "student_layers"),
+    (*DATA_SOURCES, "dataset_config_name", "validation_file", "test_file"),
+)
+
+
+def is_given(name: str, flags: Sequence[str]) -> bool:
+    """True if `--name value`, `--name=value` or its spelling with dashes is among the flags."""
+    return any(flag.split("=")[0].replace("-", "_") == f"__{name}" for flag in flags)
+
+
+def check_known(parser: OneLineParser, flags: Sequence[str]) -> None:
+    """Ends the process at the first flag that does not exist, with the nearest one that does."""
+    _, unknown = parser.parse_known_args(flags)
+    if unknown:
+        name = unknown[0].split("=")[0]
+        valid = [f"--{flag}" for flag in list_flags(parser)]
+        parser.error(f"unknown argument {name}{suggest(name, valid)}: run_distillation.py --help lists all")
+
+
+def choose_output_dir(parser: OneLineParser, flags: Sequence[str]) -> str:
+    """`runs/<task>/<strategy>-seed<seed>`, from the flags alone."""
+    values = vars(parser.parse_known_args(flags)[0])
+    data, student = (
+        part(**{field.name: values[field.name] for field in fields(part)}) for part in (DataArguments, StudentArguments)
+    )
+    return f"runs/{name_task(data)}/{student.strategy_name}-seed{values['seed']}"

@@ -1,0 +1,287 @@
+"""DistillationTrainer: a `transformers.Trainer` that combines the task's loss with terms that imitate a teacher.
+
+    trainer = DistillationTrainer(model=student, teacher=teacher, args=DistillationTrainingArguments(...), ...)
+
+It changes four things: `compute_loss` (the terms), `get_batch_samples` (exact means under gradient accumulation and
+several processes), `prediction_step` (an exact `eval_loss`) and `log` (each term by itself).
+Without a teacher it is plain fine-tuning with the same exact means.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
+
+import losses
+from attention_targets import switch_on_attentions
+from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
+from distillation_arguments import TERM_NAMES, DistillationTrainingArguments
+from layer_matching import resolve_layer_matching
+from metrics import compute_task_loss, compute_teacher_agreement
+from student_init import get_num_layers
+from teacher_outputs import LiveTeacherOutputs, ModelOutputs, run_model
+
+__all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss became nan or infinite; the message names the step."""
+
+
+class DistillationTrainer(Trainer):
+    """Trains `model` (the student) on `args`' weighted sum of terms; `eval_loss` is the task's loss alone.
+
+    Args:
+        teacher: a model with the student's labels and vocabulary, or None for plain fine-tuning. It is put in eval
+            mode and gets no gradients; it is part of neither the student, the optimizer nor any checkpoint.
+        The rest is `transformers.Trainer`'s. `compute_metrics` sees the student's logits.
+        Batches may carry `teacher_logits` in place of the live teacher's; a label of -100 (regression: nan) is none.
+
+    Raises:
+        ValueError: the weights ask for what teacher and student cannot give.
+    """
+
+    loss_is_scaled_for_ga = True  # compute_loss divides by the counts of the whole accumulated batch
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: DistillationTrainingArguments,
+        teacher: PreTrainedModel | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.is_regression = model.config.num_labels == 1
+        self.term_weights = select_term_weights(args, has_teacher=teacher is not None)
+        self.compute_student_metrics = compute_metrics
+        self.layer_matching: list[int] = []
+        self.teacher_outputs: LiveTeacherOutputs | None = None
+        self._term_sums: dict[str, Tensor] = {}
+        self._steps_since_log = 0
+        self._first_bad_step = torch.tensor(-1, device=args.device)
+        if teacher is not None:
+            check_teacher_fits(model, teacher, self.term_weights)
+            self._prepare_teacher(model, teacher, args)
+        super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
+        self.add_callback(StopAtNonFiniteLoss(self))
+
+    def _prepare_teacher(
+        self, student: PreTrainedModel, teacher: PreTrainedModel, args: DistillationTrainingArguments
+    ) -> None:
+        """Decides which layers are compared, and moves the teacher to the student's device."""
+        self.layer_matching = resolve_layer_matching(
+            args.layer_matching, get_num_layers(teacher.config), get_num_layers(student.config)
+        )
+        if "attention" in self.term_weights:
+            switch_on_attentions(student)
+            kind = switch_on_attentions(teacher)
+            logger.info("attention term: mean squared difference of the attention %s", kind)
+        self.teacher_outputs = LiveTeacherOutputs(
+            teacher.to(args.device),
+            hidden_layers=self.layer_matching if "hidden" in self.term_weights else (),
+            attention_layers=self.layer_matching if "attention" in self.term_weights else (),
+        )
+
+    # ---- one training step -------------------------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: ItemCounts | None = None,
+    ) -> Tensor | tuple[Tensor, ModelOutputs]:
+        """The weighted sum of the terms, scaled so that all micro-batches of all processes add up to the whole
+        batch's loss. `num_items_in_batch` comes from `get_batch_samples`; None means that `inputs` is the batch."""
+        model_inputs, labels, teacher_logits = split_inputs(inputs)
+        student_layers = range(len(self.layer_matching))
+        student = run_model(
+            model,
+            model_inputs,
+            hidden_layers=student_layers if "hidden" in self.term_weights else (),
+            attention_layers=student_layers if "attention" in self.term_weights else (),
+        )
+        teacher = self._get_teacher_outputs(model_inputs, teacher_logits)
+        counts = num_items_in_batch or count_items([inputs], labels.device)
+        terms = self.compute_terms(student, teacher, labels, model_inputs["attention_mask"], counts)
+        # DDP averages gradients over processes, but the counts are already global: undo the average.
+        scale = self.accelerator.num_processes if num_items_in_batch else 1
+        scale = 0 if inputs.get("is_duplicate") else scale
+        terms = {name: term * scale for name, term in terms.items()}
+        loss = sum(self.term_weights[name] * term for name, term in terms.items())
+        if model.training:
+            self._remember_terms(terms, loss)
+        return (loss, student) if return_outputs else loss
+
+    def _get_teacher_outputs(
+        self, model_inputs: Mapping[str, Tensor], teacher_logits: Tensor | None
+    ) -> ModelOutputs | None:
+        if self.teacher_outputs is None:
+            return None
+        if teacher_logits is not None and not {"hidden", "attention"} & self.term_weights.keys():
+            return ModelOutputs(logits=teacher_logits)
+        with self.accelerator.autocast():
+            return self.teacher_outputs.get_batch(model_inputs)
+
+    def compute_terms(
+        self,
+        student: ModelOutputs,
+        teacher: ModelOutputs | None,
+        labels: Tensor,
+        attention_mask: Tensor,
+        counts: ItemCounts,
+    ) -> dict[str, Tensor]:
+        """Each wanted term, unweighted, as this micro-batch's share of the mean over the whole batch."""
+        args = self.args
+        terms: dict[str, Callable[[], Tensor]] = {
+            "ce": lambda: self._task_loss(student.logits, labels, counts["labelled_rows"]),
+            "kl": lambda: self._logit_loss(student.logits, teacher.logits, counts["rows"]),
+            "hidden": lambda: losses.hidden_state_loss(
+                student.hidden_states, teacher.hidden_states, attention_mask, args.hidden_loss, counts["tokens"]
+            ),
+            "attention": lambda: losses.attention_loss(
+                student.attentions, teacher.attentions, attention_mask, counts["tokens"]
+            ),
+            "logit_cosine": lambda: losses.logit_cosine_loss(student.logits, teacher.logits, counts["rows"]),
+        }
+        return {name: terms[name]() for name in self.term_weights}
+
+    def _task_loss(self, student_logits: Tensor, labels: Tensor, num_items: Tensor) -> Tensor:
+        task_loss = losses.squared_error_loss if self.is_regression else losses.cross_entropy_loss
+        return task_loss(student_logits, labels, num_items.clamp(min=1))  # a batch may hold no label at all
+
+    def _logit_loss(self, student_logits: Tensor, teacher_logits: Tensor, num_items: Tensor) -> Tensor:
+        if self.is_regression:  # a single output has no distribution: the squared error takes the place of KL
+            return losses.squared_error_loss(student_logits, teacher_logits, num_items)
+        return losses.kl_divergence_loss(student_logits, teacher_logits, self.args.temperature, num_items)
+
+    # ---- exact means over accumulated and distributed batches --------------------------------------------------
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], ItemCounts]:
+        """The micro-batches of one optimizer step, and their item counts summed over all processes.
+
+        Accelerate fills the last round of an epoch with rows from its start, so that every process has a full batch:
+        those duplicates are taken out again, and the epoch is the same on one process and on several.
+        """
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._steps_since_log += 1
+        loader_state = self.accelerator.gradient_state
+        if self.accelerator.num_processes > 1 and loader_state.end_of_dataloader and loader_state.remainder > 0:
+            first_row = self.accelerator.process_index * self._train_batch_size
+            batches[-1] = keep_rows(batches[-1], max(loader_state.remainder - first_row, 0))
+        counts = count_items(batches, device)
+        totals = self.accelerator.reduce(torch.stack(list(counts.values())), reduction="sum")
+        return batches, dict(zip(counts, totals.unbind(), strict=True))
+
+    # ---- evaluation --------------------------------------------------------------------------------------------
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[None, Tensor | tuple[Tensor, Tensor], Tensor | None]:
+        """Logits of student and teacher, and no loss: the stock loop would average per-batch means, counting a short
+        last batch as a full one and, under several processes, multiplying by their number (transformers 5.23).
+        `_compute_eval_metrics` computes it from the gathered logits, every row once."""
+        model_inputs, labels, teacher_logits = split_inputs(self._prepare_inputs(inputs))
+        with torch.no_grad():
+            student_logits = run_model(model, model_inputs).logits.float()
+            if self.teacher_outputs is None:
+                return None, student_logits, labels
+            if teacher_logits is None:
+                with self.accelerator.autocast():
+                    teacher_logits = self.teacher_outputs.get_logits(model_inputs)
+        return None, (student_logits, teacher_logits.float()), labels
+
+    def _compute_eval_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """`loss` (the task's), the task's metrics, and the student's closeness to the teacher."""
+        student_logits, teacher_logits = split_predictions(prediction.predictions)
+        metrics: dict[str, float] = {}
+        if is_labelled(torch.as_tensor(prediction.label_ids)).any():  # a test set may come without labels
+            metrics["loss"] = compute_task_loss(student_logits, prediction.label_ids)
+            if self.compute_student_metrics is not None:
+                metrics |= self.compute_student_metrics(EvalPrediction(student_logits, prediction.label_ids))
+        if teacher_logits is not None:
+            metrics |= compute_teacher_agreement(student_logits, teacher_logits)
+        return metrics
+
+    # ---- logging -----------------------------------------------------------------------------------------------
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        extra = {"teacher_logits", "example_index"}
+        self._signature_columns = list(dict.fromkeys([*self._signature_columns, *sorted(extra)]))
+
+    def _remember_terms(self, terms: Mapping[str, Tensor], loss: Tensor) -> None:
+        """Adds up on the device: reading a value here would make every step wait for the GPU."""
+        for name, term in terms.items():
+            self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
+        is_first_bad = (self._first_bad_step < 0) & ~torch.isfinite(loss.detach())
+        self._first_bad_step = torch.where(is_first_bad, self.state.global_step + 1, self._first_bad_step)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds `<term>_loss`, the mean of each unweighted term since the last log, to a training log."""
+        self.raise_if_not_finite()
+        if "loss" in logs and self._term_sums:
+            sums = torch.stack(list(self._term_sums.values()))
+            means = self.accelerator.reduce(sums, reduction="mean") / self._steps_since_log
+            logs |= {f"{name}_loss": value for name, value in zip(self._term_sums, means.tolist(), strict=True)}
+            self._term_sums, self._steps_since_log = {}, 0
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self.raise_if_not_finite()  # weights that are no numbers never replace a checkpoint
+        super()._save_checkpoint(model, trial)
+
+    def raise_if_not_finite(self) -> None:
+        """Raises NonFiniteLossError if the loss of any step so far was nan or infinite."""
+        step = int(self._first_bad_step)
+        if step >= 0:
+            raise NonFiniteLossError(
+                f"the training loss became nan or infinite at step {step}; nothing was saved after it: lower "
+                f"--learning_rate (now {self.args.learning_rate}), lengthen --warmup_steps, or train without --fp16"
+            )
+
+
+class StopAtNonFiniteLoss(TrainerCallback):
+    """On a CPU reading the loss costs nothing, so the run ends at the very step."""
+
+    def __init__(self, trainer: DistillationTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: DistillationTrainingArguments, *_: Any, **__: Any) -> None:
+        if args.device.type == "cpu":
+            self.trainer.raise_if_not_finite()
+
+
+def select_term_weights(args: DistillationTrainingArguments, has_teacher: bool) -> dict[str, float]:
+    """Term name -> weight for the terms that are on; a term with weight 0 is never computed."""
+    if not has_teacher:
+        return {"ce": 1.0}
+    weights = {name: getattr(args, f"{name}_weight") for name in TERM_NAMES}
+    return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def check_teacher_fits(student: PreTrainedModel, teacher: PreTrainedModel, weights: Mapping[str, float]) -> None:
+    """Raises ValueError where the two cannot be compared."""
+    compared = [("num_labels", "logits")]
+    compared += [("hidden_size", "hidden states")] if "hidden" in weights else []
+    compared += [("num_attention_heads", "attention matrices")] if "attention" in weights else []
+    for attribute, what in compared:
+        student_value, teacher_value = getattr(student.config, attribute), getattr(teacher.config, attribute)
+        if student_value != teacher_value:
+            raise ValueError(
+                f"the {what} of student and teacher cannot be compared: {attribute} is {student_value} in the student "
+                f"and {teacher_value} in the teacher; cut the student from this teacher, or set that term's weight to 0"
+            )
+    if student.config.num_labels == 1 and "logit_cosine" in weights:
+        raise ValueError("logit_cosine_weight > 0 on a regression task: one output has no direction; set it to 0")

@@ -1,0 +1,73 @@
+"""DistillationTrainingArguments: the loss's flags beside those of `transformers.TrainingArguments`."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from losses import HIDDEN_LOSSES
+
+TERM_NAMES = ("ce", "kl", "hidden", "attention", "logit_cosine")
+
+
+@dataclass
+class DistillationTrainingArguments(TrainingArguments):
+    """transformers.TrainingArguments plus the loss; some defaults differ, so that the best student is what is kept."""
+
+    ce_weight: float = field(default=0.5, metadata={"help": "Weight of the task's loss on the true labels."})
+    kl_weight: float = field(
+        default=0.5, metadata={"help": "Weight of T^2 KL(teacher || student); for regression of the squared error."}
+    )
+    hidden_weight: float = field(default=0.0, metadata={"help": "Weight of the hidden states' distance."})
+    attention_weight: float = field(default=0.0, metadata={"help": "Weight of the attention matrices' distance."})
+    logit_cosine_weight: float = field(default=0.0, metadata={"help": "Weight of 1 - cosine of the logits."})
+    temperature: float = field(default=2.0, metadata={"help": "Softmax temperature T of the KL term."})
+    hidden_loss: str = field(
+        default="mse", metadata={"help": "How hidden states are compared.", "choices": sorted(HIDDEN_LOSSES)}
+    )
+    layer_matching: str = field(
+        default="block",
+        metadata={
+            "help": "Which teacher layer each student layer imitates: block (the end of its block), the name of a "
+            "layer strategy, or a list such as 1,3,5."
+        },
+    )
+    keep_checkpoints: bool = field(
+        default=False, metadata={"help": "Keep the checkpoints of a finished run, for which only the student is left."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after this many evaluations in a row without a better student."}
+    )
+
+    num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Training rows per process and step."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluated rows per process and step."})
+    learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate of AdamW."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of all steps."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best student, not the last."})
+    metric_for_best_model: str = field(
+        default="loss", metadata={"help": "What chooses the best student: loss (the task's) or one of its metrics."}
+    )
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept beside the best one."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave off: it hides non-finite losses, on which this trainer stops."}
+    )
+    report_to: str | list[str] | None = field(default="none", metadata={"help": "Where to report to, such as wandb."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU; without one torch only warns
+        weights = {name: getattr(self, f"{name}_weight") for name in TERM_NAMES}
+        if min(weights.values()) < 0:
+            name = min(weights, key=weights.__getitem__)
+            raise ValueError(f"{name}_weight is {weights[name]}: a weight is at least 0")
+        if sum(weights.values()) == 0:
+            flags = ", ".join(f"--{name}_weight" for name in weights)
+            raise ValueError(f"all weights are 0: set one of {flags} above 0")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}: it has to be above 0 (1 changes nothing)")
+        if self.hidden_loss not in HIDDEN_LOSSES:
+            raise ValueError(f"hidden_loss is {self.hidden_loss!r}: choose one of {', '.join(HIDDEN_LOSSES)}")

@@ -1,0 +1,32 @@
+"""Which teacher layer each student layer imitates. Where its weights come from is another axis: `student_init`."""
+
+from student_init import choose_student_layers, parse_layer_list
+
+BLOCK = "block"
+
+
+def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_layers: int) -> list[int]:
+    """The imitated teacher layer of every student layer, from the input.
+
+    Args:
+        matching: `block` (student layer j imitates the last layer of its share, floor((j + 1) n / k) - 1), the name of
+            a layer strategy, or a list such as `1,3,5`.
+
+    Raises:
+        ValueError: an unknown name, or a list that is not one existing teacher layer per student layer.
+    """
+    if matching == BLOCK:
+        return [(layer + 1) * teacher_num_layers // student_num_layers - 1 for layer in range(student_num_layers)]
+    if not matching[:1].isdigit():
+        return choose_student_layers(matching, teacher_num_layers, student_num_layers)
+    layers = parse_layer_list(matching)
+    if len(layers) != student_num_layers:
+        raise ValueError(
+            f"--layer_matching {matching} names {len(layers)} layers, and the student has {student_num_layers}: name "
+            "one teacher layer per student layer"
+        )
+    if max(layers) >= teacher_num_layers:
+        raise ValueError(
+            f"--layer_matching {matching} names layer {max(layers)}, and the teacher has 0 to {teacher_num_layers - 1}"
+        )
+    return layers

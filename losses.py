@@ -1,0 +1,141 @@
+"""Distillation losses: pure functions, tensors in, one scalar out.
+
+Every function averages over items (labelled rows, rows, or real tokens). `num_items` replaces the local count by the
+count over the whole accumulated, multi-process batch; the sum of the parts is then exactly the loss of the whole.
+All arithmetic is in float32, whatever the precision of the models.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED_LABEL = -100
+Count = Tensor | int | float | None
+
+
+def average_items(per_item_loss: Tensor, is_counted: Tensor, num_items: Count) -> Tensor:
+    """Sum of the counted entries of `per_item_loss` over `num_items` (default: how many are counted, at least 1)."""
+    total = per_item_loss.masked_fill(~is_counted, 0.0).sum()
+    divisor = is_counted.sum().clamp(min=1) if num_items is None else num_items
+    return total / divisor
+
+
+def cross_entropy_loss(student_logits: Tensor, labels: Tensor, num_items: Count = None) -> Tensor:
+    """Cross-entropy in nats, mean over labelled rows.
+
+    Args:
+        student_logits: (batch, classes).
+        labels: (batch,) class indices; -100 marks a row without a label, which does not count.
+        num_items: labelled rows of the whole batch, where this is a part of it.
+    """
+    per_row = F.cross_entropy(student_logits.float(), labels, ignore_index=IGNORED_LABEL, reduction="none")
+    return average_items(per_row, labels != IGNORED_LABEL, num_items)
+
+
+def squared_error_loss(student_scores: Tensor, targets: Tensor, num_items: Count = None) -> Tensor:
+    """Squared error of a regression head, mean over rows whose target is known.
+
+    Args:
+        student_scores: (batch, 1) or (batch,).
+        targets: (batch, 1) or (batch,) floats; nan marks a row without a target. Both are flattened first: (batch,)
+            against (batch, 1) would broadcast to batch x batch.
+    """
+    scores, values = student_scores.float().flatten(), targets.float().flatten()
+    is_counted = ~values.isnan()
+    return average_items((scores - values.nan_to_num()) ** 2, is_counted, num_items)
+
+
+def kl_divergence_loss(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, num_items: Count = None
+) -> Tensor:
+    """T^2 * KL(softmax(teacher / T) || softmax(student / T)) in nats, summed over classes, mean over rows.
+
+    The factor T^2 keeps the size of the gradient when T changes (Hinton et al. 2015, arXiv:1503.02531, section 2.1).
+
+    Args:
+        student_logits, teacher_logits: (batch, classes).
+    """
+    student_log_probabilities = F.log_softmax(student_logits.float() / temperature, dim=-1)
+    teacher_log_probabilities = F.log_softmax(teacher_logits.float() / temperature, dim=-1)
+    per_class = F.kl_div(student_log_probabilities, teacher_log_probabilities, reduction="none", log_target=True)
+    return temperature**2 * average_rows(per_class.sum(dim=-1), num_items)
+
+
+def logit_cosine_loss(student_logits: Tensor, teacher_logits: Tensor, num_items: Count = None) -> Tensor:
+    """1 - cosine of the two logit vectors, mean over rows (DistilBERT's cosine term, applied to logits).
+
+    Args:
+        student_logits, teacher_logits: (batch, classes).
+    """
+    cosine = F.cosine_similarity(student_logits.float(), teacher_logits.float(), dim=-1)
+    return average_rows(1.0 - cosine, num_items)
+
+
+def average_rows(per_row_loss: Tensor, num_items: Count) -> Tensor:
+    """Mean over all rows of (batch,)."""
+    return per_row_loss.sum() / (per_row_loss.numel() if num_items is None else num_items)
+
+
+def hidden_mse(student_hidden: Tensor, teacher_hidden: Tensor) -> Tensor:
+    """Mean squared difference over the width: (batch, tokens, hidden) twice -> (batch, tokens)."""
+    return (student_hidden.float() - teacher_hidden.float()).square().mean(dim=-1)
+
+
+def hidden_cosine(student_hidden: Tensor, teacher_hidden: Tensor) -> Tensor:
+    """1 - cosine of the two vectors of a token: (batch, tokens, hidden) twice -> (batch, tokens)."""
+    return 1.0 - F.cosine_similarity(student_hidden.float(), teacher_hidden.float(), dim=-1)
+
+
+HIDDEN_LOSSES = {"mse": hidden_mse, "cosine": hidden_cosine}
+
+
+def hidden_state_loss(
+    student_hidden_states: Sequence[Tensor],
+    teacher_hidden_states: Sequence[Tensor],
+    attention_mask: Tensor,
+    kind: str = "mse",
+    num_items: Count = None,
+) -> Tensor:
+    """Distance of matched hidden states, mean over real tokens and over layer pairs.
+
+    `mse`: TinyBERT equation 8 without projection (Jiao et al. 2020, arXiv:1909.10351), mean over the width.
+    `cosine`: DistilBERT's alignment (Sanh et al. 2019, arXiv:1910.01108).
+
+    Args:
+        student_hidden_states, teacher_hidden_states: one (batch, tokens, hidden) per pair.
+        attention_mask: (batch, tokens), 1 for a real token. Padding never counts.
+        num_items: real tokens of the whole batch, where this is a part of it.
+    """
+    measure = HIDDEN_LOSSES[kind]
+    is_real = attention_mask.bool()
+    pairs = zip(student_hidden_states, teacher_hidden_states, strict=True)
+    losses = [average_items(measure(student, teacher), is_real, num_items) for student, teacher in pairs]
+    return torch.stack(losses).mean()
+
+
+def attention_loss(
+    student_attentions: Sequence[Tensor],
+    teacher_attentions: Sequence[Tensor],
+    attention_mask: Tensor,
+    num_items: Count = None,
+) -> Tensor:
+    """Mean squared difference of matched attention matrices (TinyBERT equation 7), per query token.
+
+    Mean over heads and real keys of a query, then over real query tokens, then over layer pairs.
+
+    Args:
+        student_attentions, teacher_attentions: one (batch, heads, tokens, tokens) per pair, the same number of heads.
+            Scores before the softmax or probabilities: `attention_targets.py` says which an architecture gives.
+        attention_mask: (batch, tokens), 1 for a real token. Padding counts neither as query nor as key.
+        num_items: real tokens of the whole batch, where this is a part of it.
+    """
+    is_real = attention_mask.bool()
+    real_keys = is_real.sum(dim=-1).clamp(min=1)
+    losses = []
+    for student, teacher in zip(student_attentions, teacher_attentions, strict=True):
+        squared = (student.float() - teacher.float()).square().mean(dim=1)
+        per_query = squared.masked_fill(~is_real[:, None, :], 0.0).sum(dim=-1) / real_keys[:, None]
+        losses.append(average_items(per_query, is_real, num_items))
+    return torch.stack(losses).mean()

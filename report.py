@@ -1,0 +1,56 @@
+"""The short table at the end of a run."""
+
+from run_record import RunRecord
+
+
+def format_report(record: RunRecord, folder: str) -> str:
+    """Teacher and student side by side, the layer map, and the line that loads the student."""
+    teacher, student = record.teacher, record.student
+    rows = [("", "teacher", "student"), ("layers", str(teacher["layers"]), str(len(student["layers"])))]
+    rows.append(("parameters", f"{teacher['parameters']:,}", f"{student['parameters']:,}"))
+    for split, metrics in record.metrics.items():
+        for name in ["loss", *record.task["metric_names"]]:
+            if name in metrics:
+                rows.append(
+                    (
+                        f"{split} {name}",
+                        format_value(teacher["metrics"].get(split, {}).get(name)),
+                        format_value(metrics[name]),
+                    )
+                )
+    first = next(iter(record.metrics.values()))
+    for name, title in AGREEMENT_TITLES.items():
+        if name in first:
+            rows.append((title, "", format_value(first[name])))
+    seconds = " ".join(f"{stage} {value:.0f}" for stage, value in record.seconds.items())
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    table = "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip() for row in rows)
+    return f"\n{table}\n\nseconds: {seconds}\n\n{format_loading(folder)}"
+
+
+AGREEMENT_TITLES = {
+    "agreement": "agrees with the teacher",
+    "kl_to_teacher": "KL to the teacher",
+    "pearson_to_teacher": "Pearson with the teacher",
+    "mse_to_teacher": "squared error to the teacher",
+}
+
+
+def format_value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def format_loading(folder: str) -> str:
+    """The code that loads the student."""
+    auto_class = "AutoModelForSequenceClassification"
+    return f"from transformers import {auto_class}\nstudent = {auto_class}.from_pretrained({folder!r})"
+
+
+def format_layer_map(layers: list[int | None], matching: list[int]) -> str:
+    """One line per student layer: where it starts from and, where it imitates one, which teacher layer."""
+    lines = []
+    for index, source in enumerate(layers):
+        start = "fresh weights" if source is None else f"teacher layer {source}"
+        target = f"   (imitates teacher layer {matching[index]})" if matching else ""
+        lines.append(f"student layer {index} <- {start}{target}")
+    return "\n".join(lines)

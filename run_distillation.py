@@ -1,0 +1,306 @@
+"""Distils a shallow student out of some layers of a teacher.
+
+    accelerate launch run_distillation.py --layer_strategy odd
+    accelerate launch run_distillation.py recipes/sick_minilm.yaml --train_file ... --layer_strategy even
+
+Layers are numbered from the input: `top` (`first`) are those nearest the input, `bottom` (`last`) nearest the output.
+"""
+
+import dataclasses
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import transformers
+from accelerate import PartialState
+from huggingface_hub.errors import HfHubHTTPError
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from attention_targets import get_attention_target
+from command_line import RunArguments, exit_with_error, parse_command_line
+from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
+from layer_matching import resolve_layer_matching
+from metrics import compute_task_metrics
+from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions
+from publish import check_push, push_student, save_student
+from report import format_layer_map, format_report
+from run_facts import (
+    describe_hardware,
+    describe_student,
+    describe_task,
+    describe_teacher,
+    list_versions,
+    measure_peak_memory,
+    timed,
+)
+from run_record import FINISHED, RECORD_NAME, RunRecord, find_best_epoch, read_run_record, summarize_history
+from student_init import build_student, check_layers_fit, choose_student_layers, get_num_layers, parse_layer_list
+from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
+from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher, warn_about_majority
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = parse_command_line(sys.argv[1:] if argv is None else argv)
+    set_up_logging(arguments.training)
+    folder = Path(arguments.training.output_dir)
+    try:
+        check_arguments(arguments)
+        record = open_record(folder, arguments)
+        if record.status != FINISHED:
+            prepared = prepare_run(arguments, record)
+    except ValueError as error:
+        logger.debug("where it was found", exc_info=True)
+        exit_with_error(str(error))
+    if record.status == FINISHED:
+        logger.info("%s holds this very run, finished: nothing to train", folder)
+    else:
+        try:
+            distil(prepared, arguments, record)
+        except NonFiniteLossError as error:
+            print(f"run_distillation.py: error: {error}", file=sys.stderr)
+            return 1
+    if PartialState().is_main_process:
+        print(format_report(record, str(folder)))
+    return push_result(folder, arguments)
+
+
+@dataclass
+class PreparedRun:
+    """All that distilling needs, checked; nothing of the student is trained yet."""
+
+    data: TaskData
+    teacher: Teacher
+    student: PreTrainedModel
+    layers: list[int | None]
+
+
+# ---- before any training -----------------------------------------------------------------------------------------
+
+
+def check_arguments(arguments: RunArguments) -> None:
+    """What the flags alone can show to be wrong."""
+    check_push(arguments.training)
+    has_own_data = arguments.data.task_name != "natural_logic"
+    if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
+        raise ValueError(
+            "no teacher is named: give --teacher_model_name_or_path a folder or a Hub name (only the built-in task "
+            "brings its own teacher)"
+        )
+    resume = arguments.training.resume_from_checkpoint
+    if resume is not None and not Path(resume).is_dir():
+        raise ValueError(f"--resume_from_checkpoint {resume} is no folder: give a checkpoint-N of this run")
+
+
+def open_record(folder: Path, arguments: RunArguments) -> RunRecord:
+    """The record of this run: new, or the one in `folder` if the same run was started there before.
+
+    Raises:
+        ValueError: `folder` holds another run, or files that are not a run's.
+    """
+    effective = arguments.to_dict()
+    if (folder / RECORD_NAME).exists():
+        record = read_run_record(folder)
+        differences = record.list_differences(effective)
+        if differences:
+            raise ValueError(
+                f"{folder} holds another run ({'; '.join(differences[:3])}): give another --output_dir, or remove it"
+            )
+        return record
+    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ValueError(f"{folder} holds files but no {RECORD_NAME}: give an empty or new --output_dir")
+    return RunRecord(
+        command=arguments.command,
+        arguments=effective,
+        versions=list_versions(),
+        hardware=describe_hardware(arguments.training.device),
+        seed=arguments.training.seed,
+        strategy=arguments.student.strategy_name,
+    )
+
+
+def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
+    """Config, data, teacher, student, in the order of what each costs, so that mistakes show early."""
+    state = PartialState()
+    location = locate_teacher(arguments.teacher)
+    config = load_teacher_config(location, arguments.teacher)
+    layers = plan_layers(arguments, config)
+    tokenizer = load_tokenizer(location, arguments.teacher)
+    check_max_length(arguments.data.max_length, tokenizer, config)
+    with timed(record, "data"):
+        with state.main_process_first():
+            data = tokenize_task(load_task(arguments.data), tokenizer, arguments.data.max_length)
+        data_fingerprint = fingerprint_task(data)
+    check_metric_for_best(arguments, data)
+    record.task = describe_task(data, data_fingerprint)
+    if state.is_main_process:
+        record.write(Path(arguments.training.output_dir))
+    with timed(record, "teacher"):
+        teacher = prepare_teacher(
+            arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
+        )
+    student = build_student(
+        teacher.model, layers, arguments.student.strategy_name, teacher.name, seed=arguments.training.seed
+    )
+    return PreparedRun(data, teacher, student, layers)
+
+
+def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int | None]:
+    """The teacher layer of each student layer, and every check on layers that the config allows."""
+    teacher_num_layers = get_num_layers(config)
+    explicit = arguments.student.student_layers
+    layers = choose_student_layers(
+        arguments.student.layer_strategy,
+        teacher_num_layers,
+        arguments.student.student_num_layers,
+        student_layers=None if explicit is None else parse_layer_list(explicit),
+        seed=arguments.training.seed,
+    )
+    check_layers_fit(config, layers)
+    resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
+    if arguments.training.attention_weight > 0:
+        get_attention_target(config.model_type)
+    return layers
+
+
+def check_metric_for_best(arguments: RunArguments, data: TaskData) -> None:
+    """Raises ValueError if the metric that chooses the best student is not one that the task has."""
+    name = arguments.training.metric_for_best_model.removeprefix("eval_")
+    valid = ["loss", *data.metric_names]
+    if name not in valid:
+        raise ValueError(f"--metric_for_best_model is {name!r}: the task {data.name} has {', '.join(valid)}")
+
+
+def make_scorer(data: TaskData) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The task's metrics as the Trainer wants them."""
+    return lambda prediction: compute_task_metrics(prediction.predictions, prediction.label_ids, data.metric_names)
+
+
+# ---- training ----------------------------------------------------------------------------------------------------
+
+
+def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None:
+    """Scores the teacher, trains the student, keeps the best one, and finishes the record."""
+    folder = Path(arguments.training.output_dir)
+    with timed(record, "teacher_scores"):
+        teacher_metrics = score_teacher(run, arguments)
+    record.teacher = describe_teacher(run.teacher, teacher_metrics)
+    warn_about_majority(run.teacher.name, teacher_metrics, run.data)
+    trainer = make_trainer(run, arguments)
+    logger.info("layers:\n%s", format_layer_map(run.layers, trainer.layer_matching))
+    with timed(record, "distillation"):
+        trainer.train(resume_from_checkpoint=arguments.training.resume_from_checkpoint or find_checkpoint(folder))
+    with timed(record, "evaluation"):
+        predictions, record.metrics = predict_splits(trainer, run.data)
+    record.history = summarize_history(trainer.state.log_history)
+    record.best_epoch = find_best_epoch(record.history, trainer.state.best_global_step)
+    record.student = describe_student(trainer.model, run.layers, trainer.layer_matching)
+    record.peak_memory_bytes = measure_peak_memory()
+    if trainer.is_world_process_zero():
+        finish_run(trainer.model, run, predictions, record, arguments)
+    trainer.accelerator.wait_for_everyone()
+
+
+def score_teacher(run: PreparedRun, arguments: RunArguments) -> dict[str, dict[str, float]]:
+    """The teacher's own metrics by split; its logits stay with the evaluated rows, so that it sees them once."""
+    scorer = DistillationTrainer(
+        model=run.teacher.model,
+        args=dataclasses.replace(
+            arguments.training,
+            report_to="none",
+            push_to_hub=False,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+        ),
+        data_collator=DataCollatorWithPadding(run.teacher.tokenizer),
+        compute_metrics=make_scorer(run.data),
+    )
+    predictions, metrics = predict_splits(scorer, run.data)
+    run.data = add_teacher_logits(run.data, {split: values["student_logits"] for split, values in predictions.items()})
+    return metrics
+
+
+def make_trainer(run: PreparedRun, arguments: RunArguments) -> DistillationTrainer:
+    """The trainer of the student, which chooses its best epoch on the first validation set."""
+    patience = arguments.training.early_stopping_patience
+    return DistillationTrainer(
+        model=run.student,
+        teacher=run.teacher.model,
+        args=dataclasses.replace(arguments.training, push_to_hub=False),  # pushed at the very end, and only the best
+        train_dataset=run.data.train,
+        eval_dataset=run.data.first_validation,
+        processing_class=run.teacher.tokenizer,
+        compute_metrics=make_scorer(run.data),
+        callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
+    )
+
+
+def find_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint of an earlier start of this run."""
+    return get_last_checkpoint(folder) if folder.exists() else None
+
+
+# ---- what is left behind -----------------------------------------------------------------------------------------
+
+
+def finish_run(
+    student: PreTrainedModel,
+    run: PreparedRun,
+    predictions: Predictions,
+    record: RunRecord,
+    arguments: RunArguments,
+) -> None:
+    """Writes student, card and predictions, then the record that says finished, then drops the checkpoints."""
+    folder = Path(arguments.training.output_dir)
+    save_predictions(predictions, folder)
+    save_student(student, run.teacher.tokenizer, record, folder)
+    record.status = FINISHED
+    record.write(folder)
+    if not arguments.training.keep_checkpoints:
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+
+
+def push_result(folder: Path, arguments: RunArguments) -> int:
+    """Pushes the finished student where that was asked for; returns the exit status."""
+    if not arguments.training.push_to_hub or not PartialState().is_main_process:
+        return 0
+    try:
+        logger.info("pushed to %s", push_student(folder, arguments.training))
+    except (HfHubHTTPError, OSError) as error:
+        print(
+            f"run_distillation.py: error: the push failed ({' '.join(str(error).split())[:200]}); the student is whole "
+            f"in {folder}, and the same command pushes it without training again",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def set_up_logging(training: DistillationTrainingArguments) -> None:
+    """Messages on stderr, from the main process alone; the libraries' from warnings on."""
+    level = training.get_process_log_level()
+    is_main = PartialState().is_main_process
+    logging.basicConfig(format="%(message)s", level=min(level, logging.INFO) if is_main else logging.ERROR)
+    for library in ("httpx", "filelock", "fsspec", "urllib3"):
+        logging.getLogger(library).setLevel(max(level, logging.WARNING))
+    transformers.logging.set_verbosity(level if is_main else logging.ERROR)
+    datasets.logging.set_verbosity(max(level, logging.WARNING) if is_main else logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""RunRecord: everything that a run was told and found, one JSON file per run."""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+RECORD_NAME = "run_record.json"
+RUNNING, FINISHED = "running", "finished"
+
+# Arguments that may change between two starts of the same run.
+HARMLESS_ARGUMENTS = frozenset(
+    [
+        "cache_dir",
+        "dataloader_num_workers",
+        "dataloader_pin_memory",
+        "dataloader_prefetch_factor",
+        "disable_tqdm",
+        "hub_model_id",
+        "hub_private_repo",
+        "hub_strategy",
+        "keep_checkpoints",
+        "log_level",
+        "log_level_replica",
+        "logging_dir",
+        "output_dir",
+        "project",
+        "push_to_hub",
+        "report_to",
+        "resume_from_checkpoint",
+        "run_name",
+        "skip_memory_metrics",
+    ]
+)
+
+
+@dataclass
+class RunRecord:
+    """Units: losses in nats (regression: squared label units), `seconds` by stage, memory in bytes."""
+
+    command: str
+    arguments: dict[str, Any]
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    seed: int
+    strategy: str
+    status: str = RUNNING
+    task: dict[str, Any] = field(default_factory=dict)
+    teacher: dict[str, Any] = field(default_factory=dict)
+    student: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: float | None = None
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+
+    def write(self, folder: Path) -> None:
+        """Replaces the folder's record in one step, so that a reader finds the old one or the new one whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f".{RECORD_NAME}.{os.getpid()}"
+        unfinished.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+        unfinished.replace(folder / RECORD_NAME)
+
+    def list_differences(self, arguments: dict[str, Any]) -> list[str]:
+        """`name: old -> new` for every argument that makes it another run."""
+        names = sorted((self.arguments.keys() | arguments.keys()) - HARMLESS_ARGUMENTS)
+        return [
+            f"{name}: {self.arguments.get(name)!r} -> {arguments.get(name)!r}"
+            for name in names
+            if self.arguments.get(name) != arguments.get(name)
+        ]
+
+
+def read_run_record(folder: Path) -> RunRecord:
+    """The record of a run's folder.
+
+    Raises:
+        ValueError: there is none, or it is not one that this version wrote.
+    """
+    path = folder / RECORD_NAME
+    try:
+        return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} holds no {RECORD_NAME}: it is not the folder of a run") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is not a run record of this version ({error}): remove it and run again") from error
+
+
+def summarize_history(log_history: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Per evaluation: the epoch, training losses (mean over the steps since the last evaluation) and evaluation values.
+
+    Args:
+        log_history: `trainer.state.log_history`; each training entry is a mean over the steps since the entry before.
+    """
+    history, training, last_step = [], [], 0
+    for entry in log_history:
+        if "eval_loss" in entry:
+            means = average_entries(training)
+            evaluated = {name: value for name, value in entry.items() if name.startswith("eval_")}
+            history.append({"epoch": entry["epoch"], "step": entry["step"]} | means | evaluated)
+            training = []
+        elif "loss" in entry:
+            losses = {
+                f"train_{name}": value for name, value in entry.items() if name == "loss" or name.endswith("_loss")
+            }
+            training.append((entry["step"] - last_step, losses))
+            last_step = entry["step"]
+    return history
+
+
+def average_entries(entries: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """Mean of some logged losses, each weighted by its steps."""
+    steps = sum(weight for weight, _ in entries)
+    names = entries[0][1] if entries else ()
+    return {name: sum(weight * losses[name] for weight, losses in entries) / steps for name in names}
+
+
+def find_best_epoch(history: list[dict[str, float]], best_step: int | None) -> float | None:
+    """The epoch at whose end the best student was, None where nothing was evaluated."""
+    return next((entry["epoch"] for entry in history if entry["step"] == best_step), None)

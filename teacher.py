@@ -1,0 +1,273 @@
+"""The teacher: loaded, its labels matched to the task's, and fine-tuned once where its head is untrained.
+
+Entry: `prepare_teacher`. A fine-tuned teacher is kept under `<cache_dir>/teachers/<fingerprint>`, where every later run
+with the same encoder, data and training settings finds it.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from accelerate import PartialState
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from distill_trainer import DistillationTrainingArguments
+from label_matching import match_head_to_task, set_task_labels
+from natural_logic import write_untrained_encoder
+from tasks import TaskData
+from teacher_training import fine_tune_once
+
+logger = logging.getLogger(__name__)
+
+BUILT_IN_TEACHER = "natural_logic"
+TEACHER_SEED = 42  # one teacher for all seeds of the student
+TEACHER_TRAINING_SETTINGS = (
+    "teacher_learning_rate",
+    "teacher_num_train_epochs",
+    "teacher_train_batch_size",
+    "teacher_warmup_steps",
+    "teacher_weight_decay",
+)
+# What of the student's training settings the teacher's share: where and in which precision, never how.
+SHARED_TRAINING_ARGUMENTS = (
+    "use_cpu",
+    "bf16",
+    "fp16",
+    "tf32",
+    "per_device_eval_batch_size",
+    "disable_tqdm",
+    "log_level",
+    "dataloader_num_workers",
+)
+
+
+@dataclass
+class TeacherArguments:
+    """Which teacher, and how it is fine-tuned where its head is untrained."""
+
+    teacher_model_name_or_path: str | None = field(
+        default=None, metadata={"help": "The fine-tuned model to distil: a folder or a Hub name. Built-in task: none."}
+    )
+    teacher_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a teacher on the Hub."})
+    teacher_training: str = field(
+        default="auto",
+        metadata={
+            "help": "auto: fine-tune a teacher whose head is newly initialised, once; never: do not.",
+            "choices": ["auto", "never"],
+        },
+    )
+    allow_untrained_teacher: bool = field(
+        default=False, metadata={"help": "Go on with a teacher whose head is random (only to repeat an experiment)."}
+    )
+    teacher_learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate of its fine-tuning."})
+    teacher_num_train_epochs: float = field(default=4.0, metadata={"help": "Epochs of its fine-tuning."})
+    teacher_train_batch_size: int = field(default=32, metadata={"help": "Rows per step of its fine-tuning."})
+    teacher_warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of them."})
+    teacher_weight_decay: float = field(default=0.0, metadata={"help": "Weight decay of its fine-tuning."})
+    cache_dir: str = field(
+        default="~/.cache/layer_distillation", metadata={"help": "Where fine-tuned teachers are kept."}
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run model code that comes with the teacher."})
+
+    def __post_init__(self) -> None:
+        if self.teacher_training == "never" and self.teacher_model_name_or_path is None:
+            raise ValueError("--teacher_training never needs --teacher_model_name_or_path: a model already fine-tuned")
+
+
+@dataclass
+class Teacher:
+    """A teacher ready to be imitated, its outputs in the task's label order."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    location: str
+    fingerprint: str
+    is_trained: bool
+
+
+def locate_teacher(arguments: TeacherArguments) -> str:
+    """The folder or Hub name to load from; the built-in encoder is written into the cache first."""
+    if arguments.teacher_model_name_or_path is not None:
+        return arguments.teacher_model_name_or_path
+    folder = Path(arguments.cache_dir).expanduser() / "encoders" / BUILT_IN_TEACHER
+    state = PartialState()
+    with state.main_process_first():
+        if state.is_main_process and not (folder / "config.json").exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            write_untrained_encoder(folder, seed=TEACHER_SEED)
+    return str(folder)
+
+
+def load_teacher_config(location: str, arguments: TeacherArguments) -> PreTrainedConfig:
+    """The config alone, for every check that needs no weights.
+
+    Raises:
+        ValueError: nothing loadable is there.
+    """
+    try:
+        return AutoConfig.from_pretrained(
+            location, revision=arguments.teacher_revision, trust_remote_code=arguments.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"no model could be loaded from {location!r} ({reason[:160]}): give --teacher_model_name_or_path a folder "
+            "with a config.json, or the name of a model on the Hub"
+        ) from error
+
+
+def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedTokenizerBase:
+    """The teacher's tokenizer, which student and store share.
+
+    Raises:
+        ValueError: none is there, or it cannot pad.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            location, revision=arguments.teacher_revision, trust_remote_code=arguments.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"no tokenizer could be loaded from {location!r}: save the teacher's tokenizer there"
+        ) from error
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise ValueError(f"the tokenizer of {location!r} has no pad token: give it one and save it again")
+        tokenizer.pad_token = tokenizer.eos_token  # decoders such as gpt2 and llama come without
+    return tokenizer
+
+
+def prepare_teacher(
+    arguments: TeacherArguments,
+    training_arguments: DistillationTrainingArguments,
+    location: str,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TaskData,
+    data_fingerprint: str,
+    compute_metrics: Callable,
+) -> Teacher:
+    """Loads the teacher; fine-tunes it first where its head is untrained (or finds it in the cache).
+
+    Raises:
+        ValueError: an untrained head that may not be trained, or labels that do not match the task's.
+    """
+    model, is_head_new = load_with_task_head(location, arguments, tokenizer, data)
+    name = arguments.teacher_model_name_or_path or BUILT_IN_TEACHER
+    if not is_head_new:
+        match_head_to_task(model, data.label_names, name)
+        return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True)
+    if arguments.allow_untrained_teacher:
+        logger.warning("the head of %s is untrained and stays so: what the student imitates is noise", name)
+        return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=False)
+    if arguments.teacher_training == "never":
+        raise ValueError(
+            f"the classification head of {name} is newly initialised, not trained: give a fine-tuned model, or "
+            "--teacher_training auto to fine-tune it here first (or --allow_untrained_teacher to distil noise)"
+        )
+    settings = {key: value for key, value in asdict(arguments).items() if key in TEACHER_TRAINING_SETTINGS}
+    fingerprint = hash_text(json.dumps([fingerprint_model(model), data_fingerprint, settings], sort_keys=True))[:16]
+    folder = Path(arguments.cache_dir).expanduser() / "teachers" / fingerprint
+    fine_tune_once(
+        folder, model, tokenizer, data, make_training_arguments(arguments, training_arguments), compute_metrics
+    )
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True)
+
+
+def make_training_arguments(
+    arguments: TeacherArguments, shared: DistillationTrainingArguments
+) -> DistillationTrainingArguments:
+    """The fine-tuning's settings; `teacher_train_batch_size` counts the rows of all processes together."""
+    processes = PartialState().num_processes
+    return DistillationTrainingArguments(
+        output_dir="set by fine_tune",
+        learning_rate=arguments.teacher_learning_rate,
+        num_train_epochs=arguments.teacher_num_train_epochs,
+        per_device_train_batch_size=max(arguments.teacher_train_batch_size // processes, 1),
+        warmup_steps=arguments.teacher_warmup_steps,
+        weight_decay=arguments.teacher_weight_decay,
+        seed=TEACHER_SEED,
+        **{name: getattr(shared, name) for name in SHARED_TRAINING_ARGUMENTS},
+    )
+
+
+def load_with_task_head(
+    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, data: TaskData
+) -> tuple[PreTrainedModel, bool]:
+    """The model, and whether its head was newly initialised; a new head gets the task's labels."""
+    common = {"revision": arguments.teacher_revision, "trust_remote_code": arguments.trust_remote_code}
+    load = AutoModelForSequenceClassification.from_pretrained
+    with quiet_loading():  # its report of a missing head is what is decided on here
+        model, loading = load(location, output_loading_info=True, **common)
+        is_head_new = bool(loading["missing_keys"])
+        if is_head_new:
+            set_seed(TEACHER_SEED)
+            config = AutoConfig.from_pretrained(location, **common)
+            set_task_labels(config, data.label_names)
+            model = load(location, config=config, **common)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise ValueError(
+            f"the tokenizer of {location!r} has {len(tokenizer)} tokens and the model embeds only "
+            f"{model.get_input_embeddings().num_embeddings}: save the tokenizer that the model was trained with"
+        )
+    return model.float(), is_head_new
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Errors only from transformers, for as long as it lasts."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+
+
+def fingerprint_model(model: PreTrainedModel) -> str:
+    """sha256 over the names, shapes, types and bytes of all tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def warn_about_majority(name: str, metrics: dict[str, dict[str, float]], data: TaskData) -> None:
+    """Warns where the teacher knows no more than the most frequent class of the first validation set."""
+    split = next(iter(data.validation))
+    if data.is_regression or "accuracy" not in metrics[split]:
+        return
+    labels = np.asarray(data.validation[split]["labels"])
+    majority = np.bincount(labels).max() / len(labels)
+    if metrics[split]["accuracy"] <= majority:
+        logger.warning(
+            "the teacher %s is right on %.3f of the rows of %s, and always answering the most frequent class on %.3f: "
+            "it has learnt nothing that a student could imitate. Train it longer or at another learning rate",
+            name,
+            metrics[split]["accuracy"],
+            split,
+            majority,
+        )

@@ -1,0 +1,60 @@
+"""A batch's teacher outputs: logits and, where a loss needs them, matched hidden states and attention matrices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class ModelOutputs:
+    """What the losses compare, of a teacher or of a student.
+
+    logits: (batch, classes); hidden_states: one (batch, tokens, hidden) per wanted layer; attentions: one
+    (batch, heads, tokens, tokens) per wanted layer.
+    """
+
+    logits: Tensor
+    hidden_states: tuple[Tensor, ...] = ()
+    attentions: tuple[Tensor, ...] = ()
+
+
+def run_model(
+    model: torch.nn.Module,
+    inputs: Mapping[str, Tensor],
+    hidden_layers: Sequence[int] = (),
+    attention_layers: Sequence[int] = (),
+) -> ModelOutputs:
+    """One forward pass that keeps only what is wanted. Layer i's hidden state is its output, entry i + 1 of the list."""
+    outputs = model(**inputs, output_hidden_states=bool(hidden_layers), output_attentions=bool(attention_layers))
+    return ModelOutputs(
+        logits=outputs.logits,
+        hidden_states=tuple(outputs.hidden_states[layer + 1] for layer in hidden_layers),
+        attentions=tuple(outputs.attentions[layer] for layer in attention_layers),
+    )
+
+
+class LiveTeacherOutputs:
+    """Runs the teacher on every batch, in eval mode and without gradients.
+
+    The teacher is held here, outside the student, the optimizer and every checkpoint.
+    """
+
+    def __init__(
+        self, teacher: PreTrainedModel, hidden_layers: Sequence[int] = (), attention_layers: Sequence[int] = ()
+    ) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.hidden_layers = tuple(hidden_layers)
+        self.attention_layers = tuple(attention_layers)
+
+    @torch.no_grad()
+    def get_batch(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
+        """The teacher's outputs for the model inputs of one batch, on the batch's device."""
+        return run_model(self.teacher, inputs, self.hidden_layers, self.attention_layers)
+
+    @torch.no_grad()
+    def get_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(batch, classes), without the intermediate outputs that only training needs."""
+        return run_model(self.teacher, inputs).logits

@@ -1,0 +1,89 @@
+"""Fine-tunes a teacher once, whatever is killed or runs beside it: under a lock, resumable, renamed into place last."""
+
+import dataclasses
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import PartialState
+from filelock import FileLock, Timeout
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.trainer_utils import get_last_checkpoint
+
+from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from tasks import TaskData
+
+logger = logging.getLogger(__name__)
+
+
+def fine_tune_once(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TaskData,
+    arguments: DistillationTrainingArguments,
+    compute_metrics: Callable,
+) -> None:
+    """Leaves the fine-tuned teacher in `folder`, unless it is there; resumes what an earlier run left half done.
+
+    One run trains while the others wait for its lock, which ends with the process that holds it.
+    """
+    state = PartialState()
+    lock = FileLock(folder.with_suffix(".lock"))
+    if state.is_main_process:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        acquire_with_notice(lock)
+    state.wait_for_everyone()
+    try:
+        if not folder.exists():
+            fine_tune(folder, model, tokenizer, data, arguments, compute_metrics)
+        else:
+            logger.info("found the fine-tuned teacher in %s", folder)
+        state.wait_for_everyone()
+    finally:
+        lock.release()
+
+
+def acquire_with_notice(lock: FileLock) -> None:
+    """Takes the lock, and says so if it has to wait."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning("another run is training this teacher: waiting for it (lock %s)", lock.lock_file)
+        lock.acquire()
+
+
+def fine_tune(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TaskData,
+    arguments: DistillationTrainingArguments,
+    compute_metrics: Callable,
+) -> None:
+    """Trains the whole model on the task's loss, and moves the epoch with the lowest eval_loss to `folder`."""
+    work_folder = folder.with_suffix(".unfinished")
+    logger.info("fine-tuning the teacher, once; it will be kept in %s", folder)
+    trainer = DistillationTrainer(
+        model=model,
+        args=dataclasses.replace(arguments, output_dir=str(work_folder)),
+        train_dataset=data.train,
+        eval_dataset=data.first_validation,
+        processing_class=tokenizer,
+        compute_metrics=compute_metrics,
+    )
+    checkpoint = get_last_checkpoint(work_folder) if work_folder.exists() else None
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.is_world_process_zero():
+        keep_teacher(trainer.model, tokenizer, folder, work_folder)
+
+
+def keep_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, work_folder: Path) -> None:
+    """Writes the model beside `folder`, renames it last, then drops the checkpoints: it is whole or not there."""
+    export_folder = folder.with_suffix(".exported")
+    shutil.rmtree(export_folder, ignore_errors=True)
+    model.save_pretrained(export_folder)
+    tokenizer.save_pretrained(export_folder)
+    export_folder.rename(folder)
+    shutil.rmtree(work_folder)

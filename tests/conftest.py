@@ -1,0 +1,68 @@
+"""Tiny models, tokenizers and data that the tests make themselves; nothing is downloaded."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: a second thread only costs
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+torch.set_num_threads(1)
+
+VOCABULARY_SIZE = 60
+
+
+def make_bert(num_layers: int = 4, num_labels: int = 3, seed: int = 0, **options: object) -> BertForSequenceClassification:
+    """A BERT of width 16; weights wide enough that every layer changes its input visibly."""
+    torch.manual_seed(seed)
+    settings = {
+        "vocab_size": VOCABULARY_SIZE,
+        "hidden_size": 16,
+        "num_hidden_layers": num_layers,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.2,
+        "num_labels": num_labels,
+    } | options
+    return BertForSequenceClassification(BertConfig(**settings)).eval()
+
+
+def make_rows(num_rows: int = 24, num_labels: int = 3, seed: int = 0, shortest: int = 3, longest: int = 12) -> list[dict]:
+    """Random rows of random length, as tokenized data are: no padding."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int, size: tuple[int, ...]) -> list[int]:
+        return torch.randint(low, high, size, generator=generator).tolist()
+
+    rows = []
+    for index in range(num_rows):
+        length = draw(shortest, longest + 1, (1,))[0]
+        rows.append(
+            {
+                "input_ids": draw(1, VOCABULARY_SIZE, (length,)),
+                "attention_mask": [1] * length,
+                "labels": draw(0, num_labels, (1,))[0],
+                "example_index": index,
+            }
+        )
+    return rows
+
+
+def pad_rows(rows: list[dict], length: int | None = None) -> dict[str, torch.Tensor]:
+    """Collates rows to the longest, or to `length`."""
+    length = length or max(len(row["input_ids"]) for row in rows)
+    batch = {name: torch.tensor([row[name] for row in rows]) for name in rows[0] if not isinstance(rows[0][name], list)}
+    for name in ("input_ids", "attention_mask"):
+        batch[name] = torch.tensor([row[name] + [0] * (length - len(row[name])) for row in rows])
+    return batch
+
+
+@pytest.fixture
+def teacher() -> BertForSequenceClassification:
+    return make_bert(num_layers=4, seed=1)
