@@ -7,6 +7,7 @@ parser's business alone. Whatever is wrong ends in one line on stderr and exit s
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -123,14 +124,22 @@ def parse_command_line(argv: Sequence[str]) -> RunArguments:
     if recipe is not None:
         flags = drop_overruled(read_recipe(recipe, parser), flags) + flags
     check_known(parser, flags)
+    if not any(is_given(source, flags) for source in DATA_SOURCES):
+        parser.error(f"{recipe} names no data: add --train_file and --validation_file, --task_name or --dataset_name")
     try:
         if not is_given("output_dir", flags):
             flags.append(f"--output_dir={choose_output_dir(parser, flags)}")
         student, data, teacher, training = parser.parse_args_into_dataclasses(flags)
     except ValueError as error:
         exit_with_error(str(error))
-    command = " ".join(["run_distillation.py", *argv])
+    command = write_command(argv, training.hub_token)
     return RunArguments(student, data, teacher, training, recipe=str(recipe) if recipe else None, command=command)
+
+
+def write_command(argv: Sequence[str], secret: str | None) -> str:
+    """The command as typed, without the secret."""
+    command = shlex.join(["run_distillation.py", *argv])
+    return command.replace(secret, "***") if secret else command
 
 
 def split_recipe(parser: OneLineParser, argv: list[str]) -> tuple[Path | None, list[str]]:

@@ -54,7 +54,9 @@ class DistillationTrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Leave off: it hides non-finite losses, on which this trainer stops."}
     )
-    report_to: str | list[str] | None = field(default="none", metadata={"help": "Where to report to, such as wandb."})
+    report_to: None | str | list[str] = field(  # noqa: RUF036 - in this order, or HfArgumentParser 5.23 fails
+        default="none", metadata={"help": "Where to report to, such as wandb."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,7 +18,10 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
     if matching == BLOCK:
         return [(layer + 1) * teacher_num_layers // student_num_layers - 1 for layer in range(student_num_layers)]
     if not matching[:1].isdigit():
-        return choose_student_layers(matching, teacher_num_layers, student_num_layers)
+        named_layers = choose_student_layers(matching, teacher_num_layers, student_num_layers)
+        if None in named_layers:
+            raise ValueError(f"--layer_matching {matching} names no teacher layer to imitate: try block, top or bottom")
+        return named_layers
     layers = parse_layer_list(matching)
     if len(layers) != student_num_layers:
         raise ValueError(

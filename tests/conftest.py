@@ -17,7 +17,7 @@ torch.set_num_threads(1)
 VOCABULARY_SIZE = 60
 
 
-def make_bert(num_layers: int = 4, num_labels: int = 3, seed: int = 0, **options: object) -> BertForSequenceClassification:
+def make_bert(num_layers: int = 4, num_labels: int = 3, seed: int = 0, **options) -> BertForSequenceClassification:
     """A BERT of width 16; weights wide enough that every layer changes its input visibly."""
     torch.manual_seed(seed)
     settings = {
@@ -33,7 +33,9 @@ def make_bert(num_layers: int = 4, num_labels: int = 3, seed: int = 0, **options
     return BertForSequenceClassification(BertConfig(**settings)).eval()
 
 
-def make_rows(num_rows: int = 24, num_labels: int = 3, seed: int = 0, shortest: int = 3, longest: int = 12) -> list[dict]:
+def make_rows(
+    num_rows: int = 24, num_labels: int = 3, seed: int = 0, shortest: int = 3, longest: int = 12
+) -> list[dict]:
     """Random rows of random length, as tokenized data are: no padding."""
     generator = torch.Generator().manual_seed(seed)
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -25,8 +26,6 @@ def read_columns(folder: Path, name: str, contents: str | bytes) -> dict[str, li
 
 @pytest.mark.parametrize(("extension", "separator"), [("csv", ","), ("tsv", "\t")])
 def test_delimited_text_stays_text(tmp_path, extension, separator):
-    import pandas
-
     path = tmp_path / f"rows.{extension}"
     pandas.DataFrame(ROWS).to_csv(path, sep=separator, index=False)
     assert read_data_file(str(path)) == RawSplit(str(path), ROWS)

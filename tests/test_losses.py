@@ -108,9 +108,13 @@ def test_more_padding_changes_no_term():
         wide = [torch.nn.functional.pad(states, (0, 0, 0, 5), value=3.0) for states in (student, teacher)]
         wide[0][:, 4:] = 11.0
         short = hidden_state_loss([student], [teacher], mask, kind)
-        assert hidden_state_loss([wide[0]], [wide[1]], padded_mask, kind).item() == pytest.approx(short.item(), rel=1e-6)
+        assert hidden_state_loss([wide[0]], [wide[1]], padded_mask, kind).item() == pytest.approx(
+            short.item(), rel=1e-6
+        )
     student, teacher = draw_pair(2, 2, 4, 4)
-    wide = [torch.nn.functional.pad(matrix, (0, 5, 0, 5), value=value) for matrix, value in ((student, 8), (teacher, 1))]
+    wide = [
+        torch.nn.functional.pad(matrix, (0, 5, 0, 5), value=value) for matrix, value in ((student, 8), (teacher, 1))
+    ]
     short = attention_loss([student], [teacher], mask)
     assert attention_loss([wide[0]], [wide[1]], padded_mask).item() == pytest.approx(short.item(), rel=1e-6)
 
@@ -122,7 +126,9 @@ def test_parts_with_the_whole_count_add_up_to_the_whole():
     mask = (torch.arange(5) < torch.tensor([5, 1, 3, 2, 4, 5, 2])[:, None]).long()
     tokens = mask.sum()
 
-    def compute_all(rows: slice, labelled: float | None, count: float | None, words: torch.Tensor | None) -> torch.Tensor:
+    def compute_all(
+        rows: slice, labelled: float | None, count: float | None, words: torch.Tensor | None
+    ) -> torch.Tensor:
         return torch.stack(
             [
                 cross_entropy_loss(student[rows], labels[rows], labelled),

@@ -152,7 +152,9 @@ def test_class_label_of_numerals_keeps_its_order_too():
 def test_training_rows_may_lack_a_label(missing):
     assert encode(["b", missing, "a"], ["a"]) == (["a", "b"], [1, IGNORED_LABEL, 0], [0])
     _, targets, _ = encode([0.5, missing, 1.0], [1.0])
-    assert targets[0] == 0.5 and math.isnan(targets[1]) and targets[2] == 1.0
+    assert targets[0] == 0.5
+    assert math.isnan(targets[1])
+    assert targets[2] == 1.0
 
 
 def test_minus_one_is_a_class_in_training_and_no_label_throughout_a_test_split():
@@ -204,7 +206,7 @@ def test_labels_that_cannot_be_used_are_refused_in_one_line(train, validation, k
 
 
 def test_training_and_validation_need_the_label_column():
-    with pytest.raises(ValueError, match="validation.csv has no column 'label'.* --label_column"):
+    with pytest.raises(ValueError, match=r"validation.csv has no column 'label'.* --label_column"):
         encode_labels({"train": split_of(label=[0, 1]), "validation": split_of("validation.csv", x=[1])}, "label", None)
 
 
@@ -214,4 +216,5 @@ def test_training_and_validation_need_the_label_column():
     + [("nan", None), ("1_000", None), ("1e999", None), (math.inf, None), (None, None), ("\u0663", None)],
 )
 def test_numbers_are_parsed_strictly(value, expected):
-    assert parse_number(value) == expected and type(parse_number(value)) is type(expected)
+    assert parse_number(value) == expected
+    assert type(parse_number(value)) is type(expected)

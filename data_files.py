@@ -1,0 +1,165 @@
+"""Reads one split of data into plain columns: from a CSV, TSV, JSON, JSON lines or Parquet file, or a `Dataset`.
+
+Text stays as it is written: "NA", "null", "None" and "1" are text, where pandas and `load_dataset` make them missing
+values or numbers. What the labels are is decided later, by `task_columns`.
+
+Entry: `read_data_file`, `read_dataset`; `check_data_file` costs nothing and comes first.
+"""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+from datasets import ClassLabel, Dataset, Features
+
+MAX_FIELD_CHARACTERS = 2**31 - 1
+HUGGINGFACE_SCHEMA_KEY = b"huggingface"
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """One split as it was read: `origin` names it in messages, each column is a list with a value per row.
+
+    `class_names` holds the names, by index, of the columns that are a ClassLabel in the data's own schema.
+    """
+
+    origin: str
+    columns: dict[str, list]
+    class_names: dict[str, list[str]] = field(default_factory=dict)
+
+
+def check_data_file(flag: str, path: str) -> None:
+    """ValueError unless `path` is a file with contents and an extension that we read."""
+    if not Path(path).is_file():
+        raise ValueError(f"{flag} {path} is not a file: check the path (relative to {Path.cwd()}).")
+    if Path(path).suffix.lower() not in READERS:
+        raise ValueError(f"{flag} {path} ends in {Path(path).suffix!r}: give a file with one of {', '.join(READERS)}.")
+    if Path(path).stat().st_size == 0:
+        raise ValueError(f"{flag} {path} is empty (0 bytes): give a file with rows.")
+
+
+def read_data_file(path: str) -> RawSplit:
+    """ValueError, one line, for whatever is wrong with the file; the library's own error stays as its cause."""
+    check_data_file("Data file", path)
+    try:
+        split = READERS[Path(path).suffix.lower()](Path(path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8.") from error
+    except (json.JSONDecodeError, pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {first_line(error)}: repair the file or its extension.") from error
+    return check_rows(split)
+
+
+def read_dataset(dataset: Dataset, origin: str) -> RawSplit:
+    return check_rows(RawSplit(origin, dataset.to_dict(), list_class_names(dataset.features)))
+
+
+def read_csv(path: Path) -> RawSplit:
+    return read_delimited(path, ",")
+
+
+def read_tsv(path: Path) -> RawSplit:
+    return read_delimited(path, "\t")
+
+
+def read_delimited(path: Path, delimiter: str) -> RawSplit:
+    """Every value is a string; blank lines are skipped; quoted fields may hold delimiters and line ends."""
+    # Otherwise a long document is an error: the default limit is 131,072 characters.
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        rows: list[list[str]] = []
+        try:
+            for row in filter(None, reader):
+                if rows and len(row) != len(rows[0]):
+                    raise csv.Error(f"{len(row)} fields, the header has {len(rows[0])}")
+                rows.append(row)
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}, line {reader.line_num}: {error}: quote each field that holds a delimiter, a quote or a line "
+                "end, and double the quotes inside."
+            ) from error
+    if not rows:
+        raise ValueError(f"{path} holds blank lines only: give a file with a header and rows.")
+    names = check_distinct([name.strip() for name in rows[0]], str(path))
+    return RawSplit(str(path), {name: [row[index] for row in rows[1:]] for index, name in enumerate(names)})
+
+
+def read_json(path: Path) -> RawSplit:
+    """One array of objects, or JSON lines under the wrong extension, which is common."""
+    text = path.read_text(encoding="utf-8-sig")
+    if not text.lstrip().startswith("["):
+        return read_json_lines(path)
+    return arrange_objects(json.loads(text, object_pairs_hook=build_object), str(path))
+
+
+def read_json_lines(path: Path) -> RawSplit:
+    # A file is split at line ends alone; str.splitlines would also cut at U+2028 inside of a text.
+    objects = []
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                objects += [json.loads(line, object_pairs_hook=build_object)] if line.strip() else []
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {number} is not JSON ({error.msg}): write one object per line, or one array."
+                ) from error
+    return arrange_objects(objects, str(path))
+
+
+def read_parquet(path: Path) -> RawSplit:
+    # Before read_table, which refuses repeated names in words that do not help.
+    check_distinct(pyarrow.parquet.read_schema(path).names, str(path))
+    table = pyarrow.parquet.read_table(path)
+    has_features = HUGGINGFACE_SCHEMA_KEY in (table.schema.metadata or {})
+    class_names = list_class_names(Features.from_arrow_schema(table.schema)) if has_features else {}
+    return RawSplit(str(path), table.to_pydict(), class_names)
+
+
+READERS: dict[str, Callable[[Path], RawSplit]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".json": read_json,
+    ".jsonl": read_json_lines,
+    ".parquet": read_parquet,
+}
+
+
+def arrange_objects(objects: list[Any], origin: str) -> RawSplit:
+    """One list per key, in order of first appearance; None where an object lacks the key."""
+    for number, row in enumerate(objects, start=1):
+        if not isinstance(row, dict):
+            raise ValueError(f"{origin}, row {number} is not an object: write rows as {{column: value, ...}}.")
+    names = dict.fromkeys(name for row in objects for name in row)
+    return RawSplit(origin, {name: [row.get(name) for row in objects] for name in names})
+
+
+def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    check_distinct([name for name, _ in pairs], "a JSON object")
+    return dict(pairs)
+
+
+def check_distinct(names: list[str], origin: str) -> list[str]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{origin} has more than one column named {repeated}: rename or drop the others.")
+    return names
+
+
+def check_rows(split: RawSplit) -> RawSplit:
+    if not any(split.columns.values()):
+        raise ValueError(f"{split.origin} has no rows: give data with at least one row below its header.")
+    return split
+
+
+def list_class_names(features: Features) -> dict[str, list[str]]:
+    return {name: feature.names for name, feature in features.items() if isinstance(feature, ClassLabel)}
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,193 @@
+"""Scores predictions: the task's metrics through `evaluate`, without a download, and exact losses in float64.
+
+`evaluate.load` fetches its scripts from the Hub; the classes here call scikit-learn and scipy instead. All functions
+want whole, gathered arrays: a mean of per-batch or per-process scores is neither F1 nor a correlation.
+
+Entry: `compute_task_metrics`, `compute_task_loss`, `compute_teacher_agreement`.
+"""
+
+import tempfile
+from collections.abc import Callable
+
+import evaluate
+import numpy as np
+from datasets import Features, Value
+from scipy.special import log_softmax
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+
+class Accuracy(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return describe_metric("Share of rows whose class is right.", "int64")
+
+    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        return {"accuracy": float(accuracy_score(references, predictions))}
+
+
+class F1(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return describe_metric("F1 of class 1 in a task of two classes, as GLUE scores MRPC and QQP.", "int64")
+
+    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        return {"f1": float(f1_score(references, predictions, pos_label=1, average="binary", zero_division=0.0))}
+
+
+class MacroF1(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return describe_metric("Plain mean of F1 over the classes that occur in labels or predictions.", "int64")
+
+    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0.0))}
+
+
+class MatthewsCorrelation(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return describe_metric("Matthews correlation, -1 to 1; 0 where labels or predictions are constant.", "int64")
+
+    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        return {"matthews_correlation": float(matthews_corrcoef(references, predictions))}
+
+
+class Pearson(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return describe_metric("Pearson correlation; 0 where one side is constant.", "float64")
+
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        return {"pearson": compute_correlation(pearsonr, predictions, references)}
+
+
+class Spearman(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return describe_metric("Spearman rank correlation; 0 where one side is constant.", "float64")
+
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        return {"spearmanr": compute_correlation(spearmanr, predictions, references)}
+
+
+METRICS: dict[str, type[evaluate.Metric]] = {
+    "accuracy": Accuracy,
+    "f1": F1,
+    "macro_f1": MacroF1,
+    "matthews_correlation": MatthewsCorrelation,
+    "pearson": Pearson,
+    "spearmanr": Spearman,
+}
+
+
+def compute_task_metrics(
+    predictions: np.ndarray, labels: np.ndarray, metric_names: tuple[str, ...]
+) -> dict[str, float]:
+    """The named metrics over the labelled rows.
+
+    Args:
+        predictions: logits (rows, classes), or scores (rows, 1) or (rows,) of a regression.
+        labels: (rows,) class indices, negative where unlabelled; or floats, nan where unlabelled.
+        metric_names: keys of `METRICS`.
+
+    Raises ValueError for an unknown metric, for arrays that do not fit and where no row is labelled.
+    """
+    unknown = [name for name in metric_names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"Unknown metrics {unknown}: choose from {sorted(METRICS)}.")
+    predictions, labels = keep_labelled_rows(predictions, labels)
+    decided = predictions.argmax(axis=-1) if holds_classes(labels) else flatten_scores(predictions)
+    scores: dict[str, float] = {}
+    # In memory, nothing is shared between processes; yet evaluate makes a folder per metric, here one that goes again.
+    with tempfile.TemporaryDirectory() as folder:
+        for name in metric_names:
+            metric = METRICS[name](keep_in_memory=True, cache_dir=folder)
+            scores |= metric.compute(predictions=decided, references=labels)
+    return scores
+
+
+def describe_metric(description: str, value_type: str) -> evaluate.MetricInfo:
+    features = Features({"predictions": Value(value_type), "references": Value(value_type)})
+    return evaluate.MetricInfo(description=description, citation="", inputs_description="", features=features)
+
+
+def compute_task_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over labelled rows, in float64, of the cross-entropy in nats; of the squared error where labels are floats.
+
+    Args:
+        logits: (rows, classes); for a regression (rows, 1) or (rows,).
+        labels: (rows,) class indices, negative where unlabelled; or (rows,) or (rows, 1) floats, nan where unlabelled.
+    """
+    logits, labels = keep_labelled_rows(logits, labels)
+    if not holds_classes(labels):
+        return float(np.mean((flatten_scores(logits) - labels) ** 2))
+    log_probabilities = log_softmax(logits, axis=-1)
+    return float(-np.mean(log_probabilities[np.arange(len(labels)), labels]))
+
+
+def compute_teacher_agreement(
+    student_logits: np.ndarray, teacher_logits: np.ndarray, temperature: float = 1.0
+) -> dict[str, float]:
+    """How near the student is to its teacher, over all rows, labelled or not.
+
+    Classes: `kl_to_teacher`, the mean over rows of KL(softmax(teacher / T) || softmax(student / T)) in nats, without
+    the factor T^2 of the loss, and `agreement`, the share of rows on which both choose the same class.
+    One column or none (regression): `mse_to_teacher` and `pearson_to_teacher`; `temperature` plays no part.
+
+    Args:
+        student_logits, teacher_logits: (rows, classes), or (rows, 1) or (rows,) for a regression.
+    """
+    check_row_counts(student_logits, teacher_logits)
+    student, teacher = np.asarray(student_logits, np.float64), np.asarray(teacher_logits, np.float64)
+    if student.ndim == 1 or student.shape[1] == 1:
+        student, teacher = flatten_scores(student), flatten_scores(teacher)
+        mean_squared_error = float(np.mean((student - teacher) ** 2))
+        return {
+            "mse_to_teacher": mean_squared_error,
+            "pearson_to_teacher": compute_correlation(pearsonr, student, teacher),
+        }
+    if student.shape != teacher.shape:
+        raise ValueError(f"Student logits are {student.shape}, teacher logits {teacher.shape}: give both one shape.")
+    student_log, teacher_log = log_softmax(student / temperature, axis=-1), log_softmax(teacher / temperature, axis=-1)
+    divergences = np.sum(np.exp(teacher_log) * (teacher_log - student_log), axis=-1)
+    agreement = float(np.mean(student.argmax(axis=-1) == teacher.argmax(axis=-1)))
+    return {"kl_to_teacher": float(np.mean(divergences)), "agreement": agreement}
+
+
+def keep_labelled_rows(predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with a label: predictions in float64, labels (rows,) as int64 or float64."""
+    check_row_counts(predictions, labels)
+    labels = flatten_scores(np.asarray(labels))
+    is_labelled = labels >= 0 if holds_classes(labels) else ~np.isnan(labels)
+    if not is_labelled.any():
+        raise ValueError(f"None of {len(labels)} rows has a label: score a split that is labelled.")
+    wide_type = np.int64 if holds_classes(labels) else np.float64
+    return np.asarray(predictions, np.float64)[is_labelled], labels[is_labelled].astype(wide_type)
+
+
+def holds_classes(labels: np.ndarray) -> bool:
+    return np.issubdtype(labels.dtype, np.integer)
+
+
+def check_row_counts(predictions: np.ndarray, references: np.ndarray) -> None:
+    if len(predictions) != len(references) or len(predictions) == 0:
+        raise ValueError(
+            f"Got {len(predictions)} rows of predictions for {len(references)} rows of references: "
+            "give equally many, at least one."
+        )
+    if not np.isfinite(predictions).all():
+        raise ValueError("The predictions hold nan or infinity: lower the learning rate, or train in float32.")
+
+
+def flatten_scores(scores: np.ndarray) -> np.ndarray:
+    """(rows, 1) or (rows,) -> (rows,): never left to broadcasting, where (rows, 1) against (rows,) is rows x rows."""
+    if scores.ndim == 2 and scores.shape[1] == 1:
+        return scores[:, 0]
+    if scores.ndim != 1:
+        raise ValueError(f"Got an array of shape {scores.shape}: a score per row needs (rows,) or (rows, 1).")
+    return scores
+
+
+def compute_correlation(correlate: Callable, predictions: list[float], references: list[float]) -> float:
+    """0.0 where it is undefined, for fewer than two rows or a constant side: such predictions tell nothing apart.
+
+    nan would not compare, and a metric that selects the best epoch by `>` would never take any epoch.
+    """
+    if np.ptp(predictions) == 0 or np.ptp(references) == 0:
+        return 0.0
+    return float(correlate(predictions, references).statistic)

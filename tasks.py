@@ -1,0 +1,239 @@
+"""The tasks a student can be distilled on: named ones, data sets of the Hub and the user's own files.
+
+`load_task` brings each to one form: text columns under their own names, `labels` (int64 class index, -100 where there
+is none; float32 and nan in a regression) and `example_index` (int64, the row's number within its split once sampled).
+Reading files is in `data_files`, telling texts and kinds of labels in `task_columns`, scoring in `metrics`.
+
+Entry: `DataArguments`, `check_max_length`, `load_task`, `tokenize_task`, `fingerprint_task`.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from datasets import Dataset, DatasetDict, Features, Value, load_dataset
+from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
+
+import natural_logic
+from data_arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
+from data_files import RawSplit, first_line, read_data_file, read_dataset
+from task_columns import (
+    IGNORED_LABEL,
+    check_texts,
+    count_empty_texts,
+    encode_labels,
+    find_label_column,
+    find_text_columns,
+    suggest_name,
+)
+
+logger = logging.getLogger(__name__)
+
+CLASSIFICATION_METRICS = ("accuracy", "macro_f1")
+REGRESSION_METRICS = ("pearson", "spearmanr")
+RESERVED_COLUMNS = ("labels", "example_index")
+TEST_AS_VALIDATION = "test_as_validation"
+FINGERPRINT_BATCH_ROWS = 1000
+# Their position numbers begin at pad_token_id + 1: of 514 positions, 512 are there for tokens.
+POSITION_OFFSET_MODEL_TYPES = frozenset(
+    ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod")
+    + ("data2vec-text", "ibert", "luke", "lilt")
+)
+
+
+@dataclass
+class TaskData:
+    """One task, raw or tokenized. The best epoch is chosen by the first of `validation`, the others are reported."""
+
+    name: str
+    train: Dataset
+    validation: dict[str, Dataset]
+    test: Dataset | None
+    text_columns: tuple[str, ...]
+    label_names: list[str] | None
+    metric_names: tuple[str, ...]
+    dataset_name: str | None
+    dataset_config_name: str | None
+
+    @property
+    def is_regression(self) -> bool:
+        return self.label_names is None
+
+    @property
+    def first_validation(self) -> Dataset:
+        return next(iter(self.validation.values()))
+
+    def list_splits(self) -> Iterator[tuple[str, Dataset]]:
+        """("train", ...), the validation sets by name and, where there is one, ("test", ...)."""
+        yield "train", self.train
+        yield from self.validation.items()
+        if self.test is not None:
+            yield "test", self.test
+
+
+def load_task(arguments: DataArguments) -> TaskData:
+    """Read, check and sample the task; ValueError, one line, for whatever is wrong with the data."""
+    splits = read_splits(arguments)
+    spec = TASKS.get(arguments.task_name or "")
+    label_column = "label" if spec else find_label_column(splits["train"], arguments.label_column)
+    requested_texts = ",".join(spec.text_columns) if spec else arguments.text_columns
+    text_columns = find_text_columns(splits["train"], label_column, requested_texts)
+    check_text_columns(splits, text_columns)
+    label_kind = "numbers" if spec and spec.is_regression else arguments.label_kind
+    label_names, labels = encode_labels(splits, label_column, label_kind)
+    sampled = {name: sample_split(name, split, text_columns, labels[name], arguments) for name, split in splits.items()}
+    warn_of_overlap(sampled, text_columns)
+    default_metrics = REGRESSION_METRICS if label_names is None else CLASSIFICATION_METRICS
+    logger.info(
+        "Task %s: rows %s, text columns %s, labels %s",
+        *(name_task(arguments), {name: len(split) for name, split in sampled.items()}, text_columns),
+        "numbers" if label_names is None else label_names,
+    )
+    return TaskData(
+        name=name_task(arguments),
+        train=sampled.pop("train"),
+        test=sampled.pop("test", None),
+        validation=sampled,
+        text_columns=text_columns,
+        label_names=label_names,
+        metric_names=spec.metrics if spec else default_metrics,
+        dataset_name=spec.dataset if spec else arguments.dataset_name,
+        dataset_config_name=spec.config if spec else arguments.dataset_config_name,
+    )
+
+
+def read_splits(arguments: DataArguments) -> dict[str, RawSplit]:
+    """By name: "train", the validation sets, the selecting one first, and, where there is one, "test"."""
+    if arguments.task_name == BUILT_IN_TASK:
+        return read_built_in_corpus()
+    if arguments.train_file is None:
+        return read_hub_splits(arguments)
+    files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
+    return {name: read_data_file(path) for name, path in files.items() if path is not None}
+
+
+def read_built_in_corpus() -> dict[str, RawSplit]:
+    splits = {}
+    for name, rows in natural_logic.generate_corpus().items():
+        columns = {column: [row[column] for row in rows] for column in rows[0]}
+        splits[name] = RawSplit(f"{BUILT_IN_TASK}, {name}", columns, {"label": list(natural_logic.LABEL_NAMES)})
+    return splits
+
+
+def read_hub_splits(arguments: DataArguments) -> dict[str, RawSplit]:
+    spec = TASKS.get(arguments.task_name or "")
+    name = spec.dataset if spec else arguments.dataset_name
+    found = download_dataset(name, spec.config if spec else arguments.dataset_config_name)
+    validation_names = spec.validation_splits if spec else [split for split in found if split.startswith("validation")]
+    if arguments.validation_split is not None:
+        others = [split for split in validation_names if split != arguments.validation_split]
+        validation_names = [arguments.validation_split, *others]
+    missing = [split for split in ("train", *validation_names) if split not in found]
+    if missing or not validation_names:
+        hint = suggest_name(missing[0], found) if missing else ""
+        raise ValueError(
+            f"{name} has the splits {list(found)}, needed are {['train', *(validation_names or ['validation'])]}: name "
+            f"one that may choose the best epoch with --validation_split.{hint}"
+        )
+    splits = {split: read_dataset(found[split], f"{name}, {split}") for split in ("train", *validation_names)}
+    if "test" in splits:  # Chosen by the user; its scores must not pass for those of an untouched test split.
+        splits = {"train": splits.pop("train"), TEST_AS_VALIDATION: splits.pop("test"), **splits}
+    test_name = spec.test_split if spec else "test"
+    if test_name in found and test_name not in validation_names:
+        splits["test"] = read_dataset(found[test_name], f"{name}, {test_name}")
+    return splits
+
+
+def download_dataset(name: str, config: str | None) -> DatasetDict:
+    try:
+        return load_dataset(name, config)
+    except Exception as error:  # Its errors share no base: OSError, ValueError, RuntimeError, httpx's, its own.
+        raise ValueError(
+            f"The data set {name!r}, configuration {config!r}, did not load ({first_line(error)}): check both names "
+            "and the network (with HF_HUB_OFFLINE=1 it must be cached), or give --train_file and --validation_file."
+        ) from error
+
+
+def check_text_columns(splits: dict[str, RawSplit], text_columns: tuple[str, ...]) -> None:
+    if set(text_columns) & set(RESERVED_COLUMNS):
+        raise ValueError(f"Text columns {text_columns}: {RESERVED_COLUMNS} are names of ours, rename the column.")
+    for split in splits.values():
+        check_texts(split, text_columns)
+        if empty_texts := count_empty_texts(split, text_columns):
+            logger.warning("%s: %d texts are empty", split.origin, empty_texts)
+
+
+def sample_split(
+    name: str, split: RawSplit, text_columns: tuple[str, ...], labels: list[int] | list[float], arguments: DataArguments
+) -> Dataset:
+    limit = arguments.max_train_samples if name == "train" else arguments.max_eval_samples
+    rows = draw_rows(len(labels), limit, arguments.sample_seed)
+    if limit is not None and limit > len(labels):
+        logger.info("%s has %d rows, fewer than the %d asked for: all are used", split.origin, len(labels), limit)
+    columns = {column: [split.columns[column][row] for row in rows] for column in text_columns}
+    columns |= {"labels": [labels[row] for row in rows], "example_index": list(range(len(rows)))}
+    is_unlabelled = [label == IGNORED_LABEL or label != label for label in columns["labels"]]
+    if any(is_unlabelled):
+        logger.info("%s: %d of %d rows have no label", split.origin, sum(is_unlabelled), len(rows))
+    if name == "train" and all(is_unlabelled):
+        raise ValueError(f"{split.origin}: none of {len(rows)} sampled rows has a label: raise --max_train_samples.")
+    types = {column: Value("string") for column in text_columns}
+    types |= {"labels": Value("int64" if isinstance(labels[0], int) else "float32"), "example_index": Value("int64")}
+    return Dataset.from_dict(columns, features=Features(types))
+
+
+def draw_rows(row_count: int, limit: int | None, seed: int) -> list[int]:
+    """The published experiment's draw, `shuffle(seed).select(range(limit))`; all rows, in order, where it is none."""
+    rows = list(range(row_count))
+    if limit is None or limit >= row_count:
+        return rows
+    return Dataset.from_dict({"row": rows}).shuffle(seed=seed).select(range(limit))["row"][:]
+
+
+def warn_of_overlap(splits: dict[str, Dataset], text_columns: tuple[str, ...]) -> None:
+    def list_texts(split: Dataset) -> list[tuple[str, ...]]:
+        return list(zip(*(split[column][:] for column in text_columns), strict=True))
+
+    train_texts = set(list_texts(splits["train"]))
+    for name in (name for name in splits if name != "train"):
+        repeated = sum(texts in train_texts for texts in list_texts(splits[name]))
+        if repeated:
+            logger.warning("%d of the %d rows of %s are in train too", repeated, len(splits[name]), name)
+
+
+def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TaskData:
+    """The task with the tokenizer's columns in place of the texts: truncated to `max_length` tokens, not padded."""
+
+    def tokenize_rows(rows: dict[str, list]) -> BatchEncoding:
+        return tokenizer(*(rows[column] for column in data.text_columns), truncation=True, max_length=max_length)
+
+    tokenized = {
+        name: split.map(tokenize_rows, batched=True, remove_columns=list(data.text_columns), desc=f"Tokenizing {name}")
+        for name, split in data.list_splits()
+    }
+    train, test = tokenized.pop("train"), tokenized.pop("test", None)
+    return replace(data, train=train, test=test, validation=tokenized)
+
+
+def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """ValueError where the tokenizer or the model's positions end before `max_length` tokens."""
+    # Names differ (GPT-2: n_positions) and a model without position limit has none.
+    key = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    limits = {"tokenizer": tokenizer.model_max_length, "model": config.to_dict().get(key)}
+    if limits["model"] is not None and config.model_type in POSITION_OFFSET_MODEL_TYPES:
+        limits["model"] -= config.pad_token_id + 1
+    for name, limit in limits.items():
+        if limit is not None and max_length > limit:
+            raise ValueError(f"--max_length {max_length} is more than the {limit} tokens of the {name}: lower it.")
+
+
+def fingerprint_task(tokenized: TaskData) -> str:
+    """sha256 of label names, token ids and labels, train and validation: unlike `datasets`' own, equal everywhere."""
+    digest = hashlib.sha256(json.dumps(tokenized.label_names).encode())
+    for name, split in {"train": tokenized.train, **tokenized.validation}.items():
+        digest.update(json.dumps([name, len(split)]).encode())
+        for batch in split.select_columns(["input_ids", "labels"]).iter(FINGERPRINT_BATCH_ROWS):
+            digest.update(json.dumps([batch["input_ids"], batch["labels"]]).encode())
+    return digest.hexdigest()

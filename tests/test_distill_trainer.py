@@ -1,0 +1,253 @@
+"""The trainer's facts: exact means, an untouched teacher, an eval_loss that is the task's, terms logged."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import make_bert, make_rows, pad_rows
+from tiny_training import make_trainer
+
+from batches import count_items
+from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
+
+TINY_TRAINING = Path(__file__).parent / "tiny_training.py"
+
+
+def train_weights(folder: Path, **options: object) -> dict[str, torch.Tensor]:
+    trainer = make_trainer(folder, **options)
+    trainer.train()
+    return trainer.model.state_dict()
+
+
+def assert_same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    for name, tensor in left.items():
+        torch.testing.assert_close(
+            tensor, right[name], rtol=2e-5, atol=2e-6, msg=lambda text, name=name: f"{name} {text}"
+        )
+
+
+def compute_batch_loss(trainer: DistillationTrainer, rows: list[dict], length: int | None = None) -> torch.Tensor:
+    trainer.model.eval()
+    return trainer.compute_loss(trainer.model, pad_rows(rows, length))
+
+
+def test_loss_is_the_weighted_sum_of_the_documented_terms(tmp_path):
+    """Written out once more from the formulas, for a full batch without padding."""
+    trainer = make_trainer(tmp_path, kl_weight=0.7, hidden_weight=0.3, attention_weight=0.2, temperature=3.0)
+    batch = pad_rows(make_rows(5, shortest=6, longest=6))
+    student, teacher = trainer.model.eval(), trainer.teacher_outputs.teacher
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    ours = student(**inputs, output_hidden_states=True, output_attentions=True)
+    theirs = teacher(**inputs, output_hidden_states=True, output_attentions=True)
+    matched = [(0, 1), (1, 3)]  # block ends of 4 layers in 2 blocks
+    expected = F.cross_entropy(ours.logits, batch["labels"])
+    soft = F.softmax(theirs.logits / 3, -1)
+    expected += 0.7 * 9 * (soft * (soft.log() - F.log_softmax(ours.logits / 3, -1))).sum(-1).mean()
+    hidden = [F.mse_loss(ours.hidden_states[s + 1], theirs.hidden_states[t + 1]) for s, t in matched]
+    expected += 0.3 * torch.stack(hidden).mean()
+    attentions = [F.mse_loss(ours.attentions[s], theirs.attentions[t]) for s, t in matched]
+    expected += 0.2 * torch.stack(attentions).mean()
+    expected += 1.0 * (1 - F.cosine_similarity(ours.logits, theirs.logits)).mean()
+    assert trainer.compute_loss(student, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("hidden_loss", ["mse", "cosine"])
+def test_a_batch_padded_further_has_the_same_loss(tmp_path, hidden_loss):
+    trainer = make_trainer(tmp_path, hidden_loss=hidden_loss)
+    rows = make_rows(8)
+    loss = compute_batch_loss(trainer, rows)
+    assert compute_batch_loss(trainer, rows, length=40).item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_gradients_of_a_batch_padded_further_are_the_same(tmp_path):
+    gradients = []
+    for length in (None, 40):
+        trainer = make_trainer(tmp_path)
+        compute_batch_loss(trainer, make_rows(8), length).backward()
+        gradients.append({name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None})
+    assert_same_weights(*gradients)
+
+
+def test_accumulation_equals_one_batch_also_for_the_ragged_last_step(tmp_path):
+    """22 rows: steps of 8, 8 and 6 rows, once whole and once in micro-batches of 2 with a ragged end."""
+    whole = train_weights(tmp_path, per_device_train_batch_size=8)
+    split = train_weights(tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    assert_same_weights(whole, split)
+
+
+def run_two_processes(folder: Path, **options: object) -> None:
+    folder.mkdir()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511"]
+    command = [sys.executable, *launch, str(TINY_TRAINING), str(folder), json.dumps(options)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
+    """21 rows in global batches of 8: the last one has 5, so that accelerate fills it up with duplicates, which must
+    not count. 21 evaluated rows likewise."""
+    single = make_trainer(tmp_path / "one", num_rows=21)
+    single.train()
+    run_two_processes(tmp_path / "two", num_rows=21, per_device_train_batch_size=4)
+    assert_same_weights(single.model.state_dict(), torch.load(tmp_path / "two" / "weights.pt"))
+    log = json.loads((tmp_path / "two" / "log.json").read_text())
+    for own, other in zip(single.state.log_history, log, strict=True):
+        names = [name for name in own if name.endswith("loss") or name.startswith("eval_rows")]
+        assert {name: other[name] for name in names} == pytest.approx({name: own[name] for name in names}, rel=1e-4)
+    evaluated = next(entry for entry in log if "eval_rows" in entry)
+    assert evaluated["eval_rows"] == 21
+
+
+def test_the_last_process_of_a_ragged_end_may_have_no_row_at_all(tmp_path):
+    """17 rows in global batches of 8: the last round has one row, on the first process."""
+    single = train_weights(tmp_path / "one", num_rows=17)
+    run_two_processes(tmp_path / "two", num_rows=17, per_device_train_batch_size=4)
+    assert_same_weights(single, torch.load(tmp_path / "two" / "weights.pt"))
+
+
+def test_training_moves_the_student_and_leaves_the_teacher_bit_equal_in_eval_mode(tmp_path):
+    trainer = make_trainer(tmp_path)
+    teacher = trainer.teacher_outputs.teacher
+    before, student_before = copy.deepcopy(teacher.state_dict()), copy.deepcopy(trainer.model.state_dict())
+    trainer.train()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert not teacher.training
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
+    moved = [
+        name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, student_before[name])
+    ]
+    assert "bert.encoder.layer.0.attention.self.query.weight" in moved
+    assert "classifier.weight" in moved
+
+
+def test_the_teacher_is_in_no_checkpoint_and_in_no_optimizer(tmp_path):
+    trainer = make_trainer(tmp_path, save_strategy="epoch")
+    trainer.train()
+    own = {id(parameter) for parameter in trainer.model.parameters()}
+    assert {id(p) for group in trainer.optimizer.param_groups for p in group["params"]} <= own
+    checkpoint = next(tmp_path.glob("checkpoint-*"))
+    student_bytes = sum(p.numel() for p in trainer.model.parameters()) * 4
+    assert (checkpoint / "model.safetensors").stat().st_size < student_bytes * 1.2
+
+
+def test_eval_loss_is_the_cross_entropy_of_every_row_whatever_the_weights(tmp_path):
+    """21 rows in batches of 4: the last batch is short, which the stock mean of batch means gets wrong."""
+    trainer = make_trainer(tmp_path, ce_weight=0.0, kl_weight=5.0, temperature=7.0)
+    evaluated = trainer.evaluate()
+    batch = pad_rows(make_rows(21, seed=9))
+    with torch.no_grad():
+        logits = trainer.model.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    assert evaluated["eval_loss"] == pytest.approx(F.cross_entropy(logits, batch["labels"]).item(), rel=1e-5)
+
+
+def test_evaluation_reports_closeness_to_the_teacher(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.model.load_state_dict(make_bert(2, seed=5).state_dict())
+    evaluated = trainer.evaluate()
+    batch = pad_rows(make_rows(21, seed=9))
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    with torch.no_grad():
+        ours, theirs = trainer.model.eval()(**inputs).logits, trainer.teacher_outputs.teacher(**inputs).logits
+    kl = F.kl_div(ours.log_softmax(-1), theirs.log_softmax(-1), log_target=True, reduction="batchmean")
+    assert evaluated["eval_kl_to_teacher"] == pytest.approx(kl.item(), rel=1e-4)
+    assert evaluated["eval_agreement"] == pytest.approx((ours.argmax(-1) == theirs.argmax(-1)).float().mean().item())
+
+
+def test_every_term_is_logged_by_itself_and_adds_up_to_the_loss(tmp_path):
+    trainer = make_trainer(tmp_path, kl_weight=0.5, hidden_weight=2.0)
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "ce_loss" in entry)
+    weights = {"ce": 1.0, "kl": 0.5, "hidden": 2.0, "attention": 1.0, "logit_cosine": 1.0}
+    assert logged["loss"] == pytest.approx(sum(weights[name] * logged[f"{name}_loss"] for name in weights), rel=1e-4)
+
+
+def test_a_term_of_weight_zero_is_not_computed(tmp_path):
+    trainer = make_trainer(tmp_path, hidden_weight=0.0, attention_weight=0.0, logit_cosine_weight=0.0)
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "ce_loss" in entry)
+    assert {name for name in logged if name.endswith("_loss")} == {"ce_loss", "kl_loss"}
+    assert trainer.teacher_outputs.hidden_layers == ()
+
+
+def test_rows_without_a_label_count_in_every_term_but_cross_entropy(tmp_path):
+    trainer = make_trainer(tmp_path)
+    rows = make_rows(6)
+    unlabelled = [row | {"labels": -100} for row in rows[:3]] + rows[3:]
+    batch, labelled = pad_rows(unlabelled), pad_rows(rows[3:])
+    with torch.no_grad():
+        trainer.model.eval()
+        trainer.term_weights = {"ce": 1.0}
+        assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(
+            trainer.compute_loss(trainer.model, labelled).item(), rel=1e-5
+        )
+        trainer.term_weights = {"kl": 1.0}
+        assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(
+            trainer.compute_loss(trainer.model, pad_rows(rows)).item(), rel=1e-6
+        )
+    counts = count_items([batch], torch.device("cpu"))
+    assert (counts["labelled_rows"].item(), counts["rows"].item()) == (3, 6)
+
+
+def test_the_teacher_logits_of_a_batch_take_the_place_of_the_live_teacher(tmp_path):
+    trainer = make_trainer(tmp_path, hidden_weight=0.0, attention_weight=0.0)
+    batch = pad_rows(make_rows(6))
+    trainer.model.eval()
+    live = trainer.compute_loss(trainer.model, batch)
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    logits = trainer.teacher_outputs.get_logits(inputs)
+    trainer.teacher_outputs.teacher = None  # would fail if it were asked
+    assert trainer.compute_loss(trainer.model, batch | {"teacher_logits": logits}).item() == pytest.approx(live.item())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(tmp_path):
+    trainer = make_trainer(tmp_path, learning_rate=1e38, save_strategy="steps", save_steps=1)
+    with pytest.raises(NonFiniteLossError, match=r"nan or infinite at step 2.*--learning_rate"):
+        trainer.train()
+    saved = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
+    assert "checkpoint-2" not in saved
+
+
+def test_regression_takes_squared_errors_in_place_of_cross_entropy_and_kl(tmp_path):
+    student, teacher = make_bert(2, num_labels=1, seed=2), make_bert(4, num_labels=1, seed=1)
+    arguments = DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, ce_weight=1.0, kl_weight=0.5)
+    rows = make_rows(6)
+    trainer = DistillationTrainer(
+        model=student, teacher=teacher, args=arguments, data_collator=pad_rows, eval_dataset=rows
+    )
+    batch = pad_rows(rows)
+    batch["labels"] = torch.tensor([0.5, 2.0, float("nan"), 1.0, 4.0, 3.0])
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    with torch.no_grad():
+        ours, theirs = student.eval()(**inputs).logits[:, 0], teacher(**inputs).logits[:, 0]
+        known = ~batch["labels"].isnan()
+        expected = F.mse_loss(ours[known], batch["labels"][known]) + 0.5 * F.mse_loss(ours, theirs)
+        assert trainer.compute_loss(student, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kl_weight": -1.0}, "kl_weight is -1.0: a weight is at least 0"),
+        ({"ce_weight": 0.0, "kl_weight": 0.0}, "all weights are 0: set one of --ce_weight"),
+        ({"temperature": 0.0}, "temperature is 0.0: it has to be above 0"),
+        ({"hidden_loss": "mae"}, "choose one of mse, cosine"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_a_teacher_of_other_width_or_labels_is_refused(tmp_path):
+    arguments = DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, hidden_weight=1.0)
+    with pytest.raises(ValueError, match="num_labels is 3 in the student and 2 in the teacher"):
+        DistillationTrainer(model=make_bert(2), teacher=make_bert(4, num_labels=2), args=arguments)
+    with pytest.raises(ValueError, match="hidden_size is 16 in the student and 32 in the teacher"):
+        DistillationTrainer(model=make_bert(2), teacher=make_bert(4, hidden_size=32), args=arguments)

@@ -1,0 +1,54 @@
+"""The import graph of DESIGN: every module imports only modules below it, and the README's file tree is the tree."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# From the top down; a module may import those in later rows only.
+LAYERS = [
+    ["run_distillation"],
+    ["command_line", "run_facts"],
+    ["publish", "report"],
+    ["teacher"],
+    ["teacher_training", "predictions"],
+    ["distill_trainer"],
+    ["batches", "distillation_arguments", "layer_matching", "label_matching", "teacher_outputs", "tasks"],
+    ["data_arguments"],
+    ["attention_targets", "losses", "metrics", "run_record", "student_init", "task_columns"],
+    ["data_files", "natural_logic"],
+]
+LEAVES = {"losses", "student_init", "natural_logic", "run_record"}
+DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+
+
+def list_own_imports(name: str) -> set[str]:
+    tree = ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    return {module.split(".")[0] for module in imported} & DEPTH.keys()
+
+
+def test_every_module_has_its_place():
+    assert {path.stem for path in ROOT.glob("*.py")} == DEPTH.keys()
+
+
+@pytest.mark.parametrize("name", sorted(DEPTH))
+def test_a_module_imports_only_what_lies_below_it(name):
+    upward = {other for other in list_own_imports(name) if DEPTH[other] <= DEPTH[name]}
+    assert not upward
+
+
+@pytest.mark.parametrize("name", sorted(LEAVES))
+def test_a_leaf_imports_none_of_ours(name):
+    assert list_own_imports(name) == set()
+
+
+def test_the_readme_shows_every_file_at_the_top_level():
+    tree = re.search(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+    shown = set(re.findall(r"^(\S+\.(?:py|yaml|sh|txt|md|toml))\b", tree, re.MULTILINE))
+    here = {path.name for path in ROOT.iterdir() if path.suffix in {".py", ".yaml", ".sh", ".txt"}}
+    assert here <= shown

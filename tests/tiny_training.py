@@ -1,0 +1,69 @@
+"""Trains a tiny student by plain SGD and saves what came out; also started by tests under several processes.
+
+torchrun --nproc_per_node 2 tests/tiny_training.py FOLDER '{"per_device_train_batch_size": 4}'
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from conftest import make_bert, make_rows, pad_rows
+from datasets import Dataset
+from transformers import EvalPrediction
+
+from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+
+ALL_TERMS = {
+    "ce_weight": 1.0,
+    "kl_weight": 1.0,
+    "hidden_weight": 1.0,
+    "attention_weight": 1.0,
+    "logit_cosine_weight": 1.0,
+}
+
+
+def make_trainer(folder: Path, num_rows: int = 22, **options: object) -> DistillationTrainer:
+    """2 layers taught by 4, every term on, SGD with rate 0.1 and no clipping: a weight shows every gradient."""
+    settings = {
+        "output_dir": str(folder),
+        "use_cpu": True,
+        "optim": "sgd",
+        "learning_rate": 0.1,
+        "max_grad_norm": 0.0,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 8,
+        "per_device_eval_batch_size": 4,
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "disable_tqdm": True,
+        **ALL_TERMS,
+    } | options
+    rows = make_rows(num_rows)
+    rows[3]["labels"] = -100  # a row without a label
+    # No dropout: the same rows have to give the same gradients however they are split up.
+    student = make_bert(2, seed=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return DistillationTrainer(
+        model=student,
+        teacher=make_bert(4, seed=1),
+        args=DistillationTrainingArguments(**settings),
+        data_collator=pad_rows,
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(make_rows(21, seed=9)),
+        compute_metrics=count_rows,
+    )
+
+
+def count_rows(prediction: EvalPrediction) -> dict[str, float]:
+    return {"rows": float(len(prediction.label_ids))}
+
+
+if __name__ == "__main__":
+    folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+    trainer = make_trainer(folder, **options)
+    trainer.train()
+    if trainer.is_world_process_zero():
+        torch.save(trainer.model.state_dict(), folder / "weights.pt")
+        (folder / "log.json").write_text(json.dumps(trainer.state.log_history))
