@@ -8,16 +8,21 @@ import torch
 from torch import Tensor
 
 from losses import IGNORED_LABEL
+from teacher_outputs import ModelOutputs
 
 ItemCounts = dict[str, Tensor]
 
-NOT_MODEL_INPUTS = frozenset({"labels", "teacher_logits", "example_index", "is_duplicate"})
+NOT_MODEL_INPUTS = frozenset({"labels", "teacher_logits", "teacher_hidden_states", "example_index", "is_duplicate"})
 
 
-def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
-    """What the model gets, the labels, and the teacher's logits where the batch brings them."""
+def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor | None, ModelOutputs | None]:
+    """What the model gets, the labels, and the teacher's outputs where the batch brings them: `teacher_logits` (batch,
+    classes) and `teacher_hidden_states` (batch, layers, tokens, hidden)."""
     model_inputs = {name: value for name, value in inputs.items() if name not in NOT_MODEL_INPUTS}
-    return model_inputs, inputs.get("labels"), inputs.get("teacher_logits")
+    if "teacher_logits" not in inputs:
+        return model_inputs, inputs.get("labels"), None
+    states = inputs["teacher_hidden_states"].unbind(dim=1) if "teacher_hidden_states" in inputs else ()
+    return model_inputs, inputs.get("labels"), ModelOutputs(inputs["teacher_logits"], hidden_states=states)
 
 
 def split_predictions(predictions: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray | None]:

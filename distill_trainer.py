@@ -13,16 +13,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 
 import losses
 from attention_targets import switch_on_attentions
 from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
-from distillation_arguments import TERM_NAMES, DistillationTrainingArguments
+from distillation_arguments import DistillationTrainingArguments
 from layer_matching import resolve_layer_matching
+from loss_terms import check_store_fits, check_teacher_fits, select_term_weights
 from metrics import compute_task_loss, compute_teacher_agreement
 from student_init import get_num_layers
 from teacher_outputs import LiveTeacherOutputs, ModelOutputs, run_model
+from teacher_store import StoredOutputsCollator, TeacherStore
 
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
 
@@ -37,10 +40,11 @@ class DistillationTrainer(Trainer):
     """Trains `model` (the student) on `args`' weighted sum of terms; `eval_loss` is the task's loss alone.
 
     Args:
-        teacher: a model with the student's labels and vocabulary, or None for plain fine-tuning. It is put in eval
-            mode and gets no gradients; it is part of neither the student, the optimizer nor any checkpoint.
+        teacher: a model with the student's labels and vocabulary, the store of its outputs for `train_dataset`, or None
+            for plain fine-tuning. A model is put in eval mode and gets no gradients; it is part of neither the
+            student, the optimizer nor any checkpoint.
         The rest is `transformers.Trainer`'s. `compute_metrics` sees the student's logits.
-        Batches may carry `teacher_logits` in place of the live teacher's; a label of -100 (regression: nan) is none.
+        A column `teacher_logits` takes the live teacher's place; a label of -100 (regression: nan) is none.
 
     Raises:
         ValueError: the weights ask for what teacher and student cannot give.
@@ -52,7 +56,7 @@ class DistillationTrainer(Trainer):
         self,
         model: PreTrainedModel,
         args: DistillationTrainingArguments,
-        teacher: PreTrainedModel | None = None,
+        teacher: PreTrainedModel | TeacherStore | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -61,6 +65,7 @@ class DistillationTrainer(Trainer):
         self.compute_student_metrics = compute_metrics
         self.layer_matching: list[int] = []
         self.teacher_outputs: LiveTeacherOutputs | None = None
+        self.teacher_store: TeacherStore | None = None
         self._term_sums: dict[str, Tensor] = {}
         self._steps_since_log = 0
         self._first_bad_step = torch.tensor(-1, device=args.device)
@@ -71,12 +76,16 @@ class DistillationTrainer(Trainer):
         self.add_callback(StopAtNonFiniteLoss(self))
 
     def _prepare_teacher(
-        self, student: PreTrainedModel, teacher: PreTrainedModel, args: DistillationTrainingArguments
+        self, student: PreTrainedModel, teacher: PreTrainedModel | TeacherStore, args: DistillationTrainingArguments
     ) -> None:
-        """Decides which layers are compared, and moves the teacher to the student's device."""
+        """Decides which layers are compared, and where the teacher's outputs come from."""
         self.layer_matching = resolve_layer_matching(
             args.layer_matching, get_num_layers(teacher.config), get_num_layers(student.config)
         )
+        if isinstance(teacher, TeacherStore):
+            check_store_fits(teacher, self.layer_matching, self.term_weights)
+            self.teacher_store = teacher
+            return
         if "attention" in self.term_weights:
             switch_on_attentions(student)
             kind = switch_on_attentions(teacher)
@@ -86,6 +95,17 @@ class DistillationTrainer(Trainer):
             hidden_layers=self.layer_matching if "hidden" in self.term_weights else (),
             attention_layers=self.layer_matching if "attention" in self.term_weights else (),
         )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The stock loader; from a store, its collator adds the teacher's outputs (of the training rows only)."""
+        if self.teacher_store is None:
+            return super().get_train_dataloader()
+        collate = self.data_collator
+        self.data_collator = StoredOutputsCollator(collate, self.teacher_store)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collate
 
     # ---- one training step -------------------------------------------------------------------------------------
 
@@ -98,7 +118,7 @@ class DistillationTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, ModelOutputs]:
         """The weighted sum of the terms, scaled so that all micro-batches of all processes add up to the whole
         batch's loss. `num_items_in_batch` comes from `get_batch_samples`; None means that `inputs` is the batch."""
-        model_inputs, labels, teacher_logits = split_inputs(inputs)
+        model_inputs, labels, stored = split_inputs(inputs)
         student_layers = range(len(self.layer_matching))
         student = run_model(
             model,
@@ -106,7 +126,7 @@ class DistillationTrainer(Trainer):
             hidden_layers=student_layers if "hidden" in self.term_weights else (),
             attention_layers=student_layers if "attention" in self.term_weights else (),
         )
-        teacher = self._get_teacher_outputs(model_inputs, teacher_logits)
+        teacher = self._get_teacher_outputs(model_inputs, stored)
         counts = num_items_in_batch or count_items([inputs], labels.device)
         terms = self.compute_terms(student, teacher, labels, model_inputs["attention_mask"], counts)
         # DDP averages gradients over processes, but the counts are already global: undo the average.
@@ -119,12 +139,14 @@ class DistillationTrainer(Trainer):
         return (loss, student) if return_outputs else loss
 
     def _get_teacher_outputs(
-        self, model_inputs: Mapping[str, Tensor], teacher_logits: Tensor | None
+        self, model_inputs: Mapping[str, Tensor], stored: ModelOutputs | None
     ) -> ModelOutputs | None:
-        if self.teacher_outputs is None:
+        """The outputs that came with the batch, where they are all that the terms need; else the live teacher's."""
+        if not self.term_weights.keys() - {"ce"}:
             return None
-        if teacher_logits is not None and not {"hidden", "attention"} & self.term_weights.keys():
-            return ModelOutputs(logits=teacher_logits)
+        lacks_states = "hidden" in self.term_weights and not (stored and stored.hidden_states)
+        if stored is not None and not lacks_states and "attention" not in self.term_weights:
+            return stored
         with self.accelerator.autocast():
             return self.teacher_outputs.get_batch(model_inputs)
 
@@ -192,15 +214,15 @@ class DistillationTrainer(Trainer):
         """Logits of student and teacher, and no loss: the stock loop would average per-batch means, counting a short
         last batch as a full one and, under several processes, multiplying by their number (transformers 5.23).
         `_compute_eval_metrics` computes it from the gathered logits, every row once."""
-        model_inputs, labels, teacher_logits = split_inputs(self._prepare_inputs(inputs))
+        model_inputs, labels, stored = split_inputs(self._prepare_inputs(inputs))
         with torch.no_grad():
             student_logits = run_model(model, model_inputs).logits.float()
+            if stored is not None:
+                return None, (student_logits, stored.logits.float()), labels
             if self.teacher_outputs is None:
                 return None, student_logits, labels
-            if teacher_logits is None:
-                with self.accelerator.autocast():
-                    teacher_logits = self.teacher_outputs.get_logits(model_inputs)
-        return None, (student_logits, teacher_logits.float()), labels
+            with self.accelerator.autocast():
+                return None, (student_logits, self.teacher_outputs.get_logits(model_inputs).float()), labels
 
     def _compute_eval_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """`loss` (the task's), the task's metrics, and the student's closeness to the teacher."""
@@ -261,27 +283,3 @@ class StopAtNonFiniteLoss(TrainerCallback):
     def on_step_end(self, args: DistillationTrainingArguments, *_: Any, **__: Any) -> None:
         if args.device.type == "cpu":
             self.trainer.raise_if_not_finite()
-
-
-def select_term_weights(args: DistillationTrainingArguments, has_teacher: bool) -> dict[str, float]:
-    """Term name -> weight for the terms that are on; a term with weight 0 is never computed."""
-    if not has_teacher:
-        return {"ce": 1.0}
-    weights = {name: getattr(args, f"{name}_weight") for name in TERM_NAMES}
-    return {name: weight for name, weight in weights.items() if weight > 0}
-
-
-def check_teacher_fits(student: PreTrainedModel, teacher: PreTrainedModel, weights: Mapping[str, float]) -> None:
-    """Raises ValueError where the two cannot be compared."""
-    compared = [("num_labels", "logits")]
-    compared += [("hidden_size", "hidden states")] if "hidden" in weights else []
-    compared += [("num_attention_heads", "attention matrices")] if "attention" in weights else []
-    for attribute, what in compared:
-        student_value, teacher_value = getattr(student.config, attribute), getattr(teacher.config, attribute)
-        if student_value != teacher_value:
-            raise ValueError(
-                f"the {what} of student and teacher cannot be compared: {attribute} is {student_value} in the student "
-                f"and {teacher_value} in the teacher; cut the student from this teacher, or set that term's weight to 0"
-            )
-    if student.config.num_labels == 1 and "logit_cosine" in weights:
-        raise ValueError("logit_cosine_weight > 0 on a regression task: one output has no direction; set it to 0")

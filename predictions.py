@@ -1,12 +1,16 @@
 """Logits, labels and scores of every split but the training rows."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import EvalPrediction
 
-from batches import split_predictions
+from batches import is_labelled, split_predictions
 from distill_trainer import DistillationTrainer
+from metrics import compute_task_loss
 from tasks import TaskData
 
 PREDICTIONS_NAME = "predictions.npz"
@@ -51,3 +55,16 @@ def save_predictions(predictions: Predictions, folder: Path) -> None:
     unfinished = folder / f".unfinished-{PREDICTIONS_NAME}"
     np.savez_compressed(unfinished, allow_pickle=False, **arrays)
     unfinished.replace(folder / PREDICTIONS_NAME)
+
+
+def score_logits(
+    data: TaskData, logits: dict[str, np.ndarray], score: Callable[[EvalPrediction], dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Loss and metrics of some logits, for every split of them that has labels."""
+    metrics = {}
+    for split, rows in data.list_splits():
+        labels = np.asarray(rows["labels"])
+        if split in logits and is_labelled(torch.as_tensor(labels)).any():
+            metrics[split] = {"loss": compute_task_loss(logits[split], labels)}
+            metrics[split] |= score(EvalPrediction(logits[split], labels))
+    return metrics

@@ -19,7 +19,6 @@ import transformers
 from accelerate import PartialState
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import (
-    DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedConfig,
@@ -32,7 +31,7 @@ from command_line import RunArguments, exit_with_error, parse_command_line
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
 from layer_matching import resolve_layer_matching
 from metrics import compute_task_metrics
-from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions
+from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions, score_logits
 from publish import check_push, push_student, save_student
 from report import format_layer_map, format_report
 from run_facts import (
@@ -48,6 +47,8 @@ from run_record import FINISHED, RECORD_NAME, RunRecord, find_best_epoch, read_r
 from student_init import build_student, check_layers_fit, choose_student_layers, get_num_layers, parse_layer_list
 from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher, warn_about_majority
+from teacher_store import TeacherStore
+from teacher_supply import TeacherSupply
 
 logger = logging.getLogger(__name__)
 
@@ -195,11 +196,16 @@ def make_scorer(data: TaskData) -> Callable[[EvalPrediction], dict[str, float]]:
 def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None:
     """Scores the teacher, trains the student, keeps the best one, and finishes the record."""
     folder = Path(arguments.training.output_dir)
-    with timed(record, "teacher_scores"):
-        teacher_metrics = score_teacher(run, arguments)
-    record.teacher = describe_teacher(run.teacher, teacher_metrics)
-    warn_about_majority(run.teacher.name, teacher_metrics, run.data)
-    trainer = make_trainer(run, arguments)
+    with timed(record, "teacher_outputs"):
+        supply = TeacherSupply(run.teacher, arguments.teacher, arguments.training)
+        teacher_logits = supply.get_evaluation_logits(run.data)
+        run.data = add_teacher_logits(run.data, teacher_logits)
+        imitated = supply.choose_training_source(run.data.train, list_hidden_layers(run, arguments.training))
+    record.teacher = describe_teacher(run.teacher, score_logits(run.data, teacher_logits, make_scorer(run.data)))
+    warn_about_majority(run.teacher.name, record.teacher["metrics"], run.data)
+    if isinstance(imitated, TeacherStore):
+        run.teacher.model = None  # its weights need no memory while the student trains
+    trainer = make_trainer(run, imitated, arguments)
     logger.info("layers:\n%s", format_layer_map(run.layers, trainer.layer_matching))
     with timed(record, "distillation"):
         trainer.train(resume_from_checkpoint=arguments.training.resume_from_checkpoint or find_checkpoint(folder))
@@ -214,32 +220,21 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     trainer.accelerator.wait_for_everyone()
 
 
-def score_teacher(run: PreparedRun, arguments: RunArguments) -> dict[str, dict[str, float]]:
-    """The teacher's own metrics by split; its logits stay with the evaluated rows, so that it sees them once."""
-    scorer = DistillationTrainer(
-        model=run.teacher.model,
-        args=dataclasses.replace(
-            arguments.training,
-            report_to="none",
-            push_to_hub=False,
-            eval_strategy="no",
-            save_strategy="no",
-            load_best_model_at_end=False,
-        ),
-        data_collator=DataCollatorWithPadding(run.teacher.tokenizer),
-        compute_metrics=make_scorer(run.data),
-    )
-    predictions, metrics = predict_splits(scorer, run.data)
-    run.data = add_teacher_logits(run.data, {split: values["student_logits"] for split, values in predictions.items()})
-    return metrics
+def list_hidden_layers(run: PreparedRun, training: DistillationTrainingArguments) -> list[int]:
+    """The teacher layers whose hidden states the loss needs."""
+    if training.hidden_weight == 0:
+        return []
+    return resolve_layer_matching(training.layer_matching, get_num_layers(run.teacher.model.config), len(run.layers))
 
 
-def make_trainer(run: PreparedRun, arguments: RunArguments) -> DistillationTrainer:
+def make_trainer(
+    run: PreparedRun, imitated: PreTrainedModel | TeacherStore, arguments: RunArguments
+) -> DistillationTrainer:
     """The trainer of the student, which chooses its best epoch on the first validation set."""
     patience = arguments.training.early_stopping_patience
     return DistillationTrainer(
         model=run.student,
-        teacher=run.teacher.model,
+        teacher=imitated,
         args=dataclasses.replace(arguments.training, push_to_hub=False),  # pushed at the very end, and only the best
         train_dataset=run.data.train,
         eval_dataset=run.data.first_validation,

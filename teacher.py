@@ -79,8 +79,19 @@ class TeacherArguments:
     teacher_train_batch_size: int = field(default=32, metadata={"help": "Rows per step of its fine-tuning."})
     teacher_warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of them."})
     teacher_weight_decay: float = field(default=0.0, metadata={"help": "Weight decay of its fine-tuning."})
+    teacher_outputs: str = field(
+        default="auto",
+        metadata={
+            "help": "Where the teacher's outputs for the training rows come from: live (it runs on every batch), "
+            "stored (computed once, kept on disk), auto (stored where it fits).",
+            "choices": ["auto", "live", "stored"],
+        },
+    )
+    teacher_store_max_gb: float = field(
+        default=20.0, metadata={"help": "The largest store of teacher outputs, in gigabytes, that may be written."}
+    )
     cache_dir: str = field(
-        default="~/.cache/layer_distillation", metadata={"help": "Where fine-tuned teachers are kept."}
+        default="~/.cache/layer_distillation", metadata={"help": "Where fine-tuned teachers and stores are kept."}
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run model code that comes with the teacher."})
 
@@ -93,7 +104,7 @@ class TeacherArguments:
 class Teacher:
     """A teacher ready to be imitated, its outputs in the task's label order."""
 
-    model: PreTrainedModel
+    model: PreTrainedModel | None  # None once its outputs are all on disk
     tokenizer: PreTrainedTokenizerBase
     name: str
     location: str

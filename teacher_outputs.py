@@ -27,7 +27,7 @@ def run_model(
     hidden_layers: Sequence[int] = (),
     attention_layers: Sequence[int] = (),
 ) -> ModelOutputs:
-    """One forward pass that keeps only what is wanted. Layer i's hidden state is its output, entry i + 1 of the list."""
+    """One forward pass that keeps only what is wanted; layer i's hidden state is its output, entry i + 1 of the list"""
     outputs = model(**inputs, output_hidden_states=bool(hidden_layers), output_attentions=bool(attention_layers))
     return ModelOutputs(
         logits=outputs.logits,

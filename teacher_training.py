@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import PartialState
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import get_last_checkpoint
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from locks import acquire_with_notice
 from tasks import TaskData
 
 logger = logging.getLogger(__name__)
@@ -43,15 +44,6 @@ def fine_tune_once(
         state.wait_for_everyone()
     finally:
         lock.release()
-
-
-def acquire_with_notice(lock: FileLock) -> None:
-    """Takes the lock, and says so if it has to wait."""
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.warning("another run is training this teacher: waiting for it (lock %s)", lock.lock_file)
-        lock.acquire()
 
 
 def fine_tune(

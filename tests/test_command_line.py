@@ -72,7 +72,8 @@ def test_defaults_keep_the_best_student_by_its_task_loss():
 def test_every_recipe_parses_and_names_its_command_and_cost(path, tmp_path):
     data = write_csv(tmp_path / "train.csv")
     has_data = re.search("^(task_name|train_file):", path.read_text(), re.MULTILINE)
-    arguments = parse_command_line([str(path), *([] if has_data else [f"--train_file={data}", f"--validation_file={data}"])])
+    own_data = [] if has_data else [f"--train_file={data}", f"--validation_file={data}"]
+    arguments = parse_command_line([str(path), *own_data])
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any("run_distillation.py" in line for line in header)
     assert any("cost" in line.lower() for line in header)

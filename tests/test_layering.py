@@ -12,14 +12,15 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     ["run_distillation"],
     ["command_line", "run_facts"],
-    ["publish", "report"],
+    ["publish", "report", "teacher_supply"],
     ["teacher"],
     ["teacher_training", "predictions"],
     ["distill_trainer"],
-    ["batches", "distillation_arguments", "layer_matching", "label_matching", "teacher_outputs", "tasks"],
-    ["data_arguments"],
-    ["attention_targets", "losses", "metrics", "run_record", "student_init", "task_columns"],
-    ["data_files", "natural_logic"],
+    ["loss_terms"],
+    ["batches", "distillation_arguments", "layer_matching", "label_matching", "tasks", "teacher_store_filling"],
+    ["data_arguments", "teacher_store"],
+    ["attention_targets", "losses", "metrics", "run_record", "student_init", "task_columns", "teacher_outputs"],
+    ["data_files", "locks", "natural_logic"],
 ]
 LEAVES = {"losses", "student_init", "natural_logic", "run_record"}
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,93 @@
+"""Where a run's teacher outputs come from: the logits of evaluated rows always from a store, the training rows' from a
+store or from the live teacher, whichever the arguments and the sizes say."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from transformers import DataCollatorWithPadding, PreTrainedModel
+
+from distillation_arguments import DistillationTrainingArguments
+from tasks import TaskData
+from teacher import Teacher, TeacherArguments
+from teacher_store import StoreSpec, TeacherStore, make_spec
+from teacher_store_filling import open_or_fill
+
+logger = logging.getLogger(__name__)
+
+GIGABYTE = 1e9
+
+
+class TeacherSupply:
+    """One teacher's outputs for the splits of one run."""
+
+    def __init__(self, teacher: Teacher, arguments: TeacherArguments, training: DistillationTrainingArguments) -> None:
+        self.teacher = teacher
+        self.arguments = arguments
+        self.training = training
+
+    def get_evaluation_logits(self, data: TaskData) -> dict[str, np.ndarray]:
+        """Split -> logits (rows, classes) for every split but train; each costs the teacher one pass ever."""
+        splits = {split: rows for split, rows in data.list_splits() if split != "train"}
+        return {split: self._open_store(self._make_spec(rows, ()), rows).logits for split, rows in splits.items()}
+
+    def choose_training_source(self, rows: Dataset, hidden_layers: Sequence[int]) -> PreTrainedModel | TeacherStore:
+        """The store of the training rows' outputs or, where that is wanted or does not fit, the teacher itself.
+
+        Raises:
+            ValueError: --teacher_outputs stored, and a store cannot serve.
+        """
+        spec = self._make_spec(rows, hidden_layers)
+        reason = explain_live(spec, self.arguments, self.training)
+        if reason is None:
+            try:
+                store = self._open_store(spec, rows)
+                logger.info("teacher outputs: stored, %s in %s", format_bytes(spec.count_bytes()), store.folder)
+                return store
+            except OSError as error:
+                reason = f"the store cannot be written: {error}"
+        if self.arguments.teacher_outputs == "stored":
+            raise ValueError(f"--teacher_outputs stored cannot be: {reason}; take --teacher_outputs auto or live")
+        logger.info("teacher outputs: live (%s)", reason)
+        return self.teacher.model
+
+    def _make_spec(self, rows: Dataset, hidden_layers: Sequence[int]) -> StoreSpec:
+        return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, hidden_layers)
+
+    def _open_store(self, spec: StoreSpec, rows: Dataset) -> TeacherStore:
+        root = Path(self.arguments.cache_dir).expanduser() / "teacher_outputs"
+        collate = DataCollatorWithPadding(self.teacher.tokenizer)
+        return open_or_fill(root, spec, self.teacher.model, rows, collate, self.training.device)
+
+
+def explain_live(spec: StoreSpec, arguments: TeacherArguments, training: DistillationTrainingArguments) -> str | None:
+    """Why the teacher has to run live, or None where a store serves."""
+    size, limit = spec.count_bytes(), arguments.teacher_store_max_gb * GIGABYTE
+    free = shutil.disk_usage(find_existing(Path(arguments.cache_dir).expanduser())).free
+    if arguments.teacher_outputs == "live":
+        return "--teacher_outputs live"
+    if training.attention_weight > 0:
+        return "the attention term needs matrices that a store does not hold"
+    if size > limit:
+        return (
+            f"a store would take {format_bytes(size)}, over --teacher_store_max_gb {arguments.teacher_store_max_gb:g}"
+        )
+    if size > free:
+        return f"a store would take {format_bytes(size)}, and {format_bytes(free)} are free in {arguments.cache_dir}"
+    return None
+
+
+def find_existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return folder if folder.exists() else find_existing(folder.parent)
+
+
+def format_bytes(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
