@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
 
 import losses
@@ -21,6 +22,7 @@ from attention_targets import switch_on_attentions
 from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
 from distillation_arguments import DistillationTrainingArguments
 from layer_matching import resolve_layer_matching
+from length_pools import PooledLengthSampler
 from loss_terms import check_store_fits, check_teacher_fits, select_term_weights
 from metrics import compute_task_loss, compute_teacher_agreement
 from student_init import get_num_layers
@@ -106,6 +108,17 @@ class DistillationTrainer(Trainer):
             return super().get_train_dataloader()
         finally:
             self.data_collator = collate
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.length_pool_batches <= 1 or "input_ids" not in rows.column_names:
+            return super()._get_train_sampler(train_dataset)
+        return PooledLengthSampler(
+            lengths=[len(ids) for ids in rows["input_ids"]],
+            batch_rows=self._train_batch_size,
+            pool_batches=self.args.length_pool_batches * self.accelerator.num_processes,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+        )
 
     # ---- one training step -------------------------------------------------------------------------------------
 

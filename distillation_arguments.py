@@ -31,6 +31,12 @@ class DistillationTrainingArguments(TrainingArguments):
             "layer strategy, or a list such as 1,3,5."
         },
     )
+    length_pool_batches: int = field(
+        default=1,
+        metadata={
+            "help": "Sort the rows of this many batches by length together, so that less is padding; 1: plain shuffle."
+        },
+    )
     keep_checkpoints: bool = field(
         default=False, metadata={"help": "Keep the checkpoints of a finished run, for which only the student is left."}
     )

@@ -46,6 +46,7 @@ VERB_HYPERNYMS = {
 }  # fmt: skip
 # The value is the scale on which an adjective lies: never written, it makes the two ends of a scale sisters.
 ADJECTIVE_SCALES = {"small": "SIZE", "large": "SIZE", "young": "AGE", "old": "AGE"}
+SIS, EQ = 3, 0
 NO_ADJECTIVE = ""
 HYPERNYMS = NOUN_HYPERNYMS | VERB_HYPERNYMS | ADJECTIVE_SCALES
 NOUNS = tuple(sorted({*NOUN_HYPERNYMS, *NOUN_HYPERNYMS.values()}))
@@ -282,13 +283,13 @@ def list_implied(word: str) -> tuple[str, ...]:
 
 @cache
 def list_near_words(word: str) -> tuple[str, ...]:
-    """Half the word itself, half what it implies, what implies it and its sisters; adjectives may also come and go."""
+    """What to draw a premise's word from: a third each the word itself, its sister, and what is above or below it."""
     if word == NO_ADJECTIVE:
         return (*ADJECTIVES, *[NO_ADJECTIVE] * len(ADJECTIVES))
     if word in ADJECTIVES:
         others = [*ADJECTIVES, *[NO_ADJECTIVE] * len(ADJECTIVES)]
     else:
         family = NOUNS if word in NOUNS else VERBS
-        parent = HYPERNYMS.get(word, word)
-        others = [x for x in family if implies(x, word) or implies(word, x) or HYPERNYMS.get(x) == parent]
-    return (*others, *[word] * len(others))
+        others = [x for x in family if implies(x, word) or implies(word, x)]
+        others += [x for x in family if HYPERNYMS.get(x) == HYPERNYMS.get(word, "") and x != word] * (SIS if word in VERBS else 1)
+    return (*others, *[word] * len(others)) if EQ or word not in VERBS else tuple(others)

@@ -25,6 +25,7 @@ CHOOSE_ANOTHER = "choose a teacher with one plain stack of layers, such as bert 
 REFUSED_ARCHITECTURES = {
     "albert": "all its layers share one set of weights, so there is no layer to choose",
     "funnel": "its layers sit in blocks of shrinking length, so they cannot be dropped one by one",
+    "gpt_neo": "its config counts the layers in nested blocks (attention_types), which cannot be cut one by one",
 }
 # By name, never by length: a list of another meaning may happen to have n entries.
 PER_LAYER_CONFIG_LISTS = ("layer_types", "mlp_layer_types", "attention_window", "no_rope_layers")
@@ -41,9 +42,8 @@ def build_student(
 ) -> PreTrainedModel:
     """A new model, in eval mode, of the teacher's class, dtype, device and attention implementation.
 
-    Fresh layers are drawn from `seed`; all else is copied. Neither the teacher nor the global random state changes.
-    `strategy` and `teacher_name` (the teacher's own where None) are only recorded, in `config.distillation`. Raises
-    ValueError where `check_layers_fit` does, and where the teacher is not what its config builds.
+    Fresh layers are drawn from `seed`, all else is copied; teacher and global random state stay as they were.
+    `strategy` and `teacher_name` are only recorded, in `config.distillation`. Raises ValueError if it cannot be cut.
     """
     check_layers_fit(teacher.config, layers)
     stack_name, teacher_stack = find_layer_stack(teacher)

@@ -6,7 +6,15 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AlbertConfig, BertConfig, FunnelConfig, ModernBertConfig, PreTrainedConfig, ResNetConfig
+from transformers import (
+    AlbertConfig,
+    BertConfig,
+    FunnelConfig,
+    GPTNeoConfig,
+    ModernBertConfig,
+    PreTrainedConfig,
+    ResNetConfig,
+)
 
 from student_init import (
     LAYER_STRATEGIES,
@@ -150,6 +158,7 @@ def test_user_errors_say_in_one_line_what_to_change(choose: Callable[[], object]
     [
         (AlbertConfig(), "all its layers share one set of weights"),
         (FunnelConfig(), "its layers sit in blocks"),
+        (GPTNeoConfig(), "its config counts the layers in nested blocks"),
         (ResNetConfig(), "no num_hidden_layers"),
     ],
 )

@@ -1,0 +1,47 @@
+"""A sampler whose batches hold rows of similar length, and yet hardly less random than a plain shuffle."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+
+class PooledLengthSampler(Sampler[int]):
+    """Shuffles the rows, sorts each pool of a few batches by length, and shuffles the order of the batches.
+
+    The stock LengthGroupedSampler sorts 50 batches at a time: of a small data set that is a complete sort, and every
+    batch then holds one kind of sentence. A pool of `pool_batches` keeps each batch a random draw from its pool.
+
+    Args:
+        lengths: tokens of every row.
+        batch_rows: rows of one micro-batch; the last batch of the epoch may be shorter and stays last.
+        pool_batches: batches that are sorted together; 1 is a plain shuffle.
+        seed: with the epoch it decides the order, so that a resumed run and every process draw the same.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_rows: int, pool_batches: int, seed: int) -> None:
+        self.lengths = torch.as_tensor(lengths)
+        self.batch_rows = batch_rows
+        self.pool_batches = pool_batches
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        rows = torch.randperm(len(self.lengths), generator=generator)
+        batches = [
+            batch
+            for pool in rows.split(self.batch_rows * self.pool_batches)
+            for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_rows)
+        ]
+        short = [batch for batch in batches if len(batch) < self.batch_rows]
+        full = [batch for batch in batches if len(batch) == self.batch_rows]
+        order = torch.randperm(len(full), generator=generator).tolist()
+        for batch in [*(full[index] for index in order), *short]:
+            yield from batch.tolist()

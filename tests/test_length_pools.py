@@ -1,0 +1,50 @@
+"""Batches of similar length, every row once, the same for a seed and epoch."""
+
+import torch
+from conftest import make_rows
+from datasets import Dataset
+from tiny_training import make_trainer
+
+from length_pools import PooledLengthSampler
+
+LENGTHS = torch.randint(3, 60, (203,), generator=torch.Generator().manual_seed(0)).tolist()
+
+
+def count_padding(order: list[int], batch_rows: int = 8) -> int:
+    batches = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
+    return sum(
+        max(LENGTHS[row] for row in batch) * len(batch) - sum(LENGTHS[row] for row in batch) for batch in batches
+    )
+
+
+def test_every_row_once_and_the_short_batch_last():
+    order = list(PooledLengthSampler(LENGTHS, 8, 4, seed=0))
+    assert sorted(order) == list(range(203))
+    tail = order[-3:]
+    assert LENGTHS[tail[0]] <= LENGTHS[tail[1]] <= LENGTHS[tail[2]]  # it came sorted out of one pool
+
+
+def test_pools_save_most_of_the_padding():
+    plain = count_padding(list(PooledLengthSampler(LENGTHS, 8, 1, seed=0)))
+    assert count_padding(list(PooledLengthSampler(LENGTHS, 8, 8, seed=0))) < 0.35 * plain
+
+
+def test_an_epoch_has_its_own_order_and_the_same_one_again():
+    first, second = PooledLengthSampler(LENGTHS, 8, 4, seed=1), PooledLengthSampler(LENGTHS, 8, 4, seed=1)
+    assert list(first) == list(second)
+    second.set_epoch(1)
+    assert list(first) != list(second)
+    first.set_epoch(1)
+    assert list(first) == list(second)
+
+
+def test_the_trainer_draws_another_order_in_every_epoch(tmp_path):
+    trainer = make_trainer(tmp_path, length_pool_batches=2)
+    trainer.train_dataset = Dataset.from_list(make_rows(22))
+    loader = trainer.get_train_dataloader()
+    orders = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        orders.append([row for batch in loader for row in batch["example_index"].tolist()])
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(22))
+    assert orders[0] != orders[1]

@@ -1,0 +1,191 @@
+"""The store gives what the live teacher gives, and is never used where it is not certain to."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_bert, make_rows, pad_rows
+from datasets import Dataset
+from tiny_training import make_trainer
+
+import teacher_store_filling
+from distill_trainer import DistillationTrainer
+from loss_terms import check_store_fits
+from teacher import fingerprint_model
+from teacher_outputs import run_model
+from teacher_store import DamagedStoreError, StoredOutputsCollator, StoreSpec, TeacherStore, check_store, make_spec
+from teacher_store_filling import open_or_fill, plan_batches
+
+CPU = torch.device("cpu")
+
+
+def fill(root: Path, num_rows: int = 22, hidden_layers: tuple[int, ...] = (1, 3), seed: int = 1) -> TeacherStore:
+    teacher, rows = make_bert(4, seed=seed), Dataset.from_list(make_rows(num_rows))
+    spec = make_spec(teacher.config, fingerprint_model(teacher), rows, hidden_layers)
+    return open_or_fill(root, spec, teacher, rows, pad_rows, CPU)
+
+
+@pytest.mark.parametrize("shard_bytes", [2**30, 600])
+def test_a_batch_from_the_store_is_the_teacher_s_own(tmp_path, monkeypatch, shard_bytes):
+    """Also when the rows lie in many small shards."""
+    monkeypatch.setattr(teacher_store_filling, "SHARD_BYTES", shard_bytes)
+    store, rows = fill(tmp_path), make_rows(22)
+    picked = [7, 0, 21, 3]
+    batch = StoredOutputsCollator(pad_rows, store)([rows[row] for row in picked])
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        live = run_model(make_bert(4, seed=1), inputs, (1, 3))
+    torch.testing.assert_close(batch["teacher_logits"], live.logits, rtol=1e-5, atol=1e-6)
+    for layer in (0, 1):
+        stored = batch["teacher_hidden_states"][:, layer].float()
+        expected = live.hidden_states[layer] * batch["attention_mask"][:, :, None]
+        torch.testing.assert_close(stored, expected, rtol=1e-3, atol=1e-3)
+    if shard_bytes == 600:
+        assert len(list(store.folder.glob("states-*.f16"))) > 3
+
+
+def test_left_padding_is_followed_too(tmp_path):
+    store = fill(tmp_path)
+    mask = torch.tensor([[0] * 20 + [1] * len(make_rows(22)[4]["input_ids"])])
+    states = store.get_hidden_states([4], mask)
+    assert torch.count_nonzero(states[:, :, :20]) == 0
+    assert torch.count_nonzero(states[:, :, 20:]) > 0
+
+
+def train(folder: Path, teacher: object, **options: object) -> DistillationTrainer:
+    trainer = make_trainer(folder, attention_weight=0.0, **options)
+    rebuilt = DistillationTrainer(
+        model=make_bert(2, seed=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+        teacher=teacher,
+        args=trainer.args,
+        data_collator=pad_rows,
+        train_dataset=trainer.train_dataset,
+    )
+    rebuilt.args.eval_strategy = "no"
+    rebuilt.train()
+    return rebuilt
+
+
+@pytest.mark.parametrize(("hidden_weight", "tolerance"), [(0.0, 1e-5), (1.0, 1e-2)])
+def test_training_from_the_store_has_the_losses_of_training_live(tmp_path, hidden_weight, tolerance):
+    options = {"hidden_weight": hidden_weight, "logging_strategy": "steps", "logging_steps": 1, "eval_strategy": "no"}
+    live = train(tmp_path / "live", make_bert(4, seed=1), **options)
+    stored = train(tmp_path / "stored", fill(tmp_path / "stores"), **options)
+    assert stored.teacher_outputs is None  # no teacher in memory
+    names = [name for name in live.state.log_history[0] if name.endswith("loss")]
+    assert len(live.state.log_history) == 4  # three steps and the summary
+    for own, other in zip(live.state.log_history[:3], stored.state.log_history[:3], strict=True):
+        assert {name: other[name] for name in names} == pytest.approx({n: own[n] for n in names}, rel=tolerance)
+
+
+def test_a_second_run_finds_the_store_and_asks_no_teacher(tmp_path, monkeypatch):
+    first = fill(tmp_path)
+    monkeypatch.setattr(teacher_store_filling, "run_model", lambda *_: pytest.fail("the teacher ran again"))
+    assert np.array_equal(fill(tmp_path).logits, first.logits)
+
+
+def test_other_weights_rows_or_layers_are_another_store(tmp_path):
+    names = {fill(tmp_path).spec.name, fill(tmp_path, seed=2).spec.name, fill(tmp_path, num_rows=21).spec.name}
+    names |= {fill(tmp_path, hidden_layers=()).spec.name}
+    assert len(names) == 4
+    changed = make_rows(22)
+    changed[5]["input_ids"][0] += 1
+    teacher = make_bert(4, seed=1)
+    spec = make_spec(teacher.config, fingerprint_model(teacher), Dataset.from_list(changed), (1, 3))
+    assert spec.name not in names
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "manifest", "foreign"])
+def test_a_damaged_store_is_made_anew_and_never_used(tmp_path, damage, caplog):
+    store = fill(tmp_path)
+    shard, manifest = next(store.folder.glob("states-*")), store.folder / "manifest.json"
+    if damage == "truncate":
+        shard.write_bytes(shard.read_bytes()[:-2])
+    elif damage == "flip":
+        content = bytearray((store.folder / "logits.npy").read_bytes())
+        content[-1] ^= 1
+        (store.folder / "logits.npy").write_bytes(content)
+    elif damage == "delete":
+        shard.unlink()
+    elif damage == "manifest":
+        manifest.write_text("{")
+    else:
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"spec": {"version": 0}}))
+    with pytest.raises(DamagedStoreError):
+        check_store(store.folder, store.spec)
+    assert np.array_equal(fill(tmp_path).logits, store.logits)
+    assert "is made anew" in caplog.text
+
+
+def test_a_store_left_half_filled_is_started_again(tmp_path):
+    name = fill(tmp_path / "whole").spec.name
+    (tmp_path / "broken" / f"{name}.unfinished").mkdir(parents=True)
+    (tmp_path / "broken" / f"{name}.unfinished" / "states-00000.f16").write_bytes(b"half")
+    store = fill(tmp_path / "broken")
+    check_store(store.folder, store.spec)
+    assert not list((tmp_path / "broken").glob("*.unfinished"))
+
+
+def test_a_failed_write_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(teacher_store_filling.ShardWriter, "write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        fill(tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
+
+
+def test_two_processes_fill_one_store_together(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from test_teacher_store import fill;"
+        "import torch.distributed as d; from accelerate import PartialState; PartialState(cpu=True);"
+        "fill(Path(sys.argv[1])); d.destroy_process_group()"
+    )
+    folder = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": f"{folder}:{folder.parent}", "CUDA_VISIBLE_DEVICES": ""}
+    (tmp_path / "script.py").write_text(script)
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29512"]
+    command = [sys.executable, *launch, str(tmp_path / "script.py"), str(tmp_path / "two")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    one = fill(tmp_path / "one")
+    two = TeacherStore(tmp_path / "two" / one.spec.name, one.spec, make_bert(4).config)
+    check_store(two.folder, two.spec)
+    np.testing.assert_allclose(two.logits, one.logits, rtol=1e-5, atol=1e-6)
+    mask = pad_rows(make_rows(22))["attention_mask"]
+    states = [store.get_hidden_states(range(22), mask).float() for store in (one, two)]
+    torch.testing.assert_close(*states, rtol=1e-3, atol=1e-3)
+
+
+def test_bytes_are_known_beforehand(tmp_path):
+    spec = fill(tmp_path).spec
+    states = sum(path.stat().st_size for path in (tmp_path / spec.name).glob("states-*"))
+    assert spec.count_bytes() == states + 22 * 3 * 4
+
+
+def test_batches_hold_every_row_once_within_the_token_budget(monkeypatch):
+    monkeypatch.setattr(teacher_store_filling, "TOKENS_PER_BATCH", 50)
+    lengths = [3, 40, 12, 7, 60, 9, 25, 25]
+    batches = plan_batches(lengths)
+    assert sorted(row for batch in batches for row in batch) == list(range(8))
+    assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 50 for batch in batches)
+
+
+def test_a_store_without_the_wanted_states_is_refused(tmp_path):
+    store = fill(tmp_path, hidden_layers=(0, 1))
+    with pytest.raises(ValueError, match=r"layers \[0, 1\].*imitate \[1, 3\]: fill a store for these"):
+        check_store_fits(store, [1, 3], {"hidden": 1.0})
+    with pytest.raises(ValueError, match="attention_weight > 0 needs the live teacher"):
+        check_store_fits(store, [0, 1], {"attention": 1.0})
+
+
+def test_a_spec_is_a_name_of_its_version():
+    spec = StoreSpec("t", "r", (1,), 2, 5, 3, 8)
+    assert replace(spec, version=99).name != spec.name
