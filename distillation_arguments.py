@@ -32,7 +32,7 @@ class DistillationTrainingArguments(TrainingArguments):
         },
     )
     length_pool_batches: int = field(
-        default=1,
+        default=8,
         metadata={
             "help": "Sort the rows of this many batches by length together, so that less is padding; 1: plain shuffle."
         },

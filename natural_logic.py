@@ -18,6 +18,7 @@ Each hypothesis comes with one premise of every label, so that the hypothesis al
 Entry: `generate_corpus`; `write_untrained_encoder` makes the 12-layer encoder that the task's teacher is trained from.
 """
 
+import itertools
 import os
 import random
 import shutil
@@ -36,6 +37,7 @@ ENTAILMENT, NEUTRAL, CONTRADICTION = range(3)
 
 QUANTIFIERS = ("all", "some", "no", "not all")
 NEGATION = "never"
+FORMS = tuple(itertools.product(QUANTIFIERS, (False, True)))
 NOUN_HYPERNYMS = {
     "dogs": "animals", "poodles": "dogs", "beagles": "dogs",
     "birds": "animals", "robins": "birds", "owls": "birds",
@@ -172,15 +174,14 @@ def draw_sentence(generator: random.Random) -> Sentence:
 def draw_premise(generator: random.Random, hypothesis: Sentence, label: int) -> Sentence:
     """A premise of this label whose words are near the hypothesis's: unrelated words would all be neutral."""
     while True:
-        premise = Sentence(
-            quantifier=generator.choice(QUANTIFIERS),
-            adjective=generator.choice(list_near_words(hypothesis.adjective)),
-            noun=generator.choice(list_near_words(hypothesis.noun)),
-            is_negated=generator.random() < 0.5,
-            verb=generator.choice(list_near_words(hypothesis.verb)),
-        )
-        if premise != hypothesis and label_pair(premise, hypothesis) == label:
-            return premise
+        adjective = generator.choice(list_near_words(hypothesis.adjective))
+        noun = generator.choice(list_near_words(hypothesis.noun))
+        verb = generator.choice(list_near_words(hypothesis.verb))
+        # The words first, then a form that fits the label: the other way round nearly all words would be the same.
+        for quantifier, is_negated in generator.sample(FORMS, len(FORMS)):
+            premise = Sentence(quantifier, adjective, noun, is_negated, verb)
+            if premise != hypothesis and label_pair(premise, hypothesis) == label:
+                return premise
 
 
 def shrink_residual_branches(model: BertForSequenceClassification) -> None:
@@ -291,5 +292,7 @@ def list_near_words(word: str) -> tuple[str, ...]:
     else:
         family = NOUNS if word in NOUNS else VERBS
         others = [x for x in family if implies(x, word) or implies(word, x)]
-        others += [x for x in family if HYPERNYMS.get(x) == HYPERNYMS.get(word, "") and x != word] * (SIS if word in VERBS else 1)
+        others += [x for x in family if HYPERNYMS.get(x) == HYPERNYMS.get(word, "") and x != word] * (
+            SIS if word in VERBS else 1
+        )
     return (*others, *[word] * len(others)) if EQ or word not in VERBS else tuple(others)

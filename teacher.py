@@ -157,6 +157,8 @@ def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedToke
         raise ValueError(
             f"no tokenizer could be loaded from {location!r}: save the teacher's tokenizer there"
         ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers 5 makes an empty one where there is none
+        raise ValueError(f"no tokenizer could be loaded from {location!r}: save the teacher's tokenizer there")
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise ValueError(f"the tokenizer of {location!r} has no pad token: give it one and save it again")

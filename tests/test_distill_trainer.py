@@ -81,35 +81,30 @@ def test_accumulation_equals_one_batch_also_for_the_ragged_last_step(tmp_path):
     assert_same_weights(whole, split)
 
 
-def run_two_processes(folder: Path, **options: object) -> None:
-    folder.mkdir()
+def run_two_processes(folder: Path, runs: dict[str, dict]) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511"]
-    command = [sys.executable, *launch, str(TINY_TRAINING), str(folder), json.dumps(options)]
+    command = [sys.executable, *launch, str(TINY_TRAINING), str(folder), json.dumps(runs)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
 
 
 def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
-    """21 rows in global batches of 8: the last one has 5, so that accelerate fills it up with duplicates, which must
-    not count. 21 evaluated rows likewise."""
-    single = make_trainer(tmp_path / "one", num_rows=21)
-    single.train()
-    run_two_processes(tmp_path / "two", num_rows=21, per_device_train_batch_size=4)
-    assert_same_weights(single.model.state_dict(), torch.load(tmp_path / "two" / "weights.pt"))
-    log = json.loads((tmp_path / "two" / "log.json").read_text())
-    for own, other in zip(single.state.log_history, log, strict=True):
-        names = [name for name in own if name.endswith("loss") or name.startswith("eval_rows")]
-        assert {name: other[name] for name in names} == pytest.approx({name: own[name] for name in names}, rel=1e-4)
-    evaluated = next(entry for entry in log if "eval_rows" in entry)
-    assert evaluated["eval_rows"] == 21
-
-
-def test_the_last_process_of_a_ragged_end_may_have_no_row_at_all(tmp_path):
-    """17 rows in global batches of 8: the last round has one row, on the first process."""
-    single = train_weights(tmp_path / "one", num_rows=17)
-    run_two_processes(tmp_path / "two", num_rows=17, per_device_train_batch_size=4)
-    assert_same_weights(single, torch.load(tmp_path / "two" / "weights.pt"))
+    """Global batches of 8. Of 21 rows the last round has 5, so that accelerate fills it up with duplicates, which must
+    not count; of 17 rows it has one, and the second process none at all. 21 evaluated rows likewise."""
+    row_counts = {"five left": 21, "one left": 17}
+    run_two_processes(
+        tmp_path, {name: {"num_rows": rows, "per_device_train_batch_size": 4} for name, rows in row_counts.items()}
+    )
+    for name, rows in row_counts.items():
+        single = make_trainer(tmp_path / f"{name} on one", num_rows=rows)
+        single.train()
+        assert_same_weights(single.model.state_dict(), torch.load(tmp_path / name / "weights.pt"))
+        log = json.loads((tmp_path / name / "log.json").read_text())
+        for own, other in zip(single.state.log_history, log, strict=True):
+            losses = {key: value for key, value in own.items() if key.endswith("loss")}
+            assert {key: other[key] for key in losses} == pytest.approx(losses, rel=1e-4)
+        assert next(entry for entry in log if "eval_rows" in entry)["eval_rows"] == 21
 
 
 def test_training_moves_the_student_and_leaves_the_teacher_bit_equal_in_eval_mode(tmp_path):

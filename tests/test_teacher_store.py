@@ -142,6 +142,7 @@ def test_a_failed_write_leaves_nothing_half_written(tmp_path, monkeypatch):
     assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_store_together(tmp_path):
     script = (
         "import sys; from pathlib import Path; from test_teacher_store import fill;"

@@ -31,10 +31,13 @@ def write_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def write_teacher(folder: Path, labels: list[str] | None = None, num_layers: int = 4, has_head: bool = True) -> Path:
+def write_teacher(
+    folder: Path, labels: list[str] | None = None, num_layers: int = 4, has_head: bool = True, dropout: float = 0.1
+) -> Path:
     """A random BERT classifier (or, without a head, the encoder alone) with its tokenizer."""
     names = labels or COLOURS
-    model = make_bert(num_layers, num_labels=len(names), seed=1, id2label=dict(enumerate(names)))
+    options = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    model = make_bert(num_layers, num_labels=len(names), seed=1, id2label=dict(enumerate(names)), **options)
     model.config.label2id = {name: index for index, name in enumerate(names)}
     (model if has_head else model.bert).save_pretrained(folder)
     write_tokenizer(folder)

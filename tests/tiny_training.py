@@ -60,10 +60,16 @@ def count_rows(prediction: EvalPrediction) -> dict[str, float]:
     return {"rows": float(len(prediction.label_ids))}
 
 
-if __name__ == "__main__":
-    folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+def train_and_save(folder: Path, **options: object) -> None:
     trainer = make_trainer(folder, **options)
     trainer.train()
     if trainer.is_world_process_zero():
+        folder.mkdir(parents=True, exist_ok=True)
         torch.save(trainer.model.state_dict(), folder / "weights.pt")
         (folder / "log.json").write_text(json.dumps(trainer.state.log_history))
+
+
+if __name__ == "__main__":
+    for name, options in json.loads(sys.argv[2]).items():
+        train_and_save(Path(sys.argv[1]) / name, **options)
+    torch.distributed.destroy_process_group()

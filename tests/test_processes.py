@@ -1,0 +1,84 @@
+"""The same command under plain python, accelerate launch and two processes; on a GPU where there is one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_project import make_project
+
+from run_record import read_run_record
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = str(ROOT / "run_distillation.py")
+LAUNCHES = {
+    "python": [sys.executable, SCRIPT],
+    "accelerate": [sys.executable, "-m", "accelerate.commands.launch", "--cpu", SCRIPT],
+    "accelerate with config": [
+        *[sys.executable, "-m", "accelerate.commands.launch"],
+        *["--config_file", str(ROOT / "accelerate_config.yaml"), SCRIPT],
+    ],
+}
+TWO_PROCESSES = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--nproc_per_node",
+    "2",
+    "--master_port",
+    "29513",
+    SCRIPT,
+]
+
+
+def launch(command: list[str], flags: list[str]) -> subprocess.CompletedProcess:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run([*command, *flags], env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def run(command: list[str], flags: list[str], folder: Path) -> dict[str, dict[str, float]]:
+    result = launch(command, [*flags, f"--output_dir={folder}"])
+    assert result.returncode == 0, result.stderr[-3000:]
+    return read_run_record(folder).metrics
+
+
+def test_two_processes_give_the_metrics_of_one(tmp_path):
+    """24 training rows in global batches of 8; 12 and 9 evaluated rows in batches of 2 x 5, every one counted once.
+    The teacher is fine-tuned, too, by both processes together."""
+    flags = make_project(tmp_path, has_head=False, dropout=0.0)  # dropout draws by the shape of a batch
+    flags += ["--teacher_num_train_epochs=2", "--per_device_eval_batch_size=5", "--optim=sgd", "--learning_rate=0.05"]
+    one = run(LAUNCHES["python"], [*flags, f"--cache_dir={tmp_path / 'cache1'}"], tmp_path / "one")
+    half = [*flags, "--per_device_train_batch_size=4", f"--cache_dir={tmp_path / 'cache2'}"]
+    two = run(TWO_PROCESSES, half, tmp_path / "two")
+    assert two.keys() == {"validation", "test"}
+    for split, metrics in one.items():
+        assert two[split] == pytest.approx(metrics, rel=2e-3, abs=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["accelerate", "accelerate with config"])
+def test_accelerate_launch_gives_what_python_gives(tmp_path, name):
+    flags = make_project(tmp_path)
+    assert run(LAUNCHES[name], flags, tmp_path / "b") == run(LAUNCHES["python"], flags, tmp_path / "a")
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_line_from_two_processes_too(tmp_path):
+    result = launch(TWO_PROCESSES, [*make_project(tmp_path), "--layer_strategy=odd", "--student_num_layers=3"])
+    lines = [line for line in result.stderr.splitlines() if "run_distillation.py: error:" in line]
+    assert len(lines) == 1
+    assert "at most 2" in lines[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["--bf16=false", "--bf16=true"])
+def test_a_run_on_a_gpu(tmp_path, precision):
+    flags = [flag for flag in make_project(tmp_path) if flag != "--use_cpu"]
+    result = subprocess.run(
+        [sys.executable, SCRIPT, *flags, precision, "--hidden_weight=1"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert read_run_record(tmp_path / "run").metrics["validation"]["loss"] < 2

@@ -1,0 +1,96 @@
+"""A teacher is loaded, its head noticed, its faults refused."""
+
+import logging
+
+import pytest
+import torch
+from conftest import make_bert
+from datasets import Dataset
+from tiny_project import COLOURS, write_teacher, write_tokenizer
+
+from tasks import TaskData
+from teacher import (
+    TeacherArguments,
+    fingerprint_model,
+    load_teacher_config,
+    load_tokenizer,
+    load_with_task_head,
+    locate_teacher,
+    warn_about_majority,
+)
+
+
+def make_data(label_names: list[str] | None, labels: list[int] | None = None) -> TaskData:
+    rows = Dataset.from_dict({"labels": labels or [0, 1, 2, 2]})
+    return TaskData("tiny", rows, {"validation": rows}, None, ("text",), label_names, ("accuracy",), None, None)
+
+
+def load(folder, label_names):
+    arguments = TeacherArguments(teacher_model_name_or_path=str(folder))
+    return load_with_task_head(str(folder), arguments, load_tokenizer(str(folder), arguments), make_data(label_names))
+
+
+def test_a_trained_head_is_kept_as_it_is(tmp_path):
+    model, is_head_new = load(write_teacher(tmp_path), COLOURS)
+    assert not is_head_new
+    assert torch.equal(model.classifier.weight, make_bert(4, seed=1).classifier.weight)
+
+
+def test_an_untrained_head_is_noticed_and_gets_the_task_s_labels_the_same_every_time(tmp_path):
+    write_teacher(tmp_path, has_head=False)
+    model, is_head_new = load(tmp_path, ["yes", "no"])
+    assert is_head_new
+    assert model.config.id2label == {0: "yes", 1: "no"}
+    torch.manual_seed(99)
+    assert fingerprint_model(load(tmp_path, ["yes", "no"])[0]) == fingerprint_model(model)
+
+
+def test_an_untrained_head_for_a_regression_has_one_output(tmp_path):
+    write_teacher(tmp_path, has_head=False)
+    model, _ = load(tmp_path, None)
+    assert model.config.num_labels == 1
+    assert model.config.problem_type == "regression"
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_embeds_is_refused(tmp_path):
+    make_bert(2, vocab_size=10).save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match="tokens and the model embeds only 10: save the tokenizer"):
+        load(tmp_path, COLOURS)
+
+
+def test_a_folder_without_model_or_tokenizer_is_refused(tmp_path):
+    arguments = TeacherArguments(teacher_model_name_or_path=str(tmp_path))
+    with pytest.raises(ValueError, match="no model could be loaded from"):
+        load_teacher_config(str(tmp_path), arguments)
+    make_bert(2).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no tokenizer could be loaded"):
+        load_tokenizer(str(tmp_path), arguments)
+
+
+def test_the_fingerprint_follows_every_weight(tmp_path):
+    model = make_bert(2)
+    before = fingerprint_model(model)
+    assert fingerprint_model(make_bert(2)) == before
+    with torch.no_grad():
+        model.bert.encoder.layer[1].output.dense.bias[3] += 1e-3
+    assert fingerprint_model(model) != before
+
+
+def test_a_teacher_no_better_than_the_most_frequent_class_is_warned_about(caplog):
+    data = make_data(COLOURS, labels=[0, 2, 2, 2])
+    with caplog.at_level(logging.WARNING):
+        warn_about_majority("t", {"validation": {"accuracy": 0.76}}, data)
+        assert caplog.text == ""
+        warn_about_majority("t", {"validation": {"accuracy": 0.75}}, data)
+    assert "right on 0.750 of the rows" in caplog.text
+    assert "nothing that a student could imitate" in caplog.text
+
+
+def test_the_built_in_encoder_is_written_once_into_the_cache(tmp_path):
+    arguments = TeacherArguments(cache_dir=str(tmp_path))
+    location = locate_teacher(arguments)
+    assert load_teacher_config(location, arguments).num_hidden_layers == 12
+    written = sorted(path.stat().st_mtime_ns for path in (tmp_path / "encoders" / "natural_logic").iterdir())
+    assert locate_teacher(arguments) == location
+    assert written == sorted(path.stat().st_mtime_ns for path in (tmp_path / "encoders" / "natural_logic").iterdir())
