@@ -24,9 +24,9 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -42,13 +42,9 @@ NOUN_HYPERNYMS = {
     "dogs": "animals", "poodles": "dogs", "beagles": "dogs",
     "birds": "animals", "robins": "birds", "owls": "birds",
 }  # fmt: skip
-VERB_HYPERNYMS = {
-    "walk": "move", "stroll": "walk", "march": "walk",
-    "run": "move", "jog": "run", "sprint": "run",
-}  # fmt: skip
+VERB_HYPERNYMS = {"walk": "move", "stroll": "walk", "march": "walk", "run": "move"}
 # The value is the scale on which an adjective lies: never written, it makes the two ends of a scale sisters.
 ADJECTIVE_SCALES = {"small": "SIZE", "large": "SIZE", "young": "AGE", "old": "AGE"}
-SIS, EQ = 3, 0
 NO_ADJECTIVE = ""
 HYPERNYMS = NOUN_HYPERNYMS | VERB_HYPERNYMS | ADJECTIVE_SCALES
 NOUNS = tuple(sorted({*NOUN_HYPERNYMS, *NOUN_HYPERNYMS.values()}))
@@ -63,8 +59,7 @@ ATTENTION_HEADS = 2
 FEED_FORWARD_SIZE = 128
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     quantifier: str
     adjective: str
     noun: str
@@ -205,9 +200,10 @@ def label_pair(premise: Sentence, hypothesis: Sentence) -> int:
     return ENTAILMENT if are_inconsistent(premise, contradict(hypothesis)) else NEUTRAL
 
 
+@cache
 def contradict(sentence: Sentence) -> Sentence:
     opposites = {"all": "not all", "not all": "all", "some": "no", "no": "some"}
-    return replace(sentence, quantifier=opposites[sentence.quantifier])
+    return sentence._replace(quantifier=opposites[sentence.quantifier])
 
 
 def are_inconsistent(first: Sentence, second: Sentence) -> bool:
@@ -284,15 +280,10 @@ def list_implied(word: str) -> tuple[str, ...]:
 
 @cache
 def list_near_words(word: str) -> tuple[str, ...]:
-    """What to draw a premise's word from: a third each the word itself, its sister, and what is above or below it."""
-    if word == NO_ADJECTIVE:
-        return (*ADJECTIVES, *[NO_ADJECTIVE] * len(ADJECTIVES))
-    if word in ADJECTIVES:
-        others = [*ADJECTIVES, *[NO_ADJECTIVE] * len(ADJECTIVES)]
+    """Words to draw a premise's word from: what it implies, what implies it, its sisters, and often itself."""
+    if word in ADJECTIVES or word == NO_ADJECTIVE:
+        related = [*ADJECTIVES, *[NO_ADJECTIVE] * len(ADJECTIVES)]
     else:
-        family = NOUNS if word in NOUNS else VERBS
-        others = [x for x in family if implies(x, word) or implies(word, x)]
-        others += [x for x in family if HYPERNYMS.get(x) == HYPERNYMS.get(word, "") and x != word] * (
-            SIS if word in VERBS else 1
-        )
-    return (*others, *[word] * len(others)) if EQ or word not in VERBS else tuple(others)
+        related = [other for other in (*NOUNS, *VERBS) if implies(other, word) or implies(word, other)]
+        related += [other for other in HYPERNYMS if HYPERNYMS[other] == HYPERNYMS.get(word) and other != word]
+    return (*related, *[word] * (len(related) // 2))

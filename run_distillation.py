@@ -17,7 +17,6 @@ from pathlib import Path
 import datasets
 import transformers
 from accelerate import PartialState
-from huggingface_hub.errors import HfHubHTTPError
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -32,7 +31,7 @@ from distill_trainer import DistillationTrainer, DistillationTrainingArguments, 
 from layer_matching import resolve_layer_matching
 from metrics import compute_task_metrics
 from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions, score_logits
-from publish import check_push, push_student, save_student
+from publish import PushError, check_push, push_student, save_student
 from report import format_layer_map, format_report
 from run_facts import (
     describe_hardware,
@@ -154,7 +153,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
             arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
         )
     student = build_student(
-        teacher.model, layers, arguments.student.strategy_name, teacher.name, seed=arguments.training.seed
+        teacher.model, layers, arguments.student.strategy_name, teacher.public_name, seed=arguments.training.seed
     )
     return PreparedRun(data, teacher, student, layers)
 
@@ -276,9 +275,9 @@ def push_result(folder: Path, arguments: RunArguments) -> int:
         return 0
     try:
         logger.info("pushed to %s", push_student(folder, arguments.training))
-    except (HfHubHTTPError, OSError) as error:
+    except PushError as error:
         print(
-            f"run_distillation.py: error: the push failed ({' '.join(str(error).split())[:200]}); the student is whole "
+            f"\nrun_distillation.py: error: the push failed ({' '.join(str(error).split())[:200]}); the student is whole "
             f"in {folder}, and the same command pushes it without training again",
             file=sys.stderr,
         )
@@ -291,7 +290,7 @@ def set_up_logging(training: DistillationTrainingArguments) -> None:
     level = training.get_process_log_level()
     is_main = PartialState().is_main_process
     logging.basicConfig(format="%(message)s", level=min(level, logging.INFO) if is_main else logging.ERROR)
-    for library in ("httpx", "filelock", "fsspec", "urllib3"):
+    for library in ("httpx", "httpx2", "httpcore2", "filelock", "fsspec", "urllib3"):
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
     transformers.logging.set_verbosity(level if is_main else logging.ERROR)
     datasets.logging.set_verbosity(max(level, logging.WARNING) if is_main else logging.ERROR)

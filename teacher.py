@@ -111,6 +111,11 @@ class Teacher:
     fingerprint: str
     is_trained: bool
 
+    @property
+    def public_name(self) -> str:
+        """The Hub's name, or of a local folder the last part: what leaves this machine names none of its paths."""
+        return Path(self.name).name if Path(self.name).is_dir() else self.name
+
 
 def locate_teacher(arguments: TeacherArguments) -> str:
     """The folder or Hub name to load from; the built-in encoder is written into the cache first."""
