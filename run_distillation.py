@@ -277,7 +277,7 @@ def push_result(folder: Path, arguments: RunArguments) -> int:
         logger.info("pushed to %s", push_student(folder, arguments.training))
     except PushError as error:
         print(
-            f"\nrun_distillation.py: error: the push failed ({' '.join(str(error).split())[:200]}); the student is whole "
+            f"\nrun_distillation.py: error: the push failed ({' '.join(str(error).split())[:200]}); the student is "
             f"in {folder}, and the same command pushes it without training again",
             file=sys.stderr,
         )
