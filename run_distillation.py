@@ -205,7 +205,8 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     if isinstance(imitated, TeacherStore):
         run.teacher.model = None  # its weights need no memory while the student trains
     trainer = make_trainer(run, imitated, arguments)
-    logger.info("layers:\n%s", format_layer_map(run.layers, trainer.layer_matching))
+    imitates_layers = {"hidden", "attention"} & trainer.term_weights.keys()
+    logger.info("layers:\n%s", format_layer_map(run.layers, trainer.layer_matching if imitates_layers else []))
     with timed(record, "distillation"):
         trainer.train(resume_from_checkpoint=arguments.training.resume_from_checkpoint or find_checkpoint(folder))
     with timed(record, "evaluation"):
