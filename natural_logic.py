@@ -6,8 +6,8 @@ entailment, neutral or contradiction by `label_pair`, a decision procedure for t
 decide how these relations carry over to sentences.
 
 What the labels assume, so that they are exact:
-- A word implies its hypernyms (poodles are dogs) and excludes its sisters and whatever these imply (no poodle is a
-  beagle or a bird; nothing is small and large; who walks does not run). Words not related so are independent.
+- A word implies its hypernyms (poodles are dogs); sisters exclude each other, and so do their hyponyms (no poodle is
+  a beagle or a robin, nothing is small and large, who strolls does not run). Unrelated words are independent.
 - The taxonomy is open: a dog may be neither poodle nor beagle, a thing neither small nor large.
 - Existential import: what premise or hypothesis has as subject exists ("all small dogs run": there are small dogs).
 - "never" negates the verb alone: "all dogs never run" says that no dog runs.
@@ -22,7 +22,6 @@ import itertools
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -73,8 +72,7 @@ class Sentence(NamedTuple):
 
 def write_untrained_encoder(folder: Path, seed: int) -> None:
     """Save the encoder without a head, and its tokenizer: whoever loads a classifier from it sees the head missing."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    unfinished = folder.with_name(f".{folder.name}-unfinished-{os.getpid()}")
     try:
         build_untrained_model(seed).bert.save_pretrained(unfinished)
         build_tokenizer().save_pretrained(unfinished)

@@ -42,6 +42,7 @@ TEACHER_TRAINING_SETTINGS = (
     "teacher_train_batch_size",
     "teacher_warmup_steps",
     "teacher_weight_decay",
+    "teacher_adam_beta2",
 )
 # What of the student's training settings the teacher's share: where and in which precision, never how.
 SHARED_TRAINING_ARGUMENTS = (
@@ -79,6 +80,7 @@ class TeacherArguments:
     teacher_train_batch_size: int = field(default=32, metadata={"help": "Rows per step of its fine-tuning."})
     teacher_warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of them."})
     teacher_weight_decay: float = field(default=0.0, metadata={"help": "Weight decay of its fine-tuning."})
+    teacher_adam_beta2: float = field(default=0.999, metadata={"help": "AdamW's second beta in its fine-tuning."})
     teacher_outputs: str = field(
         default="auto",
         metadata={
@@ -220,6 +222,7 @@ def make_training_arguments(
         per_device_train_batch_size=max(arguments.teacher_train_batch_size // processes, 1),
         warmup_steps=arguments.teacher_warmup_steps,
         weight_decay=arguments.teacher_weight_decay,
+        adam_beta2=arguments.teacher_adam_beta2,
         seed=TEACHER_SEED,
         **{name: getattr(shared, name) for name in SHARED_TRAINING_ARGUMENTS},
     )

@@ -34,13 +34,11 @@ NOUN_LEAVES = {
     "owls": {"owl"},
 }
 VERB_LEAVES = {
-    "move": {"stroll", "march", "other walk", "jog", "sprint", "other run", "other move"},
+    "move": {"stroll", "march", "other walk", "run", "other move"},
     "walk": {"stroll", "march", "other walk"},
     "stroll": {"stroll"},
     "march": {"march"},
-    "run": {"jog", "sprint", "other run"},
-    "jog": {"jog"},
-    "sprint": {"sprint"},
+    "run": {"run"},
 }
 SIZES = ("small", "large", "middling")
 AGES = ("young", "old", "grown")
@@ -54,11 +52,10 @@ def corpus() -> dict[str, list[dict]]:
     return generate_corpus()
 
 
-def test_the_same_seed_gives_the_same_corpus_and_another_seed_another(corpus):
-    assert generate_corpus() == corpus
-    first, second = (generate_corpus(300, 30, 30, seed=seed) for seed in (1, 2))
-    shared = {read_pair(row) for row in first["train"]} & {read_pair(row) for row in second["train"]}
-    assert len(shared) < 15
+def test_the_same_seed_gives_the_same_corpus_and_another_seed_another():
+    first, again, other = (generate_corpus(300, 30, 30, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert len({read_pair(row) for row in first["train"]} & {read_pair(row) for row in other["train"]}) < 15
 
 
 def test_no_pair_occurs_twice_within_or_between_splits(corpus):
@@ -67,7 +64,7 @@ def test_no_pair_occurs_twice_within_or_between_splits(corpus):
     assert len(pairs) == 12_000 + 1_500 + 1_500
 
 
-@pytest.mark.parametrize("train_rows", [1, 2, 100, 3_000])
+@pytest.mark.parametrize("train_rows", [1, 2, 100])
 def test_row_counts_are_those_asked_for_and_labels_are_balanced_up_to_one_row(train_rows):
     corpus = generate_corpus(train_rows, 50, 31)
     assert {split: len(rows) for split, rows in corpus.items()} == {
@@ -91,14 +88,14 @@ def test_a_bag_of_words_over_both_sentences_does_not_solve_the_task(corpus, long
 
 
 def test_the_labels_of_a_sample_are_those_that_enumerating_all_worlds_gives(corpus):
-    rows = random.Random(0).sample(corpus["train"], 600)
+    rows = random.Random(0).sample(corpus["train"], 400)
     wrong = [row for row in rows if row["label"] != label_by_worlds(row["premise"], row["hypothesis"])]
     assert wrong == []
 
 
 def test_label_pair_agrees_with_enumerating_all_worlds_on_sentences_drawn_independently():
     generator = random.Random(0)
-    for _ in range(600):
+    for _ in range(400):
         premise, hypothesis = draw_sentence(generator), draw_sentence(generator)
         expected = label_by_worlds(str(premise), str(hypothesis))
         assert label_pair(premise, hypothesis) == expected, (str(premise), str(hypothesis))
@@ -119,8 +116,8 @@ def test_label_pair_agrees_with_enumerating_all_worlds_on_sentences_drawn_indepe
         ("all small dogs walk", "no old dogs walk", "neutral"),
         ("all dogs walk", "no dogs walk", "contradiction"),
         ("all dogs never move", "some beagles march", "contradiction"),
-        ("not all young robins jog", "all birds run", "neutral"),
-        ("not all young robins run", "all birds jog", "contradiction"),
+        ("not all young robins stroll", "all birds walk", "neutral"),
+        ("not all young robins walk", "all birds stroll", "contradiction"),
     ],
 )
 def test_textbook_inferences_have_their_labels(premise, hypothesis, label):
@@ -136,7 +133,8 @@ def test_quantifiers_negation_adjectives_and_hypernyms_all_occur_with_every_labe
 
 def test_the_tokenizer_knows_every_word_and_marks_the_two_sentences(corpus):
     tokenizer = build_tokenizer()
-    rows = [row for split_rows in corpus.values() for row in split_rows]
+    rows = corpus["validation"]
+    assert {word for row in rows for word in " ".join(read_pair(row)).split()} == list_words()
     encoded = tokenizer([row["premise"] for row in rows], [row["hypothesis"] for row in rows])
     assert max(map(len, encoded["input_ids"])) <= tokenizer.model_max_length
     assert all(tokenizer.unk_token_id not in ids for ids in encoded["input_ids"])
