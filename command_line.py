@@ -24,6 +24,7 @@ from teacher import TeacherArguments
 
 BUILT_IN_RECIPE = Path(__file__).parent / "recipes" / "natural_logic.yaml"
 DATA_SOURCES = ("task_name", "dataset_name", "train_file")
+NO_VALUES = ("", "null", "~")
 DEFAULT_STRATEGY = "top"
 
 
@@ -97,11 +98,11 @@ class OneLineParser(HfArgumentParser):
         exit_with_error(message)
 
 
-def exit_with_error(message: str) -> NoReturn:
-    """One line on stderr, from one process only, and exit status 2."""
+def exit_with_error(message: str, status: int = 2) -> NoReturn:
+    """One line on stderr, from one process only, and the exit status: 2 where the user can mend it."""
     if os.environ.get("RANK", "0") == "0":
         print(f"run_distillation.py: error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def suggest(got: str, names: Sequence[str]) -> str:
@@ -158,7 +159,8 @@ def split_recipe(parser: OneLineParser, argv: list[str]) -> tuple[Path | None, l
 def read_recipe(path: Path, parser: OneLineParser) -> dict[str, str]:
     """The recipe's keys and values as text, every key checked against the flags."""
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Every value stays the text that it is: YAML would read "no" as False.
+        recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         parser.error(f"{path} is not valid YAML: {error}")
     if not isinstance(recipe, dict):
@@ -167,14 +169,9 @@ def read_recipe(path: Path, parser: OneLineParser) -> dict[str, str]:
     for key, value in recipe.items():
         if key not in names:
             parser.error(f"{path} has the unknown key {key!r}{suggest(str(key), names)}: keys are the flags without --")
-        if value is None or isinstance(value, dict):
+        if value in NO_VALUES or isinstance(value, dict):
             parser.error(f"{path} has {key}: {value!r}; give one value, or a list of layers or columns")
-    return {key: write_value(value) for key, value in recipe.items()}
-
-
-def write_value(value: Any) -> str:
-    """A YAML value as it would be typed after a flag."""
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in recipe.items()}
 
 
 def list_flags(parser: OneLineParser) -> list[str]:
@@ -185,15 +182,15 @@ def list_flags(parser: OneLineParser) -> list[str]:
 def drop_overruled(recipe: dict[str, str], flags: Sequence[str]) -> list[str]:
     """The recipe as flags, without what the user's flags exclude: own data or layers replace the recipe's."""
     kept = dict(recipe)
-    for alternatives in ALTERNATIVES:
+    for alternatives, goes_with in ALTERNATIVES:
         if any(is_given(name, flags) for name in alternatives):
-            kept = {name: value for name, value in kept.items() if name not in alternatives}
+            kept = {name: value for name, value in kept.items() if name not in {*alternatives, *goes_with}}
     return [f"--{name}={value}" for name, value in kept.items()]
 
 
 ALTERNATIVES = (
-    ("layer_strategy", "student_layers"),
-    (*DATA_SOURCES, "dataset_config_name", "validation_file", "test_file"),
+    (("layer_strategy", "student_layers"), ()),
+    (DATA_SOURCES, ("dataset_config_name", "validation_split", "validation_file", "test_file")),
 )
 
 

@@ -11,11 +11,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainerState
 
 import losses
 from attention_targets import switch_on_attentions
@@ -68,6 +69,7 @@ class DistillationTrainer(Trainer):
         self.layer_matching: list[int] = []
         self.teacher_outputs: LiveTeacherOutputs | None = None
         self.teacher_store: TeacherStore | None = None
+        self._sampler: PooledLengthSampler | None = None
         self._term_sums: dict[str, Tensor] = {}
         self._steps_since_log = 0
         self._first_bad_step = torch.tensor(-1, device=args.device)
@@ -75,7 +77,7 @@ class DistillationTrainer(Trainer):
             check_teacher_fits(model, teacher, self.term_weights)
             self._prepare_teacher(model, teacher, args)
         super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
-        self.add_callback(StopAtNonFiniteLoss(self))
+        self.add_callback(StepWatch(self))
 
     def _prepare_teacher(
         self, student: PreTrainedModel, teacher: PreTrainedModel | TeacherStore, args: DistillationTrainingArguments
@@ -111,14 +113,16 @@ class DistillationTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.length_pool_batches <= 1 or "input_ids" not in rows.column_names:
+        is_pooled = self.args.length_pool_batches > 1 and self.args.train_sampling_strategy == "random"
+        if not is_pooled or "input_ids" not in rows.column_names:
             return super()._get_train_sampler(train_dataset)
-        return PooledLengthSampler(
+        self._sampler = PooledLengthSampler(
             lengths=[len(ids) for ids in rows["input_ids"]],
-            batch_rows=self._train_batch_size,
-            pool_batches=self.args.length_pool_batches * self.accelerator.num_processes,
+            batch_rows=self._train_batch_size * self.accelerator.num_processes * self.args.gradient_accumulation_steps,
+            pool_batches=self.args.length_pool_batches,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
         )
+        return self._sampler
 
     # ---- one training step -------------------------------------------------------------------------------------
 
@@ -207,10 +211,11 @@ class DistillationTrainer(Trainer):
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._steps_since_log += 1
-        loader_state = self.accelerator.gradient_state
-        if self.accelerator.num_processes > 1 and loader_state.end_of_dataloader and loader_state.remainder > 0:
+        if self.accelerator.num_processes > 1 and self.accelerator.gradient_state.end_of_dataloader:
+            # Counted here: after a resume within an epoch, accelerate 1.15 does not know its own remainder.
+            rest = len(self.train_dataset) % (self._train_batch_size * self.accelerator.num_processes)
             first_row = self.accelerator.process_index * self._train_batch_size
-            batches[-1] = keep_rows(batches[-1], max(loader_state.remainder - first_row, 0))
+            batches[-1] = keep_rows(batches[-1], max(rest - first_row, 0)) if rest else batches[-1]
         counts = count_items(batches, device)
         totals = self.accelerator.reduce(torch.stack(list(counts.values())), reduction="sum")
         return batches, dict(zip(counts, totals.unbind(), strict=True))
@@ -240,6 +245,8 @@ class DistillationTrainer(Trainer):
     def _compute_eval_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """`loss` (the task's), the task's metrics, and the student's closeness to the teacher."""
         student_logits, teacher_logits = split_predictions(prediction.predictions)
+        if not np.isfinite(student_logits).all():
+            raise NonFiniteLossError(f"the student's logits became nan or infinite by step {self.state.global_step}")
         metrics: dict[str, float] = {}
         if is_labelled(torch.as_tensor(prediction.label_ids)).any():  # a test set may come without labels
             metrics["loss"] = compute_task_loss(student_logits, prediction.label_ids)
@@ -287,11 +294,16 @@ class DistillationTrainer(Trainer):
             )
 
 
-class StopAtNonFiniteLoss(TrainerCallback):
-    """On a CPU reading the loss costs nothing, so the run ends at the very step."""
+class StepWatch(TrainerCallback):
+    """Tells the sampler its epoch; on a CPU, where reading the loss costs nothing, ends a bad run at the very step."""
 
     def __init__(self, trainer: DistillationTrainer) -> None:
         self.trainer = trainer
+
+    def on_epoch_begin(self, args: DistillationTrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        # After a resume within an epoch, accelerate 1.15's set_epoch does not reach the sampler.
+        if self.trainer._sampler is not None:
+            self.trainer._sampler.set_epoch(int(state.epoch or 0))
 
     def on_step_end(self, args: DistillationTrainingArguments, *_: Any, **__: Any) -> None:
         if args.device.type == "cpu":

@@ -9,6 +9,18 @@ from losses import HIDDEN_LOSSES
 TERM_NAMES = ("ce", "kl", "hidden", "attention", "logit_cosine")
 
 
+# Flags of TrainingArguments that would make a result wrong in silence: the value that is right, and what to do instead.
+UNSUPPORTED = (
+    ("dataloader_drop_last", False, "it would leave evaluated rows out too"),
+    ("label_smoothing_factor", 0.0, "the teacher's soft labels take its place; raise --kl_weight or --temperature"),
+    ("batch_eval_metrics", False, "eval_loss is computed over all rows at once"),
+    ("eval_do_concat_batches", True, "eval_loss is computed over all rows at once"),
+    ("bf16_full_eval", False, "it would cast the student that is saved; take --bf16"),
+    ("fp16_full_eval", False, "it would cast the student that is saved; take --fp16"),
+)
+SAMPLING_STRATEGIES = ("random", "sequential")
+
+
 @dataclass
 class DistillationTrainingArguments(TrainingArguments):
     """transformers.TrainingArguments plus the loss; some defaults differ, so that the best student is what is kept."""
@@ -60,6 +72,9 @@ class DistillationTrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Leave off: it hides non-finite losses, on which this trainer stops."}
     )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "On a resume, early stopping goes on with its count."}
+    )
     report_to: None | str | list[str] = field(  # noqa: RUF036 - in this order, or HfArgumentParser 5.23 fails
         default="none", metadata={"help": "Where to report to, such as wandb."}
     )
@@ -77,5 +92,15 @@ class DistillationTrainingArguments(TrainingArguments):
             raise ValueError(f"all weights are 0: set one of {flags} above 0")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}: it has to be above 0 (1 changes nothing)")
+        for name, allowed, remedy in UNSUPPORTED:
+            if getattr(self, name) != allowed:
+                raise ValueError(f"--{name} {getattr(self, name)} is not supported: {remedy}")
+        if self.train_sampling_strategy not in SAMPLING_STRATEGIES:
+            raise ValueError(
+                f"--train_sampling_strategy {self.train_sampling_strategy} is not supported, it reorders evaluated "
+                f"rows too: take {' or '.join(SAMPLING_STRATEGIES)}, and --length_pool_batches against padding"
+            )
+        if self.early_stopping_patience is not None and self.eval_strategy == "no":
+            raise ValueError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
         if self.hidden_loss not in HIDDEN_LOSSES:
             raise ValueError(f"hidden_loss is {self.hidden_loss!r}: choose one of {', '.join(HIDDEN_LOSSES)}")

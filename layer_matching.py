@@ -28,8 +28,23 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
             f"--layer_matching {matching} names {len(layers)} layers, and the student has {student_num_layers}: name "
             "one teacher layer per student layer"
         )
-    if max(layers) >= teacher_num_layers:
+    outside = [layer for layer in layers if not 0 <= layer < teacher_num_layers]
+    if outside:
         raise ValueError(
-            f"--layer_matching {matching} names layer {max(layers)}, and the teacher has 0 to {teacher_num_layers - 1}"
+            f"--layer_matching {matching} names layer {outside[0]}, and the teacher has 0 to {teacher_num_layers - 1}"
         )
     return layers
+
+
+# The last entry of their hidden states has passed the model's final norm, the others have not.
+FINAL_NORM_MODEL_TYPES = frozenset({"eurobert", "gpt2", "llama", "modernbert", "qwen3"})
+
+
+def check_final_norm(model_type: str, layers: list[int], teacher_num_layers: int) -> None:
+    """Raises ValueError where the hidden-state loss would compare a state behind the final norm with one before it."""
+    is_last = [layer == teacher_num_layers - 1 for layer in layers]
+    if model_type in FINAL_NORM_MODEL_TYPES and (not is_last[-1] or any(is_last[:-1])):
+        raise ValueError(
+            f"in {model_type} only the last layer's hidden state has passed the final norm: --layer_matching has to "
+            f"match the student's last layer, and no other, with teacher layer {teacher_num_layers - 1}"
+        )

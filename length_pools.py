@@ -14,7 +14,8 @@ class PooledLengthSampler(Sampler[int]):
 
     Args:
         lengths: tokens of every row.
-        batch_rows: rows of one micro-batch; the last batch of the epoch may be shorter and stays last.
+        batch_rows: rows of one optimizer step, of all processes and micro-batches together, so that an epoch has the
+            same steps however they are split; a shorter step stays last.
         pool_batches: batches that are sorted together; 1 is a plain shuffle.
         seed: with the epoch it decides the order, so that a resumed run and every process draw the same.
     """

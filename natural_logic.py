@@ -50,6 +50,8 @@ NOUNS = tuple(sorted({*NOUN_HYPERNYMS, *NOUN_HYPERNYMS.values()}))
 VERBS = tuple(sorted({*VERB_HYPERNYMS, *VERB_HYPERNYMS.values()}))
 ADJECTIVES = tuple(sorted(ADJECTIVE_SCALES))
 
+MAX_ROWS = 45_000  # beyond, hypotheses without an unused premise for every label become the rule
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_POSITIONS = 32
 ENCODER_LAYERS = 12
@@ -131,6 +133,11 @@ def generate_corpus(
     train_rows: int = 12_000, validation_rows: int = 1_500, test_rows: int = 1_500, seed: int = 0
 ) -> dict[str, list[dict]]:
     """Splits of {"premise", "hypothesis", "label"}; no pair occurs twice, labels are balanced up to one row."""
+    if train_rows + validation_rows + test_rows > MAX_ROWS:
+        raise ValueError(
+            f"got {train_rows} + {validation_rows} + {test_rows} rows; the grammar has distinct pairs for about "
+            f"{MAX_ROWS}: ask for fewer"
+        )
     generator = random.Random(seed)
     rows = generate_rows(generator)
     corpus = {}

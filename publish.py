@@ -1,6 +1,7 @@
 """What leaves a run: the student's folder with its tokenizer and model card, and the push to the Hub."""
 
 import fnmatch
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +149,20 @@ def build_model_card(record: RunRecord, location: str) -> ModelCard:
         parameters=f"{student['parameters']:,}",
         teacher_parameters=f"{teacher['parameters']:,}",
         location=location,
-        command=record.command,
+        command=hide_folders(record.command),
         seed=record.seed,
     )
     return ModelCard(content)
+
+
+def hide_folders(command: str) -> str:
+    """The command with the last part in place of every path of this machine."""
+    words = []
+    for word in shlex.split(command):
+        flag, is_pair, value = word.rpartition("=")
+        is_local = "/" in value and (value.startswith(("/", ".", "~")) or Path(value).exists())
+        words.append(f"{flag}{is_pair}{Path(value).name}" if is_local else word)
+    return shlex.join(words)
 
 
 def format_optional(value: float | None) -> str:

@@ -15,20 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import torch
 import transformers
 from accelerate import PartialState
 from transformers import (
+    AutoModelForSequenceClassification,
     EarlyStoppingCallback,
     EvalPrediction,
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.integrations import get_reporting_integration_callbacks
 
 from attention_targets import get_attention_target
+from checkpoints import find_checkpoint
 from command_line import RunArguments, exit_with_error, parse_command_line
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
-from layer_matching import resolve_layer_matching
+from layer_matching import check_final_norm, resolve_layer_matching
 from metrics import compute_task_metrics
 from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions, score_logits
 from publish import PushError, check_push, push_student, save_student
@@ -43,7 +46,14 @@ from run_facts import (
     timed,
 )
 from run_record import FINISHED, RECORD_NAME, RunRecord, find_best_epoch, read_run_record, summarize_history
-from student_init import build_student, check_layers_fit, choose_student_layers, get_num_layers, parse_layer_list
+from student_init import (
+    build_student,
+    check_layers_fit,
+    choose_student_layers,
+    find_layer_stack,
+    get_num_layers,
+    parse_layer_list,
+)
 from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher, warn_about_majority
 from teacher_store import TeacherStore
@@ -56,26 +66,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = parse_command_line(sys.argv[1:] if argv is None else argv)
     set_up_logging(arguments.training)
-    folder = Path(arguments.training.output_dir)
     try:
-        check_arguments(arguments)
-        record = open_record(folder, arguments)
-        if record.status != FINISHED:
-            prepared = prepare_run(arguments, record)
+        record = run_stages(arguments)
     except ValueError as error:
         logger.debug("where it was found", exc_info=True)
         exit_with_error(str(error))
-    if record.status == FINISHED:
-        logger.info("%s holds this very run, finished: nothing to train", folder)
-    else:
-        try:
-            distil(prepared, arguments, record)
-        except NonFiniteLossError as error:
-            print(f"run_distillation.py: error: {error}", file=sys.stderr)
-            return 1
+    except (NonFiniteLossError, OSError) as error:
+        logger.debug("where it was found", exc_info=True)
+        exit_with_error(str(error), status=1)
+    folder = Path(arguments.training.output_dir)
     if PartialState().is_main_process:
         print(format_report(record, str(folder)))
     return push_result(folder, arguments)
+
+
+def run_stages(arguments: RunArguments) -> RunRecord:
+    """The run, or nothing where the folder holds it finished already.
+
+    Raises:
+        ValueError: the user's arguments, data or teacher cannot be meant so.
+        NonFiniteLossError, OSError: training diverged; a disk or the network failed.
+    """
+    folder = Path(arguments.training.output_dir)
+    check_arguments(arguments)
+    record = open_record(folder, arguments)
+    if record.status == FINISHED:
+        logger.info("%s holds this very run, finished: nothing to train", folder)
+        return record
+    distil(prepare_run(arguments, record), arguments, record)
+    return record
 
 
 @dataclass
@@ -94,6 +113,11 @@ class PreparedRun:
 def check_arguments(arguments: RunArguments) -> None:
     """What the flags alone can show to be wrong."""
     check_push(arguments.training)
+    get_reporting_integration_callbacks(arguments.training.report_to)  # a ValueError for an unknown one
+    if arguments.teacher.teacher_outputs == "stored" and arguments.training.attention_weight > 0:
+        raise ValueError(
+            "--teacher_outputs stored holds no attention matrices: take live or auto, or no attention term"
+        )
     has_own_data = arguments.data.task_name != "natural_logic"
     if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
         raise ValueError(
@@ -101,8 +125,9 @@ def check_arguments(arguments: RunArguments) -> None:
             "brings its own teacher)"
         )
     resume = arguments.training.resume_from_checkpoint
-    if resume is not None and not Path(resume).is_dir():
-        raise ValueError(f"--resume_from_checkpoint {resume} is no folder: give a checkpoint-N of this run")
+    folder = Path(arguments.training.output_dir)
+    if resume is not None and not (Path(resume).is_dir() and Path(resume).resolve().parent == folder.resolve()):
+        raise ValueError(f"--resume_from_checkpoint {resume} is no checkpoint of {folder}: leave it out to go on there")
 
 
 def open_record(folder: Path, arguments: RunArguments) -> RunRecord:
@@ -144,7 +169,9 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
         with state.main_process_first():
             data = tokenize_task(load_task(arguments.data), tokenizer, arguments.data.max_length)
         data_fingerprint = fingerprint_task(data)
-    check_metric_for_best(arguments, data)
+    check_task_fits(arguments, data)
+    if record.task and record.task["fingerprint"] != data_fingerprint:
+        raise ValueError(f"{arguments.training.output_dir} was begun on other rows: give another --output_dir")
     record.task = describe_task(data, data_fingerprint)
     if state.is_main_process:
         record.write(Path(arguments.training.output_dir))
@@ -170,14 +197,23 @@ def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int |
         seed=arguments.training.seed,
     )
     check_layers_fit(config, layers)
-    resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
+    with torch.device("meta"):  # the shape alone shows whether there is one stack of layers to cut
+        skeleton = AutoModelForSequenceClassification.from_config(
+            config, trust_remote_code=arguments.teacher.trust_remote_code
+        )
+    find_layer_stack(skeleton)
+    matching = resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
+    if arguments.training.hidden_weight > 0:
+        check_final_norm(config.model_type, matching, teacher_num_layers)
     if arguments.training.attention_weight > 0:
         get_attention_target(config.model_type)
     return layers
 
 
-def check_metric_for_best(arguments: RunArguments, data: TaskData) -> None:
-    """Raises ValueError if the metric that chooses the best student is not one that the task has."""
+def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
+    """Raises ValueError if the arguments ask for what the task does not have."""
+    if data.is_regression and arguments.training.logit_cosine_weight > 0:
+        raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
     name = arguments.training.metric_for_best_model.removeprefix("eval_")
     valid = ["loss", *data.metric_names]
     if name not in valid:
@@ -212,9 +248,10 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     with timed(record, "evaluation"):
         predictions, record.metrics = predict_splits(trainer, run.data)
     record.history = summarize_history(trainer.state.log_history)
-    record.best_epoch = find_best_epoch(record.history, trainer.state.best_global_step)
+    kept_step = trainer.state.best_global_step if arguments.training.load_best_model_at_end else None
+    record.best_epoch = find_best_epoch(record.history, kept_step or trainer.state.global_step)
     record.student = describe_student(trainer.model, run.layers, trainer.layer_matching)
-    record.peak_memory_bytes = measure_peak_memory()
+    record.peak_memory_bytes = measure_peak_memory(arguments.training.device)
     if trainer.is_world_process_zero():
         finish_run(trainer.model, run, predictions, record, arguments)
     trainer.accelerator.wait_for_everyone()
@@ -235,18 +272,13 @@ def make_trainer(
     return DistillationTrainer(
         model=run.student,
         teacher=imitated,
-        args=dataclasses.replace(arguments.training, push_to_hub=False),  # pushed at the very end, and only the best
+        args=dataclasses.replace(arguments.training, push_to_hub=False, hub_token=None),  # pushed at the very end
         train_dataset=run.data.train,
         eval_dataset=run.data.first_validation,
         processing_class=run.teacher.tokenizer,
         compute_metrics=make_scorer(run.data),
         callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
     )
-
-
-def find_checkpoint(folder: Path) -> str | None:
-    """The last checkpoint of an earlier start of this run."""
-    return get_last_checkpoint(folder) if folder.exists() else None
 
 
 # ---- what is left behind -----------------------------------------------------------------------------------------
@@ -278,8 +310,8 @@ def push_result(folder: Path, arguments: RunArguments) -> int:
         logger.info("pushed to %s", push_student(folder, arguments.training))
     except PushError as error:
         print(
-            f"\nrun_distillation.py: error: the push failed ({' '.join(str(error).split())[:200]}); the student is "
-            f"in {folder}, and the same command pushes it without training again",
+            f"\nrun_distillation.py: error: the push failed ({' '.join(str(error).split())[:200]}); the student "
+            f"is whole in {folder}, and the same command pushes it without training again",
             file=sys.stderr,
         )
         return 1

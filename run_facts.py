@@ -80,10 +80,10 @@ def count_parameters(model: PreTrainedModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def measure_peak_memory() -> int:
-    """Bytes: of the GPU where there is one, else this process's resident set at its largest."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+def measure_peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU that the run uses, else this process's resident set at its largest."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import transformers
 from accelerate import PartialState
+from filelock import FileLock
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -28,7 +30,7 @@ from transformers import (
 
 from distill_trainer import DistillationTrainingArguments
 from label_matching import match_head_to_task, set_task_labels
-from natural_logic import write_untrained_encoder
+from natural_logic import build_untrained_model, write_untrained_encoder
 from tasks import TaskData
 from teacher_training import fine_tune_once
 
@@ -36,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 BUILT_IN_TEACHER = "natural_logic"
 TEACHER_SEED = 42  # one teacher for all seeds of the student
+NAMING_CONFIG_KEYS = frozenset(
+    {"_name_or_path", "architectures", "distillation", "dtype", "id2label", "label2id", "transformers_version"}
+)
 TEACHER_TRAINING_SETTINGS = (
     "teacher_learning_rate",
     "teacher_num_train_epochs",
@@ -123,13 +128,28 @@ def locate_teacher(arguments: TeacherArguments) -> str:
     """The folder or Hub name to load from; the built-in encoder is written into the cache first."""
     if arguments.teacher_model_name_or_path is not None:
         return arguments.teacher_model_name_or_path
-    folder = Path(arguments.cache_dir).expanduser() / "encoders" / BUILT_IN_TEACHER
+    version = fingerprint_model(build_untrained_model(TEACHER_SEED))[:16]
+    folder = Path(arguments.cache_dir).expanduser() / "encoders" / f"{BUILT_IN_TEACHER}-{version}"
     state = PartialState()
     with state.main_process_first():
-        if state.is_main_process and not (folder / "config.json").exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            write_untrained_encoder(folder, seed=TEACHER_SEED)
+        if state.is_main_process:
+            make_folder(folder.parent)
+            with FileLock(folder.with_suffix(".lock")):
+                if not folder.exists():
+                    write_untrained_encoder(folder, seed=TEACHER_SEED)
     return str(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Creates the folder.
+
+    Raises:
+        ValueError: it cannot be created or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be created ({error.strerror}): give another --cache_dir") from error
 
 
 def load_teacher_config(location: str, arguments: TeacherArguments) -> PreTrainedConfig:
@@ -234,7 +254,7 @@ def load_with_task_head(
     """The model, and whether its head was newly initialised; a new head gets the task's labels."""
     common = {"revision": arguments.teacher_revision, "trust_remote_code": arguments.trust_remote_code}
     load = AutoModelForSequenceClassification.from_pretrained
-    with quiet_loading():  # its report of a missing head is what is decided on here
+    with quiet_loading(), one_line_errors(location):
         model, loading = load(location, output_loading_info=True, **common)
         is_head_new = bool(loading["missing_keys"])
         if is_head_new:
@@ -253,8 +273,18 @@ def load_with_task_head(
 
 
 @contextmanager
+def one_line_errors(location: str) -> Iterator[None]:
+    """Whatever is wrong with a folder's weights becomes a ValueError of one line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"the weights of {location!r} cannot be loaded ({reason}): save the teacher again") from error
+
+
+@contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Errors only from transformers, for as long as it lasts."""
+    """Errors only from transformers, whose report of a missing head is what is decided on here."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
@@ -264,8 +294,9 @@ def quiet_loading() -> Iterator[None]:
 
 
 def fingerprint_model(model: PreTrainedModel) -> str:
-    """sha256 over the names, shapes, types and bytes of all tensors."""
-    digest = hashlib.sha256()
+    """sha256 over what decides the outputs: class, config (without names and labels), and all tensors."""
+    config = {name: value for name, value in model.config.to_dict().items() if name not in NAMING_CONFIG_KEYS}
+    digest = hashlib.sha256(json.dumps([type(model).__name__, config], sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

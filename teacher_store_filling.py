@@ -114,6 +114,8 @@ def write_part(
         logits.append(outputs.logits.float().cpu().numpy())
         if spec.hidden_layers:
             states = torch.stack(outputs.hidden_states, dim=2).half()  # (rows, tokens, layers, hidden)
+            if not torch.isfinite(states).all():
+                raise ValueError("the teacher's hidden states overflow half precision: take --teacher_outputs live")
             mask = batch["attention_mask"].bool()
             index += [writer.write(row[real].cpu().numpy()) for row, real in zip(states, mask, strict=True)]
     writer.close()

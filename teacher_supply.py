@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
@@ -48,6 +49,8 @@ class TeacherSupply:
                 logger.info("teacher outputs: stored, %s in %s", format_bytes(spec.count_bytes()), store.folder)
                 return store
             except OSError as error:
+                if PartialState().num_processes > 1:
+                    raise  # the others may have written their parts: all processes have to do the same
                 reason = f"the store cannot be written: {error}"
         if self.arguments.teacher_outputs == "stored":
             raise ValueError(f"--teacher_outputs stored cannot be: {reason}; take --teacher_outputs auto or live")

@@ -9,8 +9,8 @@ from pathlib import Path
 from accelerate import PartialState
 from filelock import FileLock
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_utils import get_last_checkpoint
 
+from checkpoints import find_checkpoint
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from locks import acquire_with_notice
 from tasks import TaskData
@@ -65,8 +65,7 @@ def fine_tune(
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
     )
-    checkpoint = get_last_checkpoint(work_folder) if work_folder.exists() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=find_checkpoint(work_folder))
     if trainer.is_world_process_zero():
         keep_teacher(trainer.model, tokenizer, folder, work_folder)
 

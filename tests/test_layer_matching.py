@@ -2,7 +2,7 @@
 
 import pytest
 
-from layer_matching import resolve_layer_matching
+from layer_matching import check_final_norm, resolve_layer_matching
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ def test_a_strategy_or_a_list_says_it_otherwise():
     [
         ("1,2", "names 2 layers, and the student has 3: name one teacher layer per student layer"),
         ("1,2,12", "names layer 12, and the teacher has 0 to 11"),
+        ("1,-1,2", "-1"),
         ("blok", "blok"),
         ("scratch", "scratch names no teacher layer"),
     ],
@@ -30,3 +31,11 @@ def test_a_strategy_or_a_list_says_it_otherwise():
 def test_what_cannot_be_matched_is_refused(matching, message):
     with pytest.raises(ValueError, match=message):
         resolve_layer_matching(matching, 12, 3)
+
+
+def test_a_state_behind_the_final_norm_is_compared_with_its_like_only():
+    check_final_norm("bert", [0, 1], 4)
+    check_final_norm("llama", [1, 3], 4)
+    for layers in ([0, 1], [3, 3]):
+        with pytest.raises(ValueError, match=r"has passed the final norm.*with teacher layer 3"):
+            check_final_norm("llama", layers, 4)

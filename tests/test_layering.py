@@ -17,10 +17,18 @@ LAYERS = [
     ["teacher_training", "predictions"],
     ["distill_trainer"],
     ["loss_terms"],
-    ["batches", "distillation_arguments", "layer_matching", "label_matching", "tasks", "teacher_store_filling"],
+    [
+        "batches",
+        "distillation_arguments",
+        "layer_matching",
+        "length_pools",
+        "label_matching",
+        "tasks",
+    ],
+    ["teacher_store_filling"],
     ["data_arguments", "teacher_store"],
     ["attention_targets", "losses", "metrics", "run_record", "student_init", "task_columns", "teacher_outputs"],
-    ["data_files", "locks", "natural_logic"],
+    ["checkpoints", "data_files", "locks", "natural_logic"],
 ]
 LEAVES = {"losses", "student_init", "natural_logic", "run_record"}
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

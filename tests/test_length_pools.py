@@ -48,3 +48,12 @@ def test_the_trainer_draws_another_order_in_every_epoch(tmp_path):
         orders.append([row for batch in loader for row in batch["example_index"].tolist()])
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(22))
     assert orders[0] != orders[1]
+
+
+def test_a_step_holds_the_same_rows_however_it_is_split(tmp_path):
+    """The unit of sorting is the optimizer step: 22 rows in steps of 8, whole or in four parts."""
+    orders = []
+    for rows, steps in ((8, 1), (2, 4)):
+        trainer = make_trainer(tmp_path, per_device_train_batch_size=rows, gradient_accumulation_steps=steps)
+        orders.append([row for batch in trainer.get_train_dataloader() for row in batch["example_index"].tolist()])
+    assert orders[0] == orders[1]

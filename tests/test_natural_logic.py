@@ -77,6 +77,11 @@ def test_row_counts_are_those_asked_for_and_labels_are_balanced_up_to_one_row(tr
         assert max(counts) - min(counts) <= 1
 
 
+def test_more_rows_than_there_are_distinct_pairs_are_refused():
+    with pytest.raises(ValueError, match="ask for fewer"):
+        generate_corpus(1_000_000)
+
+
 @pytest.mark.parametrize("longest_ngram", [1, 2])
 def test_the_hypothesis_alone_does_not_give_the_label_away(corpus, longest_ngram):
     assert fit_bag_of_words(corpus, lambda row: row["hypothesis"].split(), longest_ngram) < 0.45

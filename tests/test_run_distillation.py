@@ -75,24 +75,39 @@ def test_the_same_command_twice_gives_the_same_numbers_and_another_seed_others(t
     assert first.metrics != other.metrics
 
 
-class StopAfterFirstEpoch(TrainerCallback):
+class StopAtStep(TrainerCallback):
     """Ends the process as a kill would: by an exception in the middle of training."""
 
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        if state.epoch >= 1:
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step >= self.step:
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_run_started_again_ends_with_the_same_numbers(tmp_path, flags, monkeypatch):
+EARLY_STOPPING = {"learning_rate": 0.3, "warmup_steps": 0, "num_train_epochs": 8, "early_stopping_patience": 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "step"),
+    [
+        ({}, 3),  # at the end of an epoch of 3 steps
+        ({"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}, 5),  # within one
+        (EARLY_STOPPING, 6),
+    ],
+)
+def test_an_interrupted_run_started_again_ends_with_the_same_numbers(tmp_path, flags, monkeypatch, options, step):
+    names = ("whole", "broken")
     whole, broken = (
-        replace_flag(flags, output_dir=tmp_path / name, num_train_epochs=3) for name in ("whole", "broken")
+        replace_flag(flags, **({"num_train_epochs": 3} | options | {"output_dir": tmp_path / name})) for name in names
     )
     assert main(whole) == 0
     make_trainer = run_distillation.make_trainer
 
     def make_breaking_trainer(*arguments):
         trainer = make_trainer(*arguments)
-        trainer.add_callback(StopAfterFirstEpoch())
+        trainer.add_callback(StopAtStep(step))
         return trainer
 
     monkeypatch.setattr(run_distillation, "make_trainer", make_breaking_trainer)
@@ -103,13 +118,33 @@ def test_an_interrupted_run_started_again_ends_with_the_same_numbers(tmp_path, f
     assert main(broken) == 0
     assert read_run_record(tmp_path / "broken").metrics == read_run_record(tmp_path / "whole").metrics
     histories = [
-        [
-            (entry["epoch"], entry["train_loss"], entry["eval_loss"])
-            for entry in read_run_record(tmp_path / name).history
-        ]
+        [(entry["epoch"], entry["eval_loss"]) for entry in read_run_record(tmp_path / name).history]
         for name in ("whole", "broken")
     ]
     assert histories[0] == histories[1]
+
+
+def test_a_checkpoint_that_a_kill_left_incomplete_is_passed_over(tmp_path, flags):
+    record = tmp_path / "run"
+    assert main([*flags, "--keep_checkpoints"]) == 0
+    finished = read_run_record(record).metrics
+    shutil.rmtree(record / "checkpoint-6", ignore_errors=True)
+    (record / "checkpoint-9").mkdir()
+    shutil.copy(tmp_path / "teacher" / "config.json", record / "checkpoint-9")
+    content = json.loads((record / "run_record.json").read_text()) | {"status": "running"}
+    (record / "run_record.json").write_text(json.dumps(content))
+    assert main([*flags, "--keep_checkpoints"]) == 0
+    assert read_run_record(record).metrics == finished
+
+
+def test_a_run_begun_on_other_rows_is_not_gone_on_with(tmp_path, flags, capsys):
+    assert main(flags) == 0
+    record = tmp_path / "run" / "run_record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
+    write_csv(tmp_path / "train.csv", 24, seed=77)
+    with pytest.raises(SystemExit):
+        main(flags)
+    assert "was begun on other rows" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, flags, monkeypatch, capsys):
@@ -226,6 +261,23 @@ REFUSALS = {
     "metric unknown": ({"metric_for_best_model": "bleu"}, None, "bleu.*loss, accuracy"),
     "push without a token": ({"push_to_hub": "true"}, None, "hf auth login"),
     "no teacher": ({"teacher_model_name_or_path": None}, None, "--teacher_model_name_or_path"),
+    "report to nothing known": ({"report_to": "foo"}, None, "foo"),
+    "stored attention": ({"teacher_outputs": "stored", "attention_weight": 1}, None, "holds no attention matrices"),
+    "label smoothing": ({"label_smoothing_factor": 0.1}, None, "raise --kl_weight or --temperature"),
+    "dropped rows": ({"dataloader_drop_last": "true"}, None, "leave evaluated rows out"),
+    "half precision student": ({"bf16_full_eval": "true"}, None, "--bf16"),
+    "stock length groups": ({"train_sampling_strategy": "group_by_length"}, None, "--length_pool_batches"),
+    "patience without evaluation": (
+        {"early_stopping_patience": 1, "eval_strategy": "no", "load_best_model_at_end": "false"},
+        None,
+        "set --eval_strategy",
+    ),
+    "checkpoint of another run": ({"resume_from_checkpoint": "tests"}, None, "is no checkpoint of"),
+    "teacher without weights": (
+        {},
+        lambda folder: (folder / "teacher" / "model.safetensors").unlink(),
+        "the weights of .* cannot be loaded",
+    ),
     "unknown flag": ({"layer_stratgy": "odd"}, None, "did you mean --layer_strategy"),
     "abbreviated flag": ({"layer_strat": "odd"}, None, "unknown argument --layer_strat"),
     "not a number": ({"num_train_epochs": "three"}, None, "three"),

@@ -1,6 +1,7 @@
 """A teacher is loaded, its head noticed, its faults refused."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,6 +92,20 @@ def test_the_built_in_encoder_is_written_once_into_the_cache(tmp_path):
     arguments = TeacherArguments(cache_dir=str(tmp_path))
     location = locate_teacher(arguments)
     assert load_teacher_config(location, arguments).num_hidden_layers == 12
-    written = sorted(path.stat().st_mtime_ns for path in (tmp_path / "encoders" / "natural_logic").iterdir())
+    written = {path: path.stat().st_mtime_ns for path in Path(location).iterdir()}
     assert locate_teacher(arguments) == location
-    assert written == sorted(path.stat().st_mtime_ns for path in (tmp_path / "encoders" / "natural_logic").iterdir())
+    assert written == {path: path.stat().st_mtime_ns for path in Path(location).iterdir()}
+
+
+def test_the_fingerprint_follows_what_the_config_decides():
+    """The same weights with another number of heads are another teacher; other label names are not."""
+    names = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
+    assert fingerprint_model(make_bert(2, num_attention_heads=4)) != fingerprint_model(make_bert(2))
+    assert fingerprint_model(make_bert(2, **names)) == fingerprint_model(make_bert(2))
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"no tensors")])
+def test_missing_or_damaged_weights_are_one_line(tmp_path, damage):
+    damage(write_teacher(tmp_path) / "model.safetensors")
+    with pytest.raises(ValueError, match=r"the weights of .* cannot be loaded"):
+        load(tmp_path, COLOURS)
