@@ -83,7 +83,7 @@ def test_accumulation_equals_one_batch_also_for_the_ragged_last_step(tmp_path):
 
 def run_two_processes(folder: Path, runs: dict[str, dict]) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [sys.executable, *launch, str(TINY_TRAINING), str(folder), json.dumps(runs)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

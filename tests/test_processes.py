@@ -21,16 +21,7 @@ LAUNCHES = {
         *["--config_file", str(ROOT / "accelerate_config.yaml"), SCRIPT],
     ],
 }
-TWO_PROCESSES = [
-    sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--nproc_per_node",
-    "2",
-    "--master_port",
-    "29513",
-    SCRIPT,
-]
+TWO_PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", SCRIPT]
 
 
 def launch(command: list[str], flags: list[str]) -> subprocess.CompletedProcess:

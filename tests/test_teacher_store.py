@@ -152,7 +152,7 @@ def test_two_processes_fill_one_store_together(tmp_path):
     folder = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": f"{folder}:{folder.parent}", "CUDA_VISIBLE_DEVICES": ""}
     (tmp_path / "script.py").write_text(script)
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29512"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [sys.executable, *launch, str(tmp_path / "script.py"), str(tmp_path / "two")]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
