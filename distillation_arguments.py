@@ -29,12 +29,12 @@ class DistillationTrainingArguments(TrainingArguments):
     kl_weight: float = field(
         default=0.5, metadata={"help": "Weight of T^2 KL(teacher || student); for regression of the squared error."}
     )
-    hidden_weight: float = field(default=0.0, metadata={"help": "Weight of the hidden states' distance."})
+    hidden_weight: float = field(default=1.0, metadata={"help": "Weight of the hidden states' distance."})
     attention_weight: float = field(default=0.0, metadata={"help": "Weight of the attention matrices' distance."})
     logit_cosine_weight: float = field(default=0.0, metadata={"help": "Weight of 1 - cosine of the logits."})
     temperature: float = field(default=2.0, metadata={"help": "Softmax temperature T of the KL term."})
     hidden_loss: str = field(
-        default="mse", metadata={"help": "How hidden states are compared.", "choices": sorted(HIDDEN_LOSSES)}
+        default="cosine", metadata={"help": "How hidden states are compared.", "choices": sorted(HIDDEN_LOSSES)}
     )
     layer_matching: str = field(
         default="block",
@@ -59,7 +59,7 @@ class DistillationTrainingArguments(TrainingArguments):
     num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training rows per process and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluated rows per process and step."})
-    learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate of AdamW."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of AdamW."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of all steps."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})

@@ -39,7 +39,8 @@ def compute_batch_loss(trainer: DistillationTrainer, rows: list[dict], length: i
 
 def test_loss_is_the_weighted_sum_of_the_documented_terms(tmp_path):
     """Written out once more from the formulas, for a full batch without padding."""
-    trainer = make_trainer(tmp_path, kl_weight=0.7, hidden_weight=0.3, attention_weight=0.2, temperature=3.0)
+    options = {"kl_weight": 0.7, "hidden_weight": 0.3, "attention_weight": 0.2, "hidden_loss": "mse"}
+    trainer = make_trainer(tmp_path, temperature=3.0, **options)
     batch = pad_rows(make_rows(5, shortest=6, longest=6))
     student, teacher = trainer.model.eval(), trainer.teacher_outputs.teacher
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
@@ -211,7 +212,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(tmp_path):
 
 def test_regression_takes_squared_errors_in_place_of_cross_entropy_and_kl(tmp_path):
     student, teacher = make_bert(2, num_labels=1, seed=2), make_bert(4, num_labels=1, seed=1)
-    arguments = DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, ce_weight=1.0, kl_weight=0.5)
+    arguments = DistillationTrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, ce_weight=1.0, kl_weight=0.5, hidden_weight=0.0
+    )
     rows = make_rows(6)
     trainer = DistillationTrainer(
         model=student, teacher=teacher, args=arguments, data_collator=pad_rows, eval_dataset=rows
@@ -230,7 +233,7 @@ def test_regression_takes_squared_errors_in_place_of_cross_entropy_and_kl(tmp_pa
     ("options", "message"),
     [
         ({"kl_weight": -1.0}, "kl_weight is -1.0: a weight is at least 0"),
-        ({"ce_weight": 0.0, "kl_weight": 0.0}, "all weights are 0: set one of --ce_weight"),
+        ({"ce_weight": 0.0, "kl_weight": 0.0, "hidden_weight": 0.0}, "all weights are 0: set one of --ce_weight"),
         ({"temperature": 0.0}, "temperature is 0.0: it has to be above 0"),
         ({"hidden_loss": "mae"}, "choose one of mse, cosine"),
     ],
