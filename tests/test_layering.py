@@ -61,3 +61,9 @@ def test_the_readme_shows_every_file_at_the_top_level():
     shown = set(re.findall(r"^(\S+\.(?:py|yaml|sh|txt|md|toml))\b", tree, re.MULTILINE))
     here = {path.name for path in ROOT.iterdir() if path.suffix in {".py", ".yaml", ".sh", ".txt"}}
     assert here <= shown
+
+
+def test_the_gate_runs_the_test_command_of_the_readme():
+    command = "python3 -m venv .venv && .venv/bin/pip install -q -r requirements-dev.txt && .venv/bin/python -m pytest"
+    assert command in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
