@@ -124,6 +124,21 @@ def test_an_interrupted_run_started_again_ends_with_the_same_numbers(tmp_path, f
     assert histories[0] == histories[1]
 
 
+def test_a_checkpoint_named_by_the_flag_is_gone_on_from(tmp_path, flags):
+    """After two of three epochs' checkpoints, the first is named: epochs 2 and 3 are trained again, to the same end."""
+    folder = tmp_path / "run"
+    options = ["--num_train_epochs=3", "--keep_checkpoints", "--save_total_limit=5"]
+    assert main([*flags, *options]) == 0
+    finished = read_run_record(folder)
+    (folder / "run_record.json").write_text(
+        json.dumps(json.loads((folder / "run_record.json").read_text()) | {"status": "running"})
+    )
+    assert main([*flags, *options, f"--resume_from_checkpoint={folder / 'checkpoint-3'}"]) == 0
+    again = read_run_record(folder)
+    assert again.metrics == finished.metrics
+    assert [entry["eval_loss"] for entry in again.history] == [entry["eval_loss"] for entry in finished.history]
+
+
 def test_a_checkpoint_that_a_kill_left_incomplete_is_passed_over(tmp_path, flags):
     record = tmp_path / "run"
     assert main([*flags, "--keep_checkpoints"]) == 0
