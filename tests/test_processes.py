@@ -35,6 +35,7 @@ def run(command: list[str], flags: list[str], folder: Path) -> dict[str, dict[st
     return read_run_record(folder).metrics
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_metrics_of_one(tmp_path):
     """24 training rows in global batches of 8; 12 and 9 evaluated rows in batches of 2 x 5, every one counted once.
     The teacher is fine-tuned, too, by both processes together."""
