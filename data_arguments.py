@@ -6,6 +6,7 @@ from pathlib import Path
 
 import natural_logic
 from data_files import check_data_file
+from metrics import METRICS
 from task_columns import LABEL_KINDS, suggest_name
 
 BUILT_IN_TASK = "natural_logic"
@@ -92,6 +93,13 @@ class DataArguments:
             "choices": list(LABEL_KINDS),
         },
     )
+    metrics: str | None = field(
+        default=None,
+        metadata={
+            "help": f"How your rows are scored, the headline first: some of {', '.join(METRICS)} as a,b (default: "
+            "accuracy,macro_f1; of numbers pearson,spearmanr). A named task brings its own."
+        },
+    )
     max_length: int | None = field(
         default=None,
         metadata={
@@ -145,6 +153,7 @@ class DataArguments:
             "text_columns": (has_own_columns, "--dataset_name or --train_file"),
             "label_column": (has_own_columns, "--dataset_name or --train_file"),
             "label_kind": (has_own_columns, "--dataset_name or --train_file"),
+            "metrics": (has_own_columns, "--dataset_name or --train_file"),
         }
         for name, (is_met, needed) in requirements.items():
             if vars(self)[name] is not None and not is_met:
@@ -155,6 +164,10 @@ class DataArguments:
             raise ValueError(f"--validation_split {self.validation_split!r}: choose by rows not trained on.")
 
     def check_values(self) -> None:
+        unknown = [name for name in (self.metrics or "accuracy").split(",") if name not in METRICS]
+        if unknown:
+            hint = suggest_name(unknown[0], METRICS)
+            raise ValueError(f"Unknown --metrics {unknown[0]!r}: choose from {', '.join(METRICS)}.{hint}")
         if self.max_length is not None and self.max_length < MIN_MAX_LENGTH:
             raise ValueError(f"--max_length {self.max_length} is too short: give at least {MIN_MAX_LENGTH} tokens.")
         for name in ("max_train_samples", "max_eval_samples"):

@@ -85,7 +85,7 @@ def load_task(arguments: DataArguments) -> TaskData:
     label_names, labels = encode_labels(splits, label_column, label_kind)
     sampled = {name: sample_split(name, split, text_columns, labels[name], arguments) for name, split in splits.items()}
     warn_of_overlap(sampled, text_columns)
-    default_metrics = REGRESSION_METRICS if label_names is None else CLASSIFICATION_METRICS
+    metric_names = spec.metrics if spec else choose_metrics(arguments.metrics, label_names)
     logger.info(
         "Task %s: rows %s, text columns %s, labels %s",
         *(name_task(arguments), {name: len(split) for name, split in sampled.items()}, text_columns),
@@ -98,10 +98,26 @@ def load_task(arguments: DataArguments) -> TaskData:
         validation=sampled,
         text_columns=text_columns,
         label_names=label_names,
-        metric_names=spec.metrics if spec else default_metrics,
+        metric_names=metric_names,
         dataset_name=spec.dataset if spec else arguments.dataset_name,
         dataset_config_name=spec.config if spec else arguments.dataset_config_name,
     )
+
+
+def choose_metrics(requested: str | None, label_names: list[str] | None) -> tuple[str, ...]:
+    """The names in `--metrics`, or the default ones; ValueError for one that cannot score such labels."""
+    is_regression = label_names is None
+    if requested is None:
+        return REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS
+    names = tuple(requested.split(","))
+    unfit = [name for name in names if (name in REGRESSION_METRICS) != is_regression]
+    if unfit:
+        raise ValueError(
+            f"--metrics {unfit[0]} cannot score {'numbers' if is_regression else 'classes'}: leave it out."
+        )
+    if "f1" in names and len(label_names) != 2:
+        raise ValueError(f"--metrics f1 is of two classes, the labels are {label_names}: take macro_f1.")
+    return names
 
 
 def read_splits(arguments: DataArguments) -> dict[str, RawSplit]:

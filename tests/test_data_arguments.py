@@ -91,3 +91,17 @@ def test_arguments_that_do_not_fit_are_refused_in_one_line(file, arguments, reme
     with pytest.raises(ValueError, match=remedy) as refusal:
         DataArguments(**{name: file if value == "FILE" else value for name, value in arguments.items()})
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [({"metrics": "acuracy"}, "did you mean|Did you mean"), ({"metrics": "accuracy,"}, "choose from accuracy")],
+)
+def test_an_unknown_metric_is_refused(file, options, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        DataArguments(train_file=file, validation_file=file, **options)
+
+
+def test_metrics_go_with_own_data():
+    with pytest.raises(ValueError, match="--train_file"):
+        DataArguments(task_name="mnli", metrics="accuracy")

@@ -280,3 +280,23 @@ def test_real_data_loads_with_the_right_kind_of_label(name, class_count):
     assert len(data.train) == 100
     assert (None if data.is_regression else len(data.label_names)) == class_count
     assert data.text_columns in (("sentence",), ("sentence1", "sentence2"))
+
+
+def test_asked_metrics_score_own_files(tmp_path):
+    task = load_files(tmp_path, metrics="matthews_correlation,f1")
+    assert task.metric_names == ("matthews_correlation", "f1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "metrics", "remedy"),
+    [
+        (["good", "bad"] * 20, "pearson", "pearson cannot score classes"),
+        ([0.5, 1.5] * 20, "accuracy", "accuracy cannot score numbers"),
+        (["good", "bad", "fair", "bad"] * 10, "f1", "take macro_f1"),
+    ],
+)
+def test_a_metric_that_does_not_fit_the_labels_is_refused(tmp_path, labels, metrics, remedy):
+    train = TRAIN | {"label": labels}
+    validation = VALIDATION | {"label": labels[:2]}
+    with pytest.raises(ValueError, match=remedy):
+        load_files(tmp_path, train, validation, metrics=metrics)
