@@ -9,6 +9,7 @@ Without a teacher it is plain fine-tuning with the same exact means.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,27 +17,26 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainerState
+from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer
+from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 import losses
 from attention_targets import switch_on_attentions
 from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
 from distillation_arguments import DistillationTrainingArguments
 from layer_matching import resolve_layer_matching
-from length_pools import PooledLengthSampler
+from length_pools import LengthSortedSampler, PooledLengthSampler
 from loss_terms import check_store_fits, check_teacher_fits, select_term_weights
 from metrics import compute_task_loss, compute_teacher_agreement
 from student_init import get_num_layers
 from teacher_outputs import LiveTeacherOutputs, ModelOutputs, run_model
 from teacher_store import StoredOutputsCollator, TeacherStore
+from training_watch import NonFiniteLossError, StepWatch
+from trimmed_embedding import train_used_rows
 
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
 
 logger = logging.getLogger(__name__)
-
-
-class NonFiniteLossError(RuntimeError):
-    """The training loss became nan or infinite; the message names the step."""
 
 
 class DistillationTrainer(Trainer):
@@ -69,7 +69,7 @@ class DistillationTrainer(Trainer):
         self.layer_matching: list[int] = []
         self.teacher_outputs: LiveTeacherOutputs | None = None
         self.teacher_store: TeacherStore | None = None
-        self._sampler: PooledLengthSampler | None = None
+        self.sampler: PooledLengthSampler | None = None
         self._term_sums: dict[str, Tensor] = {}
         self._steps_since_log = 0
         self._first_bad_step = torch.tensor(-1, device=args.device)
@@ -100,6 +100,28 @@ class DistillationTrainer(Trainer):
             attention_layers=self.layer_matching if "attention" in self.term_weights else (),
         )
 
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """The stock loop; where that changes nothing but its cost, only the embeddings of used tokens are trained."""
+        names = {"no": "fp32", "bf16": "bf16 (--bf16 false: fp32)"}
+        logger.info("computing in %s", names.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision))
+        with self._trim_embedding() as is_trimmed:
+            output = super().train(*args, **kwargs)
+        if is_trimmed:
+            self.optimizer = self.lr_scheduler = None  # they hold the rows' parameter, which is gone
+        return output
+
+    def _trim_embedding(self) -> AbstractContextManager[bool]:
+        rows = self.train_dataset
+        is_known = isinstance(rows, Dataset) and "input_ids" in rows.column_names
+        is_plain = self.optimizer is None and not self.is_deepspeed_enabled and not self.is_fsdp_enabled
+        # Another collator may write ids into a batch that no row holds.
+        if not (self.args.trim_embedding and is_known and is_plain) or not isinstance(
+            self.data_collator, DataCollatorWithPadding
+        ):
+            return nullcontext(False)
+        token_ids = {token for ids in rows["input_ids"] for token in ids}
+        return train_used_rows(self.model, token_ids | set(self.processing_class.all_special_ids))
+
     def get_train_dataloader(self) -> DataLoader:
         """The stock loader; from a store, its collator adds the teacher's outputs (of the training rows only)."""
         if self.teacher_store is None:
@@ -116,13 +138,13 @@ class DistillationTrainer(Trainer):
         is_pooled = self.args.length_pool_batches > 1 and self.args.train_sampling_strategy == "random"
         if not is_pooled or "input_ids" not in rows.column_names:
             return super()._get_train_sampler(train_dataset)
-        self._sampler = PooledLengthSampler(
+        self.sampler = PooledLengthSampler(
             lengths=[len(ids) for ids in rows["input_ids"]],
             batch_rows=self._train_batch_size * self.accelerator.num_processes * self.args.gradient_accumulation_steps,
             pool_batches=self.args.length_pool_batches,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
         )
-        return self._sampler
+        return self.sampler
 
     # ---- one training step -------------------------------------------------------------------------------------
 
@@ -164,8 +186,7 @@ class DistillationTrainer(Trainer):
         lacks_states = "hidden" in self.term_weights and not (stored and stored.hidden_states)
         if stored is not None and not lacks_states and "attention" not in self.term_weights:
             return stored
-        with self.accelerator.autocast():
-            return self.teacher_outputs.get_batch(model_inputs)
+        return self.teacher_outputs.get_batch(model_inputs)
 
     def compute_terms(
         self,
@@ -222,6 +243,17 @@ class DistillationTrainer(Trainer):
 
     # ---- evaluation --------------------------------------------------------------------------------------------
 
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        if not isinstance(eval_dataset, Dataset) or "input_ids" not in eval_dataset.column_names:
+            return super()._get_eval_sampler(eval_dataset)
+        return LengthSortedSampler([len(ids) for ids in eval_dataset["input_ids"]])
+
+    def predict(self, test_dataset: Dataset, *args: Any, **kwargs: Any) -> PredictionOutput:
+        """The stock prediction; logits and labels come in the order of the rows."""
+        output = super().predict(test_dataset, *args, **kwargs)
+        sampler = self._get_eval_sampler(test_dataset)
+        return sampler.restore_order(output) if isinstance(sampler, LengthSortedSampler) else output
+
     def prediction_step(
         self,
         model: nn.Module,
@@ -239,8 +271,7 @@ class DistillationTrainer(Trainer):
                 return None, (student_logits, stored.logits.float()), labels
             if self.teacher_outputs is None:
                 return None, student_logits, labels
-            with self.accelerator.autocast():
-                return None, (student_logits, self.teacher_outputs.get_logits(model_inputs).float()), labels
+            return None, (student_logits, self.teacher_outputs.get_logits(model_inputs).float()), labels
 
     def _compute_eval_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """`loss` (the task's), the task's metrics, and the student's closeness to the teacher."""
@@ -292,19 +323,3 @@ class DistillationTrainer(Trainer):
                 f"the training loss became nan or infinite at step {step}; nothing was saved after it: lower "
                 f"--learning_rate (now {self.args.learning_rate}), lengthen --warmup_steps, or train without --fp16"
             )
-
-
-class StepWatch(TrainerCallback):
-    """Tells the sampler its epoch; on a CPU, where reading the loss costs nothing, ends a bad run at the very step."""
-
-    def __init__(self, trainer: DistillationTrainer) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(self, args: DistillationTrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        # After a resume within an epoch, accelerate 1.15's set_epoch does not reach the sampler.
-        if self.trainer._sampler is not None:
-            self.trainer._sampler.set_epoch(int(state.epoch or 0))
-
-    def on_step_end(self, args: DistillationTrainingArguments, *_: Any, **__: Any) -> None:
-        if args.device.type == "cpu":
-            self.trainer.raise_if_not_finite()

@@ -1,7 +1,9 @@
 """DistillationTrainingArguments: the loss's flags beside those of `transformers.TrainingArguments`."""
 
+import os
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from losses import HIDDEN_LOSSES
@@ -49,6 +51,13 @@ class DistillationTrainingArguments(TrainingArguments):
             "help": "Sort the rows of this many batches by length together, so that less is padding; 1: plain shuffle."
         },
     )
+    trim_embedding: bool = field(
+        default=True,
+        metadata={
+            "help": "Train only the embeddings of tokens that the training rows hold; the others have no gradient, so "
+            "nothing else changes but the seconds (with --weight_decay they are not decayed either)."
+        },
+    )
     keep_checkpoints: bool = field(
         default=False, metadata={"help": "Keep the checkpoints of a finished run, for which only the student is left."}
     )
@@ -56,6 +65,13 @@ class DistillationTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "Stop after this many evaluations in a row without a better student."}
     )
 
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Compute in bfloat16 (default: where GPU or processor have it and nothing else is asked for; "
+            "models narrower than about 256 are faster with false)."
+        },
+    )
     num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training rows per process and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluated rows per process and step."})
@@ -80,6 +96,11 @@ class DistillationTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        if not self.use_cpu and not torch.accelerator.is_available():
+            self.use_cpu = True
+        if self.bf16 is None:
+            is_chosen = self.fp16 or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
+            self.bf16 = not is_chosen and has_bfloat16(self.use_cpu)
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU; without one torch only warns
@@ -104,3 +125,11 @@ class DistillationTrainingArguments(TrainingArguments):
             raise ValueError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
         if self.hidden_loss not in HIDDEN_LOSSES:
             raise ValueError(f"hidden_loss is {self.hidden_loss!r}: choose one of {', '.join(HIDDEN_LOSSES)}")
+
+
+def has_bfloat16(use_cpu: bool) -> bool:
+    """Whether bfloat16 products have instructions of their own here; elsewhere they are emulated, slower than fp32."""
+    if use_cpu:
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,9 +1,12 @@
-"""A sampler whose batches hold rows of similar length, and yet hardly less random than a plain shuffle."""
+"""Samplers whose batches hold rows of similar length: for training hardly less random than a plain shuffle, for
+evaluation sorted, with the outputs put back into the order of the rows."""
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch.utils.data import Sampler
+from transformers.trainer_utils import PredictionOutput
 
 
 class PooledLengthSampler(Sampler[int]):
@@ -46,3 +49,28 @@ class PooledLengthSampler(Sampler[int]):
         order = torch.randperm(len(full), generator=generator).tolist()
         for batch in [*(full[index] for index in order), *short]:
             yield from batch.tolist()
+
+
+class LengthSortedSampler(Sampler[int]):
+    """All rows, the longest first: little padding, and what does not fit the memory shows at once.
+
+    Args:
+        lengths: tokens of every row.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.order = np.argsort(-np.asarray(lengths), kind="stable")
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order.tolist())
+
+    def restore_order(self, output: PredictionOutput) -> PredictionOutput:
+        """What was predicted in this sampler's order, in the order of the rows."""
+        places = np.argsort(self.order)
+        logits = output.predictions
+        restored = tuple(array[places] for array in logits) if isinstance(logits, tuple) else logits[places]
+        labels = output.label_ids if output.label_ids is None else output.label_ids[places]
+        return output._replace(predictions=restored, label_ids=labels)

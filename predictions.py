@@ -20,7 +20,9 @@ Predictions = dict[str, dict[str, np.ndarray]]
 
 
 def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predictions, dict[str, dict[str, float]]]:
-    """Logits and labels, and the metrics, of every split but the training rows; each row once, on all processes."""
+    """Logits and labels, and the metrics, of every split but the training rows; each row once, on all processes, and in
+    the precision of the weights: as whoever loads the student gets them, however it was trained."""
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     predictions, metrics = {}, {}
     for split, rows in data.list_splits():
         if split == "train":

@@ -37,7 +37,8 @@ def run_model(
 
 
 class LiveTeacherOutputs:
-    """Runs the teacher on every batch, in eval mode and without gradients.
+    """Runs the teacher on every batch, in eval mode, without gradients and in its own precision: even where the student
+    trains in bfloat16, its outputs are those that a store holds.
 
     The teacher is held here, outside the student, the optimizer and every checkpoint.
     """
@@ -52,9 +53,11 @@ class LiveTeacherOutputs:
     @torch.no_grad()
     def get_batch(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
         """The teacher's outputs for the model inputs of one batch, on the batch's device."""
-        return run_model(self.teacher, inputs, self.hidden_layers, self.attention_layers)
+        with torch.autocast(self.teacher.device.type, enabled=False):
+            return run_model(self.teacher, inputs, self.hidden_layers, self.attention_layers)
 
     @torch.no_grad()
     def get_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes), without the intermediate outputs that only training needs."""
-        return run_model(self.teacher, inputs).logits
+        with torch.autocast(self.teacher.device.type, enabled=False):
+            return run_model(self.teacher, inputs).logits

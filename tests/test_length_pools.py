@@ -1,11 +1,13 @@
 """Batches of similar length, every row once, the same for a seed and epoch."""
 
+import numpy as np
 import torch
 from conftest import make_rows
 from datasets import Dataset
 from tiny_training import make_trainer
+from transformers.trainer_utils import PredictionOutput
 
-from length_pools import PooledLengthSampler
+from length_pools import LengthSortedSampler, PooledLengthSampler
 
 LENGTHS = torch.randint(3, 60, (203,), generator=torch.Generator().manual_seed(0)).tolist()
 
@@ -57,3 +59,16 @@ def test_a_step_holds_the_same_rows_however_it_is_split(tmp_path):
         trainer = make_trainer(tmp_path, per_device_train_batch_size=rows, gradient_accumulation_steps=steps)
         orders.append([row for batch in trainer.get_train_dataloader() for row in batch["example_index"].tolist()])
     assert orders[0] == orders[1]
+
+
+def test_evaluated_rows_are_sorted_and_their_outputs_put_back():
+    lengths = [3, 9, 1, 9, 5]
+    sampler = LengthSortedSampler(lengths)
+    assert list(sampler) == [1, 3, 4, 0, 2]
+    logits = np.array([[lengths[row], row] for row in sampler])
+    output = PredictionOutput((logits, -logits), np.array(list(sampler)), {})
+    restored = sampler.restore_order(output)
+    assert restored.predictions[0].tolist() == [[length, row] for row, length in enumerate(lengths)]
+    assert restored.predictions[1].tolist() == [[-length, -row] for row, length in enumerate(lengths)]
+    assert restored.label_ids.tolist() == [0, 1, 2, 3, 4]
+    assert sampler.restore_order(PredictionOutput(logits, None, {})).predictions.shape == (5, 2)

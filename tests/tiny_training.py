@@ -28,6 +28,7 @@ def make_trainer(folder: Path, num_rows: int = 22, **options: object) -> Distill
     settings = {
         "output_dir": str(folder),
         "use_cpu": True,
+        "bf16": False,
         "optim": "sgd",
         "learning_rate": 0.1,
         "max_grad_norm": 0.0,
