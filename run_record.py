@@ -1,11 +1,19 @@
-"""RunRecord: everything that a run was told and found, one JSON file per run."""
+"""RunRecord: everything that a run was told and found, one JSON file per run.
+
+`python run_record.py RUN` says in one line what a finished run scored; exit status 1 where it is not finished or its
+student cannot be read. Without torch, so that it takes no second.
+"""
 
 import dataclasses
 import json
 import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 RECORD_NAME = "run_record.json"
 RUNNING, FINISHED = "running", "finished"
@@ -90,6 +98,31 @@ def read_run_record(folder: Path) -> RunRecord:
         raise ValueError(f"{path} is not a run record of this version ({error}): remove it and run again") from error
 
 
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with the student in a finished run's folder, in one line; None where it can be read.
+
+    The config is JSON, and every weights file that is there, or that the index of a sharded student names, is as long
+    as its own header says. The numbers themselves are not checked.
+    """
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        for path in list_weight_files(folder):
+            with safe_open(path, framework="numpy"):  # reads the header and compares it with the file's length
+                pass
+    except (OSError, ValueError, SafetensorError) as error:
+        return f"its student cannot be read ({' '.join(str(error).split())[:160]})"
+    return None
+
+
+def list_weight_files(folder: Path) -> list[Path]:
+    """model.safetensors or, of a sharded student, every file that its index names."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return [folder / "model.safetensors"]
+    weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    return [folder / name for name in sorted(set(weight_map.values()))]
+
+
 def summarize_history(log_history: list[dict[str, Any]]) -> list[dict[str, float]]:
     """Per evaluation: the epoch, training losses (mean over the steps since the last evaluation) and evaluation values.
 
@@ -122,3 +155,37 @@ def average_entries(entries: list[tuple[int, dict[str, float]]]) -> dict[str, fl
 def find_best_epoch(history: list[dict[str, float]], best_step: int | None) -> float | None:
     """The epoch at whose end the best student was, None where nothing was evaluated."""
     return next((entry["epoch"] for entry in history if entry["step"] == best_step), None)
+
+
+def summarize_run(folder: Path) -> str:
+    """What a finished run scored on its first validation split, in a few words.
+
+    Raises:
+        ValueError: the run is not finished, or its student cannot be read.
+    """
+    record = read_run_record(folder)
+    if record.status != FINISHED:
+        raise ValueError(f"{folder} is not finished: run its command again")
+    if damage := find_damage(folder):
+        raise ValueError(f"{folder}: {damage}: run its command again")
+    split, metrics = next(iter(record.metrics.items()))
+    headline = record.task["metric_names"][0]
+    return f"{split} {headline} {metrics[headline]:.4f}, loss {metrics['loss']:.4f}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints one line on the one run that is named; returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 1:
+        print(f"run_record.py: error: got {len(arguments)} arguments, give one: the folder of a run", file=sys.stderr)
+        return 2
+    try:
+        print(summarize_run(Path(arguments[0])))
+    except ValueError as error:
+        print(f"run_record.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -117,6 +117,7 @@ def test_an_interrupted_run_started_again_ends_with_the_same_numbers(tmp_path, f
     monkeypatch.setattr(run_distillation, "make_trainer", make_trainer)
     assert main(broken) == 0
     assert read_run_record(tmp_path / "broken").metrics == read_run_record(tmp_path / "whole").metrics
+    assert read_run_record(tmp_path / "broken").student == read_run_record(tmp_path / "whole").student
     histories = [
         [(entry["epoch"], entry["eval_loss"]) for entry in read_run_record(tmp_path / name).history]
         for name in ("whole", "broken")
@@ -167,6 +168,16 @@ def test_a_finished_run_is_not_trained_again(tmp_path, flags, monkeypatch, capsy
     monkeypatch.setattr(run_distillation, "prepare_run", lambda *_: pytest.fail("prepared again"))
     assert main(flags) == 0
     assert "agrees with the teacher" in capsys.readouterr().out
+
+
+def test_a_finished_run_whose_student_was_cut_short_on_disk_is_trained_again(tmp_path, flags):
+    assert main(flags) == 0
+    weights, whole = tmp_path / "run" / "model.safetensors", read_run_record(tmp_path / "run")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-100])
+    assert main(flags) == 0
+    assert weights.read_bytes() == content
+    assert read_run_record(tmp_path / "run").metrics == whole.metrics
 
 
 def test_an_untrained_teacher_is_fine_tuned_once_and_found_again(tmp_path, caplog):

@@ -1,10 +1,15 @@
 """The record is written whole, read back, and tells one run from another."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from run_record import RECORD_NAME, RunRecord, find_best_epoch, read_run_record, summarize_history
+from run_record import RECORD_NAME, RunRecord, find_best_epoch, find_damage, main, read_run_record, summarize_history
 
 
 def make_record(**arguments: object) -> RunRecord:
@@ -58,3 +63,69 @@ def test_history_averages_the_training_entries_of_an_epoch_by_their_steps():
     }
     assert history[1]["train_loss"] == 2.0
     assert find_best_epoch(history, 40) == 2.0
+
+
+def write_student(folder: Path, shards: tuple[str, ...] = ("model.safetensors",)) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    for name in shards:
+        save_file({f"weight of {name}": np.ones((4, 4), np.float32)}, folder / name)
+    if len(shards) > 1:
+        index = {"weight_map": {f"weight of {name}": name for name in shards}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def write_finished_run(folder: Path) -> None:
+    write_student(folder)
+    record = make_record()
+    record.status, record.task = "finished", {"metric_names": ["accuracy", "macro_f1"]}
+    record.metrics = {"validation": {"loss": 0.25, "macro_f1": 0.5, "accuracy": 0.875}, "test": {"accuracy": 0.1}}
+    record.write(folder)
+
+
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
+@pytest.mark.parametrize("shards", [("model.safetensors",), SHARDS])
+def test_a_student_whose_weights_are_cut_short_or_gone_is_damaged(tmp_path, shards):
+    write_student(tmp_path, shards)
+    assert find_damage(tmp_path) is None
+    last = tmp_path / shards[-1]
+    content = last.read_bytes()
+    last.write_bytes(content[:-1])
+    assert "cannot be read" in find_damage(tmp_path)
+    last.write_bytes(content)
+    assert find_damage(tmp_path) is None
+    last.unlink()
+    assert "cannot be read" in find_damage(tmp_path)
+
+
+def test_a_student_without_a_readable_config_is_damaged(tmp_path):
+    write_student(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    assert "cannot be read" in find_damage(tmp_path)
+
+
+def test_the_command_says_what_a_finished_run_scored(tmp_path, capsys):
+    write_finished_run(tmp_path)
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "validation accuracy 0.8750, loss 0.2500\n"
+
+
+def test_the_command_fails_where_the_run_is_not_whole(tmp_path, capsys):
+    write_finished_run(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert main([str(tmp_path)]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+    make_record().write(tmp_path)
+    assert main([str(tmp_path)]) == 1
+    assert "is not finished" in capsys.readouterr().err
+    assert main([str(tmp_path / "nowhere")]) == 1
+    assert "holds no run_record.json" in capsys.readouterr().err
+    assert main([]) == 2
+
+
+def test_reading_records_needs_no_torch():
+    code = "import sys, run_record; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).resolve().parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

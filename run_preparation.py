@@ -1,0 +1,184 @@
+"""What a run needs before any training: its arguments checked, its record opened, data, teacher and student.
+
+Entry: `set_up_logging`, `check_arguments`, `open_record`, `prepare_run`, in this order.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import torch
+import transformers
+from accelerate import PartialState
+from transformers import (
+    AutoModelForSequenceClassification,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.integrations import get_reporting_integration_callbacks
+
+from attention_targets import get_attention_target
+from command_line import RunArguments
+from distillation_arguments import DistillationTrainingArguments
+from layer_matching import check_final_norm, resolve_layer_matching
+from metrics import compute_task_metrics
+from publish import check_push
+from run_facts import describe_hardware, describe_task, list_versions, timed
+from run_record import RECORD_NAME, RunRecord, read_run_record
+from student_init import (
+    build_student,
+    check_layers_fit,
+    choose_student_layers,
+    find_layer_stack,
+    get_num_layers,
+    parse_layer_list,
+)
+from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
+from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
+
+
+@dataclass
+class PreparedRun:
+    """All that distilling needs, checked; nothing of the student is trained yet."""
+
+    data: TaskData
+    teacher: Teacher
+    student: PreTrainedModel
+    layers: list[int | None]
+
+
+def set_up_logging(training: DistillationTrainingArguments) -> None:
+    """Messages on stderr, from the main process alone; the libraries' from warnings on."""
+    level = training.get_process_log_level()
+    is_main = PartialState().is_main_process
+    logging.basicConfig(format="%(message)s", level=min(level, logging.INFO) if is_main else logging.ERROR)
+    for library in ("httpx", "httpx2", "httpcore2", "filelock", "fsspec", "urllib3"):
+        logging.getLogger(library).setLevel(max(level, logging.WARNING))
+    transformers.logging.set_verbosity(level if is_main else logging.ERROR)
+    datasets.logging.set_verbosity(max(level, logging.WARNING) if is_main else logging.ERROR)
+
+
+def check_arguments(arguments: RunArguments) -> None:
+    """What the flags alone can show to be wrong."""
+    check_push(arguments.training)
+    get_reporting_integration_callbacks(arguments.training.report_to)  # a ValueError for an unknown one
+    if arguments.teacher.teacher_outputs == "stored" and arguments.training.attention_weight > 0:
+        raise ValueError(
+            "--teacher_outputs stored holds no attention matrices: take live or auto, or no attention term"
+        )
+    has_own_data = arguments.data.task_name != "natural_logic"
+    if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
+        raise ValueError(
+            "no teacher is named: give --teacher_model_name_or_path a folder or a Hub name (only the built-in task "
+            "brings its own teacher)"
+        )
+    resume = arguments.training.resume_from_checkpoint
+    folder = Path(arguments.training.output_dir)
+    if resume is not None and not (Path(resume).is_dir() and Path(resume).resolve().parent == folder.resolve()):
+        raise ValueError(f"--resume_from_checkpoint {resume} is no checkpoint of {folder}: leave it out to go on there")
+
+
+def open_record(folder: Path, arguments: RunArguments) -> RunRecord:
+    """The record of this run: new, or the one in `folder` if the same run was started there before.
+
+    Raises:
+        ValueError: `folder` holds another run, or files that are not a run's.
+    """
+    effective = arguments.to_dict()
+    if (folder / RECORD_NAME).exists():
+        record = read_run_record(folder)
+        differences = record.list_differences(effective)
+        if differences:
+            raise ValueError(
+                f"{folder} holds another run ({'; '.join(differences[:3])}): give another --output_dir, or remove it"
+            )
+        return record
+    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ValueError(f"{folder} holds files but no {RECORD_NAME}: give an empty or new --output_dir")
+    return RunRecord(
+        command=arguments.command,
+        arguments=effective,
+        versions=list_versions(),
+        hardware=describe_hardware(arguments.training.device),
+        seed=arguments.training.seed,
+        strategy=arguments.student.strategy_name,
+    )
+
+
+def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
+    """Config, data, teacher, student, in the order of what each costs, so that mistakes show early."""
+    location = locate_teacher(arguments.teacher)
+    config = load_teacher_config(location, arguments.teacher)
+    layers = plan_layers(arguments, config)
+    tokenizer = load_tokenizer(location, arguments.teacher)
+    with timed(record, "data"):
+        data = load_tokenized_task(arguments, tokenizer, config)
+        data_fingerprint = fingerprint_task(data)
+    if record.task and record.task["fingerprint"] != data_fingerprint:
+        raise ValueError(f"{arguments.training.output_dir} was begun on other rows: give another --output_dir")
+    record.task = describe_task(data, data_fingerprint)
+    if PartialState().is_main_process:
+        record.write(Path(arguments.training.output_dir))
+    with timed(record, "teacher"):
+        teacher = prepare_teacher(
+            arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
+        )
+    student = build_student(
+        teacher.model, layers, arguments.student.strategy_name, teacher.public_name, seed=arguments.training.seed
+    )
+    return PreparedRun(data, teacher, student, layers)
+
+
+def load_tokenized_task(
+    arguments: RunArguments, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
+) -> TaskData:
+    """The task's rows, read once by the main process; raises ValueError if they and the arguments do not go together"""
+    check_max_length(arguments.data.max_length, tokenizer, config)
+    with PartialState().main_process_first():
+        data = tokenize_task(load_task(arguments.data), tokenizer, arguments.data.max_length)
+    check_task_fits(arguments, data)
+    return data
+
+
+def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int | None]:
+    """The teacher layer of each student layer, and every check on layers that the config allows."""
+    teacher_num_layers = get_num_layers(config)
+    explicit = arguments.student.student_layers
+    layers = choose_student_layers(
+        arguments.student.layer_strategy,
+        teacher_num_layers,
+        arguments.student.student_num_layers,
+        student_layers=None if explicit is None else parse_layer_list(explicit),
+        seed=arguments.training.seed,
+    )
+    check_layers_fit(config, layers)
+    with torch.device("meta"):  # the shape alone shows whether there is one stack of layers to cut
+        skeleton = AutoModelForSequenceClassification.from_config(
+            config, trust_remote_code=arguments.teacher.trust_remote_code
+        )
+    find_layer_stack(skeleton)
+    matching = resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
+    if arguments.training.hidden_weight > 0:
+        check_final_norm(config.model_type, matching, teacher_num_layers)
+    if arguments.training.attention_weight > 0:
+        get_attention_target(config.model_type)
+    return layers
+
+
+def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
+    """Raises ValueError if the arguments ask for what the task does not have."""
+    if data.is_regression and arguments.training.logit_cosine_weight > 0:
+        raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
+    name = arguments.training.metric_for_best_model.removeprefix("eval_")
+    valid = ["loss", *data.metric_names]
+    if name not in valid:
+        raise ValueError(f"--metric_for_best_model is {name!r}: the task {data.name} has {', '.join(valid)}")
+
+
+def make_scorer(data: TaskData) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The task's metrics as the Trainer wants them."""
+    return lambda prediction: compute_task_metrics(prediction.predictions, prediction.label_ids, data.metric_names)

@@ -1,0 +1,293 @@
+"""The loop over strategies and seeds: what it starts, skips, goes on with after a kill, and says."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_project import make_project
+
+from run_record import read_run_record
+
+SCRIPT = Path(__file__).resolve().parent.parent / "run_all_strategies.sh"
+
+# Stands for python in the loop: every command of the loop is noted, a run leaves a file `done`, nothing is imported.
+STUB = f"""#!{sys.executable} -SE
+import json, os, sys, time
+from pathlib import Path
+
+place = Path(__file__).parent
+command, arguments = Path(sys.argv[1]).name, sys.argv[2:]
+with (place / "calls.jsonl").open("a") as file:
+    file.write(json.dumps([command, arguments]) + "\\n")
+if "--bad" in arguments:
+    sys.exit("run_distillation.py: error: unknown argument --bad") if command == "run_distillation.py" else None
+    print("run_distillation.py: error: unknown argument --bad", file=sys.stderr)
+    sys.exit(2)
+folders = [Path(arguments[i + 1]) for i, word in enumerate(arguments) if word == "--output_dir"]
+if command == "check_runs.py":
+    print("\\n".join("finished" if (folder / "done").exists() else "open" for folder in folders))
+if command == "run_distillation.py":
+    print("training", folders[0].name)
+    if folders[0].name == os.environ.get("SLEEPS"):
+        (place / "asleep").touch()
+        time.sleep(60)
+    if folders[0].name == os.environ.get("FAILS"):
+        sys.exit("run_distillation.py: error: the loss is nan")
+    folders[0].mkdir(parents=True, exist_ok=True)
+    (folders[0] / "done").touch()
+if command == "run_record.py":
+    if not (Path(arguments[0]) / "done").exists():
+        sys.exit(1)
+    print("validation accuracy 0.9000")
+if command == "compare_strategies.py" and os.environ.get("FAILS") == "comparison":
+    sys.exit(4)
+"""
+
+
+class Loop:
+    """The script in a folder of its own whose name has a space, with the stub as python."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "a project"
+        self.stub = folder / "stub venv" / "bin" / "python"
+        self.stub.parent.mkdir(parents=True)
+        self.folder.mkdir()
+        self.stub.write_text(STUB)
+        self.stub.chmod(self.stub.stat().st_mode | stat.S_IXUSR)
+        self.environment = os.environ | {"VIRTUAL_ENV": str(self.stub.parent.parent), "LAUNCH": "python"}
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [SCRIPT, *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def list_calls(self, command: str) -> list[list[str]]:
+        """The arguments of each call of a command since the last time that calls were listed."""
+        calls = self.stub.parent / "calls.jsonl"
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        return [arguments for name, arguments in map(json.loads, lines) if name == command]
+
+    def list_started(self) -> list[str]:
+        """The folders of the runs that were launched, in order."""
+        return [call[call.index("--output_dir") + 1] for call in self.list_calls("run_distillation.py")]
+
+
+@pytest.fixture
+def loop(tmp_path) -> Loop:
+    return Loop(tmp_path)
+
+
+def test_every_strategy_is_run_with_every_seed_and_then_compared(loop):
+    done = loop.run("--strategies", "top odd", "--seeds=1 2", "--output_root", "my runs", "--temperature", "4")
+    assert done.returncode == 0, done.stderr
+    folders = ["my runs/top-seed1", "my runs/odd-seed1", "my runs/top-seed2", "my runs/odd-seed2"]
+    assert loop.list_started() == folders
+    assert loop.list_calls("run_distillation.py")[1] == (
+        ["--temperature", "4", "--layer_strategy", "odd", "--seed", "1", "--output_dir", "my runs/odd-seed1"]
+    )
+    assert loop.list_calls("compare_strategies.py") == [[*folders, "--output_dir", "my runs/comparison"]]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[3].startswith("[4/4] odd-seed2: ")
+    assert lines[3].endswith(" s, validation accuracy 0.9000")
+    assert (loop.folder / "my runs" / "logs" / "odd-seed2.log").read_text() == "training odd-seed2\n"
+
+
+def test_without_flags_it_is_four_strategies_and_three_seeds(loop):
+    assert loop.run().returncode == 0
+    started = set(loop.list_started())
+    assert started == {f"runs/{name}-seed{seed}" for name in ("top", "bottom", "odd", "even") for seed in (42, 43, 44)}
+
+
+def test_the_controls_are_one_flag_each(loop):
+    controls = ["--scratch", "--random", "3", "--without_teacher"]
+    assert loop.run("--strategies", "top", "--seeds", "5 9", *controls).returncode == 0
+    names = [f"{name}-seed{seed}" for seed in (5, 9) for name in TOP_AND_CONTROLS] + [
+        "random-seed5",
+        "random-seed6",
+        "random-seed7",
+    ]
+    assert loop.list_started() == [f"runs/{name}" for name in names]
+    alone = loop.list_calls("run_distillation.py")[1]
+    weights = dict(zip(alone[-10::2], alone[-9::2], strict=True))
+    assert weights == {
+        "--ce_weight": "1",
+        "--kl_weight": "0",
+        "--hidden_weight": "0",
+        "--attention_weight": "0",
+        "--logit_cosine_weight": "0",
+    }
+    assert "--layer_strategy scratch --seed 5" in " ".join(loop.list_calls("run_distillation.py")[2])
+
+
+TOP_AND_CONTROLS = ("top", "top-without-teacher", "scratch", "scratch-without-teacher")
+
+
+def test_a_run_that_is_named_twice_is_made_once(loop):
+    assert loop.run("--strategies", "top top random", "--seeds", "1 1", "--random", "2").returncode == 0
+    assert loop.list_started() == ["runs/top-seed1", "runs/random-seed1", "runs/random-seed2"]
+
+
+def test_recipe_and_flags_with_spaces_arrive_as_they_were(loop):
+    flags = ["my recipe.yaml", "--train_file", "my data/a  b.csv", "--text_columns=a*,b", "--note", ""]
+    assert loop.run("--strategies", "top", "--seeds", "1", "--", *flags).returncode == 0
+    assert loop.list_calls("run_distillation.py")[0][:6] == flags
+    assert loop.list_calls("check_runs.py")[0] == [":::", *loop.list_calls("run_distillation.py")[0]]
+
+
+def test_what_is_finished_is_not_launched_again_but_compared(loop):
+    flags = ["--strategies", "top odd", "--seeds", "1"]
+    assert loop.run(*flags).returncode == 0
+    (loop.stub.parent / "calls.jsonl").unlink()
+    (loop.folder / "runs" / "odd-seed1" / "done").unlink()
+    done = loop.run(*flags)
+    assert loop.list_started() == ["runs/odd-seed1"]
+    assert "[1/2] top-seed1: finished before, validation accuracy 0.9000" in done.stdout
+    assert loop.list_calls("compare_strategies.py")[0][:2] == ["runs/top-seed1", "runs/odd-seed1"]
+
+
+def test_a_failing_run_stops_no_other_and_is_listed_at_the_end(loop):
+    done = loop.run("--strategies", "top odd even", "--seeds", "1", FAILS="odd-seed1")
+    assert done.returncode == 1
+    assert loop.list_started() == ["runs/top-seed1", "runs/odd-seed1", "runs/even-seed1"]
+    assert "failed with exit status 1 run_distillation.py: error: the loss is nan" in done.stdout
+    assert done.stderr.splitlines()[-1] == "  odd-seed1: exit status 1, log runs/logs/odd-seed1.log"
+    assert loop.list_calls("compare_strategies.py")[0][:2] == ["runs/top-seed1", "runs/even-seed1"]
+
+
+def test_fewer_than_two_kinds_of_finished_runs_are_not_compared(loop):
+    done = loop.run("--strategies", "top odd", "--seeds", "1", FAILS="odd-seed1")
+    assert done.returncode == 1
+    assert loop.run("--strategies", "top", "--seeds", "1 2").returncode == 0
+    assert loop.list_calls("compare_strategies.py") == []
+    assert "nothing to compare" in done.stdout
+
+
+def test_a_failing_comparison_is_a_failure(loop):
+    done = loop.run("--strategies", "top odd", "--seeds", "1", FAILS="comparison")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "  comparison: exit status 4"
+
+
+def test_a_launcher_that_says_done_but_leaves_no_run_has_failed(loop):
+    done = loop.run("--strategies", "top", "--seeds", "1", LAUNCH="true --really")
+    assert done.returncode == 1
+    assert "top-seed1: exit status 0" in done.stderr
+
+
+def test_ctrl_c_stops_the_whole_loop_at_once(loop):
+    command = [SCRIPT, "--strategies", "top odd", "--seeds", "1"]
+    environment = loop.environment | {"SLEEPS": "top-seed1"}
+    process = subprocess.Popen(
+        command, cwd=loop.folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(loop.stub.parent / "asleep", process)
+    start = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loop and to what it has started
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - start < 5
+    assert process.returncode == 130
+    assert "the same command goes on from here" in errors
+    assert loop.list_started() == ["runs/top-seed1"]
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+    """Until a file is there; fails where the process ends or takes too long."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, "ended early"
+        assert time.monotonic() < end, f"no {path} after {seconds} s"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--strategies"], "--strategies needs a value"),
+        (["--strategies", ""], "give names"),
+        (["--strategies", "top,odd"], "give names"),
+        (["--seeds", "one"], "give whole numbers"),
+        (["--seeds", "-1"], "give whole numbers"),
+        (["--random", "some"], "give the number of draws"),
+        (["--output_root="], "name a folder"),
+        (["--layer_strategy", "top"], "--layer_strategy differs between the runs"),
+        (["--seed=3"], "use --strategies, --seeds"),
+        (["--output-dir", "x"], "--output_root"),
+        (["--student_layers=0,1"], "--student_layers=0,1 differs"),
+        (["--bad"], "unknown argument --bad"),
+    ],
+)
+def test_bad_flags_end_in_one_line_and_status_2_before_anything_runs(loop, arguments, message):
+    done = loop.run(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert loop.list_started() == []
+    assert not (loop.folder / "runs").exists()
+
+
+def test_a_launcher_that_is_not_there_is_one_line(loop):
+    done = loop.run(LAUNCH="no-such-launcher run")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "run_all_strategies.sh: error: there is no no-such-launcher: install requirements.txt, or set LAUNCH=python"
+    ]
+
+
+def test_help_names_every_flag(loop):
+    done = loop.run("--help")
+    assert done.returncode == 0
+    for flag in ("--strategies", "--seeds", "--random", "--scratch", "--without_teacher", "--output_root", "LAUNCH"):
+        assert flag in done.stdout
+
+
+@pytest.mark.slow
+def test_a_loop_that_was_killed_in_mid_run_ends_as_one_that_was_not(tmp_path):
+    """The real thing on tiny models: all processes killed while the second run trains, then the same command again."""
+    flags = [flag for flag in make_project(tmp_path / "a project") if not flag.startswith("--output_dir")]
+    flags += ["--num_train_epochs=30"]
+    environment = os.environ | {"VIRTUAL_ENV": sys.prefix, "LAUNCH": "python"}
+
+    def start(root: str) -> subprocess.Popen:
+        command = [SCRIPT, "--strategies", "top odd", "--seeds", "1", "--output_root", str(tmp_path / root), *flags]
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    process = start("broken runs")
+    wait_for(tmp_path / "broken runs" / "odd-seed1" / "checkpoint-9" / "trainer_state.json", process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    first, second = (tmp_path / "broken runs" / f"{name}-seed1" for name in ("top", "odd"))
+    assert [read_run_record(folder).status for folder in (first, second)] == ["finished", "running"]
+    for root in ("broken runs", "whole runs"):
+        process = start(root)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        assert ("top-seed1: finished before" in output) == (root == "broken runs")
+    for folder in (first, second):
+        broken, whole = read_run_record(folder), read_run_record(tmp_path / "whole runs" / folder.name)
+        assert broken.metrics == whole.metrics
+        assert broken.student == whole.student
+        weights = [
+            (root / "model.safetensors").read_bytes() for root in (folder, tmp_path / "whole runs" / folder.name)
+        ]
+        assert weights[0] == weights[1]
+    assert any((tmp_path / "whole runs" / "comparison").iterdir())
