@@ -10,13 +10,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the top down; a module may import those in later rows only.
 LAYERS = [
-    ["run_distillation"],
+    ["compare_strategies"],
+    ["comparison_files", "comparison_pictures"],
+    ["comparison_plots", "comparison_report"],
+    ["comparison_verdict", "metric_figures"],
+    ["comparison_results", "figure_style", "label_placement"],
+    ["comparison_pairs"],
+    ["comparison", "comparison_statistics"],
+    ["comparison_runs"],
+    ["comparison_metrics"],
+    ["check_runs", "preview_strategies", "run_distillation"],
+    ["untrained_student"],
+    ["preview_report", "run_preparation"],
     ["command_line", "run_facts"],
     ["publish", "report", "teacher_supply"],
     ["teacher"],
     ["teacher_training", "predictions"],
     ["distill_trainer"],
-    ["loss_terms"],
+    ["layer_similarity", "loss_terms", "training_watch"],
     [
         "batches",
         "distillation_arguments",
@@ -24,11 +35,12 @@ LAYERS = [
         "length_pools",
         "label_matching",
         "tasks",
+        "trimmed_embedding",
     ],
     ["teacher_store_filling"],
     ["data_arguments", "teacher_store"],
     ["attention_targets", "losses", "metrics", "run_record", "student_init", "task_columns", "teacher_outputs"],
-    ["checkpoints", "data_files", "locks", "natural_logic"],
+    ["checkpoints", "data_files", "locks", "natural_logic", "representation_similarity"],
 ]
 LEAVES = {"losses", "student_init", "natural_logic", "run_record"}
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,121 @@
+"""Compares the strategies of finished runs: tables, paired statistics over rows and seeds, a verdict, pictures.
+
+    python compare_strategies.py runs/sick
+    python compare_strategies.py runs --output_dir comparison --metric macro_f1 --split validation
+
+A run is known by its run_record.json and predictions.npz, never by its folder's name. Loads no torch.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from comparison import Unit, group_runs
+from comparison_files import format_text, write_reports
+from comparison_report import list_blocks
+from comparison_results import UnitResult, analyse_unit, summarize_tasks
+from comparison_runs import LeftOut, find_run_folders, read_runs
+from comparison_statistics import TaskRanks
+
+logger = logging.getLogger(__name__)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        exit_with_error(message)
+
+
+def exit_with_error(message: str) -> NoReturn:
+    """One line on stderr and exit status 2."""
+    print(f"compare_strategies.py: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def build_parser() -> OneLineParser:
+    parser = OneLineParser(prog="compare_strategies.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="Folders of runs, or folders above some.")
+    parser.add_argument("--output_dir", type=Path, default=Path("comparison"), help="Default: comparison.")
+    parser.add_argument(
+        "--split",
+        choices=["validation", "test", "auto"],
+        default="auto",
+        help="The rows of the statistics. Default: test where it is labelled, else validation.",
+    )
+    parser.add_argument("--metric", help="One of the task's metrics. Default: its first.")
+    parser.add_argument("--resamples", type=int, default=10_000, help="Resamples of the rows. Default: 10000.")
+    parser.add_argument("--no_pictures", action="store_true", help="Write no PNG files.")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    try:
+        compare(arguments)
+    except (ValueError, OSError) as error:
+        logger.debug("where it was found", exc_info=True)
+        exit_with_error(str(error))
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Raises ValueError where the runs or the arguments cannot be meant so, OSError where nothing can be written."""
+    if arguments.resamples < 100:
+        raise ValueError(f"--resamples is {arguments.resamples}: a variance needs at least 100, the default is 10000")
+    runs, left_out = read_runs(find_run_folders(arguments.runs))
+    warn_about(left_out)
+    if not runs:
+        raise ValueError(f"none of {len(left_out)} runs can be compared ({left_out[0].folder}: {left_out[0].reason})")
+    units = group_runs(runs)
+    for unit in units:
+        warn_about(unit.left_out)
+    units, alone = split_off_lone_arms(units)
+    left_out += alone
+    results = [analyse_unit(unit, arguments.split, arguments.metric, arguments.resamples) for unit in units]
+    ranks = summarize_tasks(results)
+    blocks = list_blocks(results, ranks, left_out)
+    write_reports(arguments.output_dir, blocks, results, ranks, left_out)
+    print(format_text(blocks))
+    if not arguments.no_pictures:
+        draw_where_possible(results, ranks, arguments.output_dir)
+    logger.info("written to %s", arguments.output_dir)
+
+
+def warn_about(left_out: Sequence[LeftOut]) -> None:
+    for left in left_out:
+        logger.warning("left out: %s: %s", left.folder, left.reason)
+
+
+def split_off_lone_arms(units: list[Unit]) -> tuple[list[Unit], list[LeftOut]]:
+    """A unit with one arm is no comparison: its runs are named, and an error where there is no other unit."""
+    comparable = [unit for unit in units if len(unit.arms) > 1]
+    if not comparable:
+        names = "; ".join(f"{unit.name}: {unit.arms[0].name}" for unit in units)
+        raise ValueError(f"there is one arm only ({names}): give runs of at least two strategies with equal settings")
+    lone = [unit for unit in units if len(unit.arms) == 1]
+    alone = [
+        LeftOut(run.folder, f"{unit.arms[0].name} is the only arm of {unit.name}") for unit in lone for run in unit.runs
+    ]
+    warn_about(alone)
+    return comparable, alone + [left for unit in lone for left in unit.left_out]
+
+
+def draw_where_possible(results: Sequence[UnitResult], ranks: TaskRanks | None, folder: Path) -> None:
+    """Pictures are extra: without matplotlib the comparison is there all the same, and a line says what is missing."""
+    try:
+        from comparison_pictures import draw_pictures  # here, because it loads matplotlib
+    except ModuleNotFoundError as error:
+        logger.warning("no pictures: the module %s is not installed", error.name)
+        return
+    draw_pictures(results, ranks, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The pictures of a comparison, from its numbers: which arms and values go into which plot.
+
+Entry: `draw_pictures`.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from comparison_plots import (
+    ArmInterval,
+    ParetoPoint,
+    plot_layer_map,
+    plot_loss_curves,
+    plot_mean_ranks,
+    plot_metric_intervals,
+    plot_pareto,
+)
+from comparison_results import ArmResult, UnitResult
+from comparison_statistics import TaskRanks
+
+
+def draw_pictures(results: Sequence[UnitResult], ranks: TaskRanks | None, folder: Path) -> None:
+    """One set for every unit, in a folder of its own where there are several."""
+    for number, result in enumerate(results, start=1):
+        unit_folder = folder if len(results) == 1 else folder / f"{number}-{clean_file_name(result.unit.name)}"
+        unit_folder.mkdir(exist_ok=True)
+        draw_unit(result, unit_folder)
+    if ranks is not None:
+        plot_mean_ranks(ranks.mean_ranks, ranks.critical_difference, folder / "mean_ranks.png")
+
+
+def draw_unit(result: UnitResult, folder: Path) -> None:
+    """Losses by epoch, the metric with intervals, where the layers come from, quality against size."""
+    metric_name = f"{result.split} {result.metric_name}"
+    curves = {arm.name: [run.run.record.history for run in arm.runs] for arm in result.arms}
+    task_loss = "squared error" if result.unit.runs[0].is_regression else "cross-entropy (nats)"
+    plot_loss_curves(curves, folder / "loss_curves.png", task_loss)
+    intervals = [make_interval(arm, arm in result.controls) for arm in result.arms]
+    teacher_value = result.teacher_metric.get(result.split)
+    plot_metric_intervals(intervals, metric_name, teacher_value, folder / "metric_intervals.png")
+    num_teacher_layers = result.unit.runs[0].record.teacher["layers"]
+    plot_layer_map(list_layers(result), num_teacher_layers, folder / "layer_map.png")
+    plot_pareto([make_point(arm) for arm in result.arms], metric_name, folder / "pareto.png")
+
+
+def make_interval(arm: ArmResult, is_control: bool) -> ArmInterval:
+    estimate = arm.estimate
+    return ArmInterval(arm.name, estimate.value, estimate.low, estimate.high, arm.list_values("metric"), is_control)
+
+
+def make_point(arm: ArmResult) -> ParetoPoint:
+    parameters = arm.runs[0].run.record.student["parameters"]
+    return ParetoPoint(arm.name, parameters, arm.estimate.value, arm.estimate.low, arm.estimate.high)
+
+
+def list_layers(result: UnitResult) -> dict[str, list[int | None]]:
+    """By arm; every draw of `random` by itself. The same start without a teacher has the same layers."""
+    layers: dict[str, list[int | None]] = {}
+    for arm in result.arms:
+        for run in arm.runs:
+            name = f"random, seed {run.run.record.seed}" if arm.arm.strategy == "random" else arm.arm.strategy
+            layers.setdefault(name, run.run.layers)
+    return layers
+
+
+def clean_file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")

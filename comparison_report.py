@@ -1,0 +1,185 @@
+"""The blocks of a comparison's report: tables and lines, the same for the terminal and for comparison.md.
+
+Entry: `list_blocks`; `comparison_files.py` writes them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from comparison_pairs import Pair
+from comparison_results import ArmResult, UnitResult
+from comparison_runs import LeftOut
+from comparison_statistics import TaskRanks
+from comparison_verdict import describe_random_draws, describe_ranks, describe_tasks, format_p_value, write_verdict
+
+
+@dataclass
+class Block:
+    """A headline, then a table (the first row is its header) or lines."""
+
+    title: str
+    table: list[list[str]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+def list_blocks(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out: Sequence[LeftOut]) -> list[Block]:
+    """The whole report, in order; `left_out` are runs that belong to no unit."""
+    blocks = [block for result in results for block in list_unit_blocks(result)]
+    if ranks is not None:
+        blocks += list_task_blocks(ranks)
+    if left_out:
+        blocks.append(Block("Left out of everything", lines=[f"{left.folder}: {left.reason}" for left in left_out]))
+    return [*blocks, explain_method(results)]
+
+
+def list_unit_blocks(result: UnitResult) -> list[Block]:
+    """The report of one task and number of student layers."""
+    chosen_on = f"{result.num_rows} {result.split} rows"
+    if result.split == result.selecting_split:
+        chosen_on += ", which also chose the epoch that was kept"
+    blocks = [
+        Block(f"{result.unit.name}: the kept students", table_students(result)),
+        Block(f"Over seeds ({chosen_on})", table_seeds(result)),
+        Block(f"Difference from the best, {result.best.name} (best minus the other)", table_pairs(result.comparisons)),
+        Block("Controls: best minus control", table_pairs(result.control_comparisons)),
+        Block("With the teacher's terms minus without", table_pairs(result.teacher_comparisons)),
+        Block("Verdict", lines=write_verdict(result)),
+        Block("Against random layers", lines=describe_random_draws(result)),
+        Block("Loss and metric disagree", lines=describe_ranks(result)),
+        Block("Known before training (Spearman with the final metric)", table_before_training(result)),
+        Block("Left out", lines=[f"{left.folder}: {left.reason}" for left in result.unit.left_out]),
+        Block("Remarks", lines=result.unit.remarks),
+    ]
+    return [block for block in blocks if len(block.table) > 1 or block.lines]
+
+
+def table_students(result: UnitResult) -> list[list[str]]:
+    """The published table's columns, means over seeds, the teacher on top."""
+    split, metric = result.selecting_split, result.metric_name
+    header = ["Student layer", "Training loss", "Validation loss", f"Validation {metric}", "Epoch", "Layers"]
+    teacher = result.unit.runs[0].record.teacher
+    rows = [
+        [
+            "Teacher",
+            "-",
+            format_number(result.teacher_loss.get(split)),
+            format_number(result.teacher_metric.get(split)),
+            "-",
+            f"all {teacher['layers']}",
+        ]
+    ]
+    for arm in result.arms:
+        losses = [format_number(arm.average(name)) for name in ("training_loss", "validation_loss")]
+        metric_mean = format_number(arm.average("validation_metric"))
+        rows.append([arm.name, *losses, metric_mean, name_epochs(arm), name_layers(arm)])
+    return [header, *rows]
+
+
+def name_epochs(arm: ArmResult) -> str:
+    epochs = [run.run.record.best_epoch for run in arm.runs if run.run.record.best_epoch is not None]
+    return " ".join(f"{epoch:g}" for epoch in sorted(set(epochs))) or "-"
+
+
+def name_layers(arm: ArmResult) -> str:
+    layers = arm.runs[0].run.layers
+    if arm.arm.strategy == "random" and len(arm.runs) > 1:
+        return "drawn by seed"
+    return "fresh" if set(layers) == {None} else " ".join("-" if layer is None else str(layer) for layer in layers)
+
+
+def table_seeds(result: UnitResult) -> list[list[str]]:
+    header = [
+        "",
+        "n",
+        "Validation loss",
+        f"{result.split} loss",
+        f"{result.split} {result.metric_name}",
+        "95 % interval",
+    ]
+    rows = []
+    for arm in result.arms:
+        fields = [format_spread(arm, name) for name in ("validation_loss", "loss", "metric")]
+        rows.append([arm.name, str(len(arm.runs)), *fields, format_interval(arm.estimate.low, arm.estimate.high)])
+    teacher = [format_number(values.get(result.split)) for values in (result.teacher_loss, result.teacher_metric)]
+    return [
+        header,
+        ["Teacher", "-", format_number(result.teacher_loss.get(result.selecting_split)), *teacher, "-"],
+        *rows,
+    ]
+
+
+def format_spread(arm: ArmResult, name: str) -> str:
+    """Mean and, where there are several seeds, standard deviation."""
+    spread = arm.spread(name)
+    return f"{arm.average(name):.4f} ± " + ("-" if spread is None else f"{spread:.4f}")
+
+
+def table_pairs(pairs: Sequence[Pair]) -> list[list[str]]:
+    header = ["", "difference", "95 % interval", "p (Holm)", "seeds", "McNemar (one seed)"]
+    rows = []
+    for pair in pairs:
+        if pair.estimate is None:
+            rows.append([pair.second, "-", "-", "-", "none shared", "-"])
+            continue
+        interval = format_interval(pair.estimate.low, pair.estimate.high)
+        p_value = format_p_value(pair.adjusted_p_value)
+        rows.append(
+            [
+                pair.second,
+                format_number(pair.estimate.value),
+                interval,
+                p_value,
+                str(len(pair.seeds)),
+                format_mcnemar(pair),
+            ]
+        )
+    return [header, *rows]
+
+
+def format_mcnemar(pair: Pair) -> str:
+    """Rows only the first has right, rows only the second has right, p."""
+    if pair.mcnemar is None:
+        return "-"
+    test = pair.mcnemar
+    return f"{test.only_first}:{test.only_second}, p {format_p_value(test.p_value)} (seed {test.seed})"
+
+
+def table_before_training(result: UnitResult) -> list[list[str]]:
+    rows = [
+        [f"untrained {name}", what, "-" if correlation is None else f"{correlation:.2f}", str(number)]
+        for name, what, correlation, number in result.before_training
+    ]
+    return [["", "over", "Spearman", "n"], *rows]
+
+
+def list_task_blocks(ranks: TaskRanks) -> list[Block]:
+    ordered = sorted(ranks.mean_ranks.items(), key=lambda item: item[1])
+    table = [["", "mean rank"], *([name, f"{rank:.2f}"] for name, rank in ordered)]
+    return [
+        Block(f"Over {ranks.num_tasks} tasks: mean ranks (1 is best)", table),
+        Block("Verdict over tasks", lines=describe_tasks(ranks)),
+    ]
+
+
+def explain_method(results: Sequence[UnitResult]) -> Block:
+    resamples = " and ".join(sorted({f"{result.num_resamples:,}" for result in results}))
+    return Block(
+        "How it was computed",
+        lines=[
+            "Arms are runs that differ in their seed alone; every difference is paired by seed and by row.",
+            f"Rows are resampled {resamples} times, the same rows for all runs; that gives the variance over rows.",
+            "The variance over seeds is measured on the runs and added; intervals and p-values are Student's t with "
+            "Satterthwaite's degrees of freedom, each interval by itself. With one seed only rows count.",
+            "Holm's correction counts all pairs of strategies, because the best one was picked by looking at them.",
+            "Needed rows and seeds: 80 % power at the corrected level. McNemar's test compares two single students.",
+        ],
+    )
+
+
+def format_number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def format_interval(low: float, high: float) -> str:
+    return f"[{low:.4f}, {high:.4f}]"

@@ -1,0 +1,175 @@
+"""A unit's numbers in sentences, one line each.
+
+Entry: `write_verdict`, `describe_ranks`, `describe_random_draws`, `describe_tasks`.
+"""
+
+import math
+
+from comparison_pairs import Pair
+from comparison_results import ArmResult, UnitResult
+from comparison_runs import CONTROL_STRATEGIES
+from comparison_statistics import (
+    LEVEL,
+    MOST_NEEDED,
+    TaskRanks,
+    find_needed_rows,
+    find_needed_seeds,
+    has_power,
+)
+
+PRACTICALLY_INFINITE = 10**12
+ENOUGH_DRAWS_FOR_PERCENT = 20
+
+
+def write_verdict(result: UnitResult) -> list[str]:
+    """The best arm, which are worse and by how much, which cannot be told apart from it, and the controls."""
+    best = result.best
+    what = f"{result.split} {result.metric_name}"
+    lines = [f"Best: {best.name}, {what} {best.estimate.value:.4f} ({count(len(best.runs), 'seed')})."]
+    lines += [judge(pair, "is worse than", "cannot be told apart from") for pair in result.comparisons]
+    lines += [
+        judge(pair, "(control) is worse than", "(control) cannot be told apart from")
+        for pair in result.control_comparisons
+        if pair.second in CONTROL_STRATEGIES
+    ]
+    lines += [judge_teacher_terms(pair) for pair in result.teacher_comparisons]
+    if min(len(arm.runs) for arm in result.arms) == 1:
+        lines.append("Where an arm has one seed, how much another seed changes is unknown, and no interval holds it.")
+    return lines
+
+
+def judge(pair: Pair, worse: str, open_question: str) -> str:
+    """One comparison with the best arm."""
+    if pair.estimate is None:
+        return f"{pair.second} shares no seed with {pair.first}: not compared."
+    if pair.adjusted_p_value < LEVEL and pair.estimate.value > 0:
+        return f"{pair.second} {worse} {pair.first} by {format_estimate(pair)}."
+    if pair.adjusted_p_value < LEVEL:
+        return f"{pair.second} is better than {pair.first} by {format_estimate(pair, sign=-1)}."
+    return (
+        f"{pair.second} {open_question} {pair.first} on these data: difference {format_estimate(pair)}; "
+        f"{describe_need(pair)}."
+    )
+
+
+def judge_teacher_terms(pair: Pair) -> str:
+    """A strategy with the teacher's terms against the same without."""
+    if pair.estimate is None:
+        return f"{pair.second} shares no seed with {pair.first}: not compared."
+    if pair.adjusted_p_value >= LEVEL:
+        return (
+            f"The teacher's terms make no difference for {pair.first} that these data show: "
+            f"{format_estimate(pair)}; {describe_need(pair)}."
+        )
+    verb, sign = ("help", 1) if pair.estimate.value > 0 else ("harm", -1)
+    return f"The teacher's terms {verb} {pair.first} by {format_estimate(pair, sign)}."
+
+
+def format_estimate(pair: Pair, sign: int = 1) -> str:
+    """`0.0123 [0.0021, 0.0225], p 0.0312 (3 seeds)`."""
+    low, high = sorted((sign * pair.estimate.low, sign * pair.estimate.high))
+    return (
+        f"{sign * pair.estimate.value:.4f} [{low:.4f}, {high:.4f}], p {format_p_value(pair.adjusted_p_value)} "
+        f"({count(len(pair.seeds), 'seed')})"
+    )
+
+
+def format_p_value(p_value: float) -> str:
+    return "<0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
+
+
+def describe_need(pair: Pair) -> str:
+    """How many rows or seeds would show a difference of this size, and where more of one alone would never do."""
+    difference, components, num_seeds = pair.estimate.value, pair.estimate.components, len(pair.seeds)
+    if difference == 0:
+        return "there is none to see"
+    rows = describe_number(find_needed_rows(difference, components, pair.level))
+    if num_seeds == 1:
+        return f"{rows} rows would be needed to see one of this size between these two students"
+    seeds = describe_number(find_needed_seeds(difference, components, pair.level))
+    rows_suffice = has_power(difference, components, num_seeds, PRACTICALLY_INFINITE, pair.level)
+    seeds_suffice = has_power(difference, components, PRACTICALLY_INFINITE, components.num_rows, pair.level)
+    if rows_suffice and seeds_suffice:
+        return f"{rows} rows or {seeds} seeds would be needed to see one of this size"
+    if rows_suffice:
+        return f"{rows} rows would be needed to see one of this size, more seeds alone would not help"
+    if seeds_suffice:
+        return f"{seeds} seeds would be needed to see one of this size, more rows alone would not help"
+    return "to see one of this size takes more rows and more seeds, one of them alone would not help"
+
+
+def describe_number(number: int | None) -> str:
+    """To two digits, because it follows from variances that are estimates themselves."""
+    if number is None:
+        return f"more than {MOST_NEEDED:,}"
+    step = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return f"about {math.ceil(number / step) * step:,}"
+
+
+def describe_ranks(result: UnitResult) -> list[str]:
+    """Empty where validation loss and validation metric put the strategies in one order."""
+    by_loss = sorted(result.strategies, key=lambda arm: arm.average("validation_loss"))
+    by_metric = sorted(result.strategies, key=lambda arm: -arm.average("validation_metric"))
+    if agree(by_loss, by_metric):
+        return []
+    known = "" if result.rank_correlation is None else f" (Spearman {result.rank_correlation:.2f})"
+    return [
+        f"{result.selecting_split} loss and {result.metric_name} rank the strategies differently{known}: "
+        f"by loss {name_in_order(by_loss)}; by {result.metric_name} {name_in_order(by_metric)}."
+    ]
+
+
+def agree(by_loss: list[ArmResult], by_metric: list[ArmResult]) -> bool:
+    """Ties of the metric go either way."""
+    metrics = [arm.average("validation_metric") for arm in by_loss]
+    return by_loss == by_metric or metrics == sorted(metrics, reverse=True)
+
+
+def name_in_order(arms: list[ArmResult]) -> str:
+    return " > ".join(arm.name for arm in arms)
+
+
+def describe_random_draws(result: UnitResult) -> list[str]:
+    """Where each strategy stands among the students that start from random layers."""
+    draws = result.random_draws
+    if not draws:
+        return []
+    lines = [f"{count(len(draws), 'random draw')}: {result.metric_name} {min(draws):.4f} to {max(draws):.4f}."]
+    for arm in result.strategies:
+        beaten = sum(draw < arm.estimate.value for draw in draws)
+        share = f" ({100 * beaten / len(draws):.0f} %)" if len(draws) >= ENOUGH_DRAWS_FOR_PERCENT else ""
+        lines.append(f"{arm.name}: better than {beaten} of {count(len(draws), 'random draw')}{share}.")
+    return lines
+
+
+def describe_tasks(ranks: TaskRanks) -> list[str]:
+    """Friedman, Nemenyi and the pairs, or plainly why not."""
+    lines = []
+    if ranks.friedman_p_value is None:
+        lines.append(f"Friedman's test needs 3 strategies; there are {len(ranks.mean_ranks)}, or they tie everywhere.")
+    else:
+        lines.append(
+            f"Friedman's test over {ranks.num_tasks} tasks: p {format_p_value(ranks.friedman_p_value)}. Mean ranks "
+            f"that differ by less than {ranks.critical_difference:.2f} (Nemenyi) cannot be told apart."
+        )
+    if ranks.pairwise_p_values:
+        lines += [
+            f"{first} against {second}: Wilcoxon p {format_p_value(p_value)} (Holm)."
+            for (first, second), p_value in ranks.pairwise_p_values.items()
+        ]
+    else:
+        lines.append(
+            f"No pair of strategies is tested over tasks: with {count(ranks.num_tasks, 'task')} that all agree, the "
+            f"smallest possible corrected p is {ranks.smallest_pairwise_p_value:.3f}; at least "
+            f"{count_needed_tasks(len(ranks.mean_ranks))} tasks could reach {LEVEL:.2f}."
+        )
+    return lines
+
+
+def count_needed_tasks(num_arms: int) -> int:
+    """The least N with m 2^(1 - N) < 0.05 for m pairs."""
+    return math.floor(1 + math.log2(num_arms * (num_arms - 1) / 2 / LEVEL)) + 1
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

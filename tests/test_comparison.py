@@ -1,0 +1,171 @@
+"""Only runs that agree are compared; every other one is named with the reason."""
+
+from pathlib import Path
+
+import pytest
+from simulated_runs import WITHOUT_TEACHER, write_run
+
+from comparison import Unit, group_runs
+from comparison_runs import find_run_folders, read_runs
+
+
+def group(folder: Path) -> list[Unit]:
+    runs, left_out = read_runs(find_run_folders([folder]))
+    assert left_out == []
+    return group_runs(runs)
+
+
+def group_one(folder: Path) -> Unit:
+    [unit] = group(folder)
+    return unit
+
+
+def list_reasons(unit: Unit) -> dict[str, str]:
+    return {Path(left.folder).name: left.reason for left in unit.left_out}
+
+
+def write_sweep(folder: Path, strategies: tuple[str, ...] = ("top", "odd"), seeds: tuple[int, ...] = (1, 2)) -> None:
+    for strategy in strategies:
+        for seed in seeds:
+            write_run(folder / f"{strategy}{seed}", strategy, seed)
+
+
+def test_runs_that_differ_in_their_seed_are_one_arm(tmp_path):
+    for folder, seed in {"a": 3, "b": 1, "c": 2}.items():
+        write_run(tmp_path / f"{folder}1", "top", seed)
+        write_run(tmp_path / f"{folder}2", "odd", seed)
+    unit = group_one(tmp_path)
+    assert {arm.name: arm.seeds for arm in unit.arms} == {"odd": [1, 2, 3], "top": [1, 2, 3]}
+    assert (unit.name, unit.left_out, unit.remarks) == ("sick, 2 layers", [], [])
+
+
+def test_numbers_of_layers_and_tasks_are_units_of_their_own(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", student={"layers": [1]})
+    write_run(tmp_path / "c", task={"name": "mrpc"})
+    assert [unit.name for unit in group(tmp_path)] == ["mrpc, 2 layers", "sick, 1 layer", "sick, 2 layers"]
+
+
+MISMATCHES = {
+    "other rows": {"task": {"fingerprint": "others"}},
+    "other teacher": {"teacher": {"fingerprint": "others"}},
+    "3 epochs -> 1": {"arguments": {"num_train_epochs": 1.0}},
+    "temperature 2 -> 4": {"arguments": {"temperature": 4.0}},
+    "kl_weight 0.5 -> 0.9": {"arguments": {"kl_weight": 0.9}},
+    "learning_rate 0.0001 -> 0.0005": {"arguments": {"learning_rate": 5e-4}},
+    "bf16 None -> True": {"arguments": {"bf16": True}},
+    "other test labels": {"has_test_labels": False},
+}
+
+
+@pytest.mark.parametrize("reason", MISMATCHES)
+def test_a_run_of_other_settings_is_left_out_with_the_difference(tmp_path, reason):
+    write_sweep(tmp_path)
+    write_run(tmp_path / "stranger", "odd", 3, **MISMATCHES[reason])
+    unit = group_one(tmp_path)
+    assert list_reasons(unit) == {"stranger": reason}
+    assert sum(len(arm.runs) for arm in unit.arms) == 4
+
+
+def test_other_test_rows_are_noticed_though_the_fingerprint_leaves_them_out(tmp_path):
+    write_sweep(tmp_path)
+    write_run(tmp_path / "stranger", "odd", 3, rows={"train": 90, "validation": 60, "test": 110})
+    assert list_reasons(group_one(tmp_path)) == {"stranger": "other test labels"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"output_dir": "elsewhere", "seed": 3, "data_seed": 9, "cache_dir": "c"},
+        {"train_file": "moved/train.csv", "teacher_model_name_or_path": "moved", "teacher_learning_rate": 1.0},
+        {"student_num_layers": 2, "layer_strategy": "first"},
+    ],
+)
+def test_arguments_that_change_no_result_may_differ(tmp_path, arguments):
+    write_sweep(tmp_path)
+    write_run(tmp_path / "more", "odd", 3, arguments=arguments)
+    assert group_one(tmp_path).left_out == []
+
+
+def test_an_argument_of_a_later_version_that_is_not_set_is_no_difference(tmp_path):
+    write_run(tmp_path / "a", "top")
+    write_run(tmp_path / "b", "odd", arguments={"invented_later": None})
+    assert group_one(tmp_path).left_out == []
+
+
+def test_equally_large_sets_are_an_error_that_names_both(tmp_path):
+    write_run(tmp_path / "a", "top")
+    write_run(tmp_path / "b", "odd", arguments={"temperature": 4.0})
+    with pytest.raises(ValueError, match=r"(?s)sick, 2 layers.*/a and .*/b .*temperature 2 -> 4.*give one set alone"):
+        group(tmp_path)
+
+
+def test_the_same_start_without_a_teacher_is_a_control_of_its_own(tmp_path):
+    write_sweep(tmp_path)
+    write_run(tmp_path / "alone", "top", 1, arguments=WITHOUT_TEACHER | {"temperature": 9.0, "layer_matching": "top"})
+    unit = group_one(tmp_path)
+    assert {arm.name: arm.is_control for arm in unit.arms} == {
+        "odd": False,
+        "top": False,
+        "top, without teacher": True,
+    }
+    assert unit.left_out == []
+
+
+def test_without_a_teacher_the_other_settings_still_have_to_agree(tmp_path):
+    write_sweep(tmp_path)
+    write_run(tmp_path / "a", "top", 1, arguments=WITHOUT_TEACHER | {"learning_rate": 1.0})
+    write_run(tmp_path / "b", "top", 1, arguments=WITHOUT_TEACHER)
+    write_run(tmp_path / "c", "top", 2, arguments=WITHOUT_TEACHER)
+    write_run(tmp_path / "d", "top", 3, arguments=WITHOUT_TEACHER | {"ce_weight": 0.5})
+    assert list_reasons(group_one(tmp_path)) == {"a": "learning_rate 0.0001 -> 1", "d": "ce_weight 1 -> 0.5"}
+
+
+def test_random_draws_are_one_arm_whatever_was_drawn(tmp_path):
+    for seed, layers in enumerate([[0, 1], [1, 3], [2, 3]]):
+        write_run(tmp_path / str(seed), "random", seed, student={"layers": layers})
+    assert [len(arm.runs) for arm in group_one(tmp_path).arms] == [3]
+
+
+def test_other_layers_under_one_name_are_left_out(tmp_path):
+    write_sweep(tmp_path, ("odd",), (1, 2))
+    write_run(tmp_path / "stranger", "odd", 3, student={"layers": [0, 3]})
+    assert list_reasons(group_one(tmp_path)) == {"stranger": "layers 1 3 -> 0 3"}
+
+
+def test_two_meanings_of_one_name_are_an_error(tmp_path):
+    write_run(tmp_path / "a", "odd", 1)
+    write_run(tmp_path / "b", "odd", 2, student={"layers": [0, 3]})
+    with pytest.raises(ValueError, match=r"arm 'odd': .*layers 1 3 -> 0 3"):
+        group(tmp_path)
+
+
+def test_a_run_that_is_there_twice_counts_once_and_is_named(tmp_path):
+    write_sweep(tmp_path)
+    write_run(tmp_path / "z-copy", "odd", 1)
+    unit = group_one(tmp_path)
+    assert list_reasons(unit) == {"z-copy": f"the same run as {tmp_path / 'odd1'}"}
+    assert [len(arm.runs) for arm in unit.arms] == [2, 2]
+
+
+def test_two_different_runs_of_one_seed_are_an_error(tmp_path):
+    write_sweep(tmp_path)
+    write_run(tmp_path / "other", "odd", 1, accuracy=0.5)
+    with pytest.raises(ValueError, match=r"odd1 and .*other are both 'odd' with seed 1.*remove one"):
+        group(tmp_path)
+
+
+def test_missing_seeds_are_named_but_not_those_of_random_draws(tmp_path):
+    write_sweep(tmp_path, seeds=(1, 2, 3))
+    write_run(tmp_path / "even", "even", 2)
+    write_run(tmp_path / "random", "random", 9)
+    assert group_one(tmp_path).remarks == ["missing: even has no run with seed 1, 3"]
+
+
+def test_mixed_machines_are_a_remark_not_a_reason(tmp_path):
+    write_sweep(tmp_path)
+    write_run(tmp_path / "a", "odd", 3, versions={"torch": "2.14.0"}, hardware={"device": "GPU", "cores": 2})
+    write_run(tmp_path / "b", "top", 3)
+    unit = group_one(tmp_path)
+    assert unit.left_out == []
+    assert unit.remarks == ["mixed versions: torch is 2.13.0 and 2.14.0", "mixed hardware: device is CPU and GPU"]

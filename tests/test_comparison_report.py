@@ -1,0 +1,111 @@
+"""The blocks of the report, in order, with the published table first."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_runs import WITHOUT_TEACHER, write_run
+
+from comparison import group_runs
+from comparison_report import Block, list_blocks, list_unit_blocks
+from comparison_results import UnitResult, analyse_unit
+from comparison_runs import LeftOut, find_run_folders, read_runs
+from comparison_statistics import rank_over_tasks
+
+
+def analyse(folder: Path, split: str = "auto") -> UnitResult:
+    [unit] = group_runs(read_runs(find_run_folders([folder]))[0])
+    return analyse_unit(unit, split, None, 200)
+
+
+def find(blocks: list[Block], title: str) -> Block:
+    [found] = [block for block in blocks if block.title.startswith(title)]
+    return found
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    for strategy, accuracy in {"top": 0.85, "bottom": 0.5, "random": 0.7, "scratch": 0.4}.items():
+        for seed in (1, 2):
+            write_run(tmp_path / f"{strategy}{seed}", strategy, seed, accuracy)
+    write_run(tmp_path / "alone", "top", 1, 0.8, arguments=WITHOUT_TEACHER)
+    return tmp_path
+
+
+def test_the_published_table_comes_first_with_the_teacher_on_top(sweep):
+    table = list_unit_blocks(analyse(sweep))[0].table
+    assert table[0][:4] == ["Student layer", "Training loss", "Validation loss", "Validation accuracy"]
+    assert [row[0] for row in table[1:]] == ["Teacher", "top", "bottom", "random", "scratch", "top, without teacher"]
+    teacher = read_runs([sweep / "top1"])[0][0].record.teacher["metrics"]["validation"]
+    assert table[1] == ["Teacher", "-", f"{teacher['loss']:.4f}", f"{teacher['accuracy']:.4f}", "-", "all 4"]
+    assert [row[5] for row in table[2:6]] == ["0 1", "2 3", "drawn by seed", "fresh"]
+    metrics = [run.record.metrics["validation"]["accuracy"] for run in read_runs([sweep / "top1", sweep / "top2"])[0]]
+    assert table[2][3] == f"{sum(metrics) / 2:.4f}"
+
+
+def test_over_seeds_there_is_a_spread_only_where_there_are_seeds(sweep):
+    rows = {row[0]: row for row in find(list_unit_blocks(analyse(sweep)), "Over seeds").table}
+    assert rows["top, without teacher"][1] == "1"
+    assert rows["top, without teacher"][4].endswith(" ± -")
+    assert rows["top"][1] == "2"
+    assert float(rows["bottom"][4].split(" ± ")[1]) > 0
+
+
+def test_it_says_where_the_rows_also_chose_the_epoch(sweep):
+    titles = [block.title for block in list_unit_blocks(analyse(sweep, "validation"))]
+    assert "Over seeds (60 validation rows, which also chose the epoch that was kept)" in titles
+    assert "Over seeds (120 test rows)" in [block.title for block in list_unit_blocks(analyse(sweep))]
+
+
+def test_differences_controls_and_teacher_terms_are_tables_of_their_own(sweep):
+    blocks = list_unit_blocks(analyse(sweep))
+    [bottom] = find(blocks, "Difference from the best, top").table[1:]
+    assert bottom[0] == "bottom"
+    assert float(bottom[1]) > 0.1
+    assert bottom[4] == "2"
+    assert bottom[5].endswith("(seed 1)")
+    controls = find(blocks, "Controls").table[1:]
+    assert [row[0] for row in controls] == ["random", "scratch", "top, without teacher"]
+    assert [row[0] for row in find(blocks, "With the teacher's terms").table[1:]] == ["top, without teacher"]
+
+
+def test_empty_blocks_are_left_out(tmp_path):
+    write_run(tmp_path / "a", "top", 1, 0.9)
+    write_run(tmp_path / "b", "odd", 1, 0.5)
+    titles = [block.title.split(" (")[0].split(",")[0] for block in list_unit_blocks(analyse(tmp_path))]
+    assert titles == ["sick", "Over seeds", "Difference from the best", "Verdict"]
+
+
+def test_arms_that_share_no_seed_have_dashes(tmp_path):
+    write_run(tmp_path / "a", "top", 1, 0.9)
+    write_run(tmp_path / "b", "odd", 2, 0.5)
+    blocks = list_unit_blocks(analyse(tmp_path))
+    assert find(blocks, "Difference").table[1] == ["odd", "-", "-", "-", "none shared", "-"]
+    assert find(blocks, "Remarks").lines == [
+        "missing: top has no run with seed 2",
+        "missing: odd has no run with seed 1",
+    ]
+
+
+def test_what_was_left_out_is_named_with_the_reason(sweep):
+    write_run(sweep / "hot", "top", 3, arguments={"temperature": 4.0})
+    result = analyse(sweep)
+    assert find(list_unit_blocks(result), "Left out").lines == [f"{sweep / 'hot'}: temperature 2 -> 4"]
+    blocks = list_blocks([result], None, [LeftOut("torn", "predictions.npz is damaged")])
+    assert find(blocks, "Left out of everything").lines == ["torn: predictions.npz is damaged"]
+
+
+def test_what_was_known_before_training_has_its_n(tmp_path):
+    for strategy, accuracy in {"top": 0.9, "odd": 0.5, "even": 0.7}.items():
+        write_run(tmp_path / strategy, strategy, 1, accuracy, student={"untrained": {"loss": 2 - accuracy}})
+    table = find(list_unit_blocks(analyse(tmp_path)), "Known before training").table
+    assert table[1:] == [["untrained loss", "arms", "-1.00", "3"], ["untrained loss", "runs", "-1.00", "3"]]
+
+
+def test_ranks_over_tasks_are_sorted_and_the_method_stands_last(sweep):
+    ranks = rank_over_tasks(["bottom", "top"], np.array([[0.5, 0.8], [0.6, 0.9]]))
+    blocks = list_blocks([analyse(sweep)], ranks, [])
+    assert find(blocks, "Over 2 tasks").table == [["", "mean rank"], ["top", "1.00"], ["bottom", "2.00"]]
+    assert blocks[-1].title == "How it was computed"
+    assert len(blocks[-1].lines) == 5
+    assert "200 times" in blocks[-1].lines[1]

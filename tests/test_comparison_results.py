@@ -1,0 +1,157 @@
+"""The numbers of a unit, from runs to differences."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_runs import WITHOUT_TEACHER, write_run
+
+from comparison import group_runs
+from comparison_results import UnitResult, analyse_unit, summarize_tasks
+from comparison_runs import find_run_folders, read_runs
+
+
+def analyse(folder: Path, split: str = "auto", metric_name: str | None = None) -> UnitResult:
+    [unit] = group_runs(read_runs(find_run_folders([folder]))[0])
+    return analyse_unit(unit, split, metric_name, 400)
+
+
+def write_sweep(folder: Path, accuracies: dict[str, float], seeds: tuple[int, ...] = (1, 2, 3), **options) -> None:
+    for strategy, accuracy in accuracies.items():
+        for seed in seeds:
+            write_run(folder / f"{strategy}{seed}", strategy, seed, accuracy, **options)
+
+
+def test_means_and_spreads_are_over_seeds(tmp_path):
+    write_sweep(tmp_path, {"top": 0.8, "bottom": 0.6})
+    result = analyse(tmp_path)
+    top = result.best
+    values = [run.run.record.metrics["test"]["accuracy"] for run in top.runs]
+    assert top.name == "top"
+    assert top.average("metric") == pytest.approx(np.mean(values))
+    assert top.estimate.value == pytest.approx(np.mean(values))
+    assert top.spread("metric") == pytest.approx(np.std(values, ddof=1))
+    losses = [run.run.record.metrics["validation"]["loss"] for run in top.runs]
+    assert top.average("validation_loss") == pytest.approx(np.mean(losses))
+    assert top.list_values("training_loss") == [run.run.record.history[1]["train_loss"] for run in top.runs]
+
+
+def test_one_run_has_no_spread(tmp_path):
+    write_sweep(tmp_path, {"top": 0.8, "bottom": 0.6}, seeds=(1,))
+    assert analyse(tmp_path).best.spread("metric") is None
+
+
+def test_a_difference_is_best_minus_other_over_shared_seeds(tmp_path):
+    write_sweep(tmp_path, {"top": 0.8}, seeds=(1, 2, 3))
+    write_sweep(tmp_path, {"bottom": 0.5}, seeds=(2, 3, 4))
+    [pair] = analyse(tmp_path).comparisons
+    scores = {
+        (run.record.strategy, run.record.seed): run.score("accuracy", "test")
+        for run in read_runs(find_run_folders([tmp_path]))[0]
+    }
+    expected = np.mean([scores["top", seed] - scores["bottom", seed] for seed in (2, 3)])
+    assert (pair.first, pair.second, pair.seeds) == ("top", "bottom", [2, 3])
+    assert pair.estimate.value == pytest.approx(expected)
+
+
+def test_without_a_shared_seed_nothing_is_compared(tmp_path):
+    write_sweep(tmp_path, {"top": 0.8}, seeds=(1,))
+    write_sweep(tmp_path, {"bottom": 0.5}, seeds=(2,))
+    [pair] = analyse(tmp_path).comparisons
+    assert (pair.estimate, pair.adjusted_p_value) == (None, 1.0)
+
+
+def test_all_pairs_of_strategies_count_in_the_correction(tmp_path):
+    write_sweep(tmp_path, {"top": 0.85, "bottom": 0.6, "odd": 0.75, "even": 0.8})
+    pairs = analyse(tmp_path).comparisons
+    assert len(pairs) == 3
+    assert {pair.level for pair in pairs} == {0.05 / 6}
+    smallest = min(pairs, key=lambda pair: pair.estimate.p_value)
+    assert smallest.adjusted_p_value >= 4 * smallest.estimate.p_value
+
+
+def test_controls_are_compared_but_never_the_best(tmp_path):
+    write_sweep(tmp_path, {"top": 0.6, "bottom": 0.5, "random": 0.9, "scratch": 0.4})
+    write_sweep(tmp_path / "alone", {"top": 0.95}, arguments=WITHOUT_TEACHER)
+    result = analyse(tmp_path)
+    assert [arm.name for arm in result.strategies] == ["top", "bottom"]
+    assert [arm.name for arm in result.controls] == ["random", "scratch", "top, without teacher"]
+    assert [(pair.first, pair.second) for pair in result.control_comparisons] == [
+        ("top", "random"),
+        ("top", "scratch"),
+        ("top", "top, without teacher"),
+    ]
+    assert [(pair.first, pair.second) for pair in result.teacher_comparisons] == [("top", "top, without teacher")]
+    assert [pair.level for pair in result.control_comparisons] == [0.05 / 4, 0.05 / 4, 0.05 / 2]
+    assert result.teacher_comparisons[0].estimate.value < 0
+    assert len(result.random_draws) == 3
+
+
+def test_controls_alone_are_compared_with_each_other(tmp_path):
+    write_sweep(tmp_path, {"random": 0.8, "scratch": 0.4})
+    result = analyse(tmp_path)
+    assert ([arm.name for arm in result.strategies], result.controls) == (["random", "scratch"], [])
+
+
+def test_mcnemar_is_that_of_the_first_shared_seed(tmp_path):
+    write_sweep(tmp_path, {"top": 0.8, "bottom": 0.5})
+    [pair] = analyse(tmp_path).comparisons
+    top, bottom = (read_runs([tmp_path / name])[0][0] for name in ("top1", "bottom1"))
+    right, other = (run.get_decisions("test") == run.get_labels("test") for run in (top, bottom))
+    assert pair.mcnemar.seed == 1
+    assert (pair.mcnemar.only_first, pair.mcnemar.only_second) == (sum(right & ~other), sum(other & ~right))
+    assert analyse(tmp_path, metric_name="macro_f1").comparisons[0].mcnemar is None
+
+
+def test_test_rows_are_taken_where_they_are_labelled(tmp_path):
+    write_sweep(tmp_path / "a", {"top": 0.8, "bottom": 0.5})
+    write_sweep(tmp_path / "b", {"top": 0.8, "bottom": 0.5}, has_test_labels=False)
+    assert (analyse(tmp_path / "a").split, analyse(tmp_path / "a").num_rows) == ("test", 120)
+    assert (analyse(tmp_path / "a", "validation").split, analyse(tmp_path / "b").split) == ("validation", "validation")
+    with pytest.raises(ValueError, match=r"no labelled test rows .* take --split validation"):
+        analyse(tmp_path / "b", "test")
+
+
+def test_an_unknown_metric_is_an_error_that_lists_the_tasks(tmp_path):
+    write_sweep(tmp_path, {"top": 0.8, "bottom": 0.5}, seeds=(1,))
+    with pytest.raises(ValueError, match="'pearson': the task sick has accuracy, macro_f1, matthews_correlation"):
+        analyse(tmp_path, metric_name="pearson")
+
+
+@pytest.mark.parametrize("metric_name", ["pearson", "spearmanr"])
+def test_a_regression_is_compared_by_its_correlation(tmp_path, metric_name):
+    write_sweep(tmp_path, {"top": 0.95, "bottom": 0.3}, num_classes=1, metric_names=("pearson",))
+    result = analyse(tmp_path, metric_name=metric_name)
+    assert result.best.name == "top"
+    assert result.comparisons[0].adjusted_p_value < 0.01
+    assert result.best.list_values("metric")[0] == pytest.approx(result.best.runs[0].run.score(metric_name, "test"))
+    assert result.teacher_metric["test"] > 0.5
+
+
+def test_what_was_known_before_training_is_ranked_against_the_end(tmp_path):
+    for strategy, accuracy in {"top": 0.9, "bottom": 0.5, "odd": 0.7}.items():
+        untrained = {"loss": 2 - accuracy, "accuracy": accuracy / 2}
+        write_run(tmp_path / strategy, strategy, 1, accuracy, student={"untrained": untrained})
+    write_run(tmp_path / "even", "even", 1)
+    assert analyse(tmp_path).before_training == [
+        ("loss", "arms", pytest.approx(-1), 3),
+        ("loss", "runs", pytest.approx(-1), 3),
+        ("accuracy", "arms", pytest.approx(1), 3),
+        ("accuracy", "runs", pytest.approx(1), 3),
+    ]
+
+
+def test_tasks_are_summarized_over_the_strategies_that_all_have(tmp_path):
+    for task, accuracy in {"sick": 0.8, "mrpc": 0.9}.items():
+        for strategy, gain in {"top": 0, "bottom": -0.3, "odd": -0.15}.items():
+            name = f"{task}{strategy}"
+            write_run(tmp_path / name, strategy, 1, accuracy + gain, task={"name": task})
+    write_run(tmp_path / "extra", "even", 1, 0.95, task={"name": "mrpc"})
+    for strategy, accuracy in {"top": 0.7, "bottom": 0.8, "odd": 0.2}.items():
+        write_run(tmp_path / f"thin{strategy}", strategy, 1, accuracy, task={"name": "mrpc"}, student={"layers": [1]})
+    units = group_runs(read_runs(find_run_folders([tmp_path]))[0])
+    results = [analyse_unit(unit, "auto", None, 200) for unit in units]
+    ranks = summarize_tasks(results)
+    assert ranks.num_tasks == 2
+    assert ranks.mean_ranks == {"bottom": 2.5, "odd": 2.5, "top": 1.0}
+    assert summarize_tasks(results[:2]) is None

@@ -1,0 +1,153 @@
+"""The sentences say what the numbers allow, and no more."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_runs import write_run
+
+from comparison import group_runs
+from comparison_pairs import Pair
+from comparison_results import UnitResult, analyse_unit
+from comparison_runs import find_run_folders, read_runs
+from comparison_statistics import Components, Estimate, find_needed_rows, find_needed_seeds, rank_over_tasks
+from comparison_verdict import (
+    count_needed_tasks,
+    describe_need,
+    describe_number,
+    describe_random_draws,
+    describe_ranks,
+    describe_tasks,
+    judge,
+    judge_teacher_terms,
+    write_verdict,
+)
+
+SEEDS_DECIDE = Components(seed=1e-4, row=1e-6, residual=0.0, num_seeds=3, num_rows=1000)
+ROWS_DECIDE = Components(seed=1e-9, row=0.1, residual=0.0, num_seeds=3, num_rows=1000)
+ONE_SEED = Components(seed=math.nan, row=0.1, residual=0.0, num_seeds=1, num_rows=1000)
+
+
+def make_pair(difference: float, p_value: float, components: Components = SEEDS_DECIDE) -> Pair:
+    estimate = Estimate(difference, difference - 0.01, difference + 0.01, p_value, components)
+    return Pair("top", "odd", list(range(components.num_seeds)), estimate, p_value, 0.05, None)
+
+
+def analyse(folder: Path) -> UnitResult:
+    [unit] = group_runs(read_runs(find_run_folders([folder]))[0])
+    return analyse_unit(unit, "auto", None, 200)
+
+
+def test_a_clear_difference_is_said_with_its_interval():
+    sentence = judge(make_pair(0.05, 0.001), "is worse than", "cannot be told apart from")
+    assert sentence == "odd is worse than top by 0.0500 [0.0400, 0.0600], p 0.0010 (3 seeds)."
+
+
+def test_a_control_that_beats_the_best_is_said_so():
+    sentence = judge(make_pair(-0.05, 0.00001), "is worse than", "cannot be told apart from")
+    assert sentence == "odd is better than top by 0.0500 [0.0400, 0.0600], p <0.0001 (3 seeds)."
+
+
+def test_a_difference_that_may_be_chance_is_no_verdict():
+    sentence = judge(make_pair(0.005, 0.2), "is worse than", "cannot be told apart from")
+    needed = find_needed_seeds(0.005, SEEDS_DECIDE, 0.05)
+    assert sentence.startswith("odd cannot be told apart from top on these data: difference 0.0050 [")
+    assert f"about {needed} seeds would be needed" in sentence
+    assert judge(make_pair(0.005, 0.05), "is worse than", "cannot").startswith("odd cannot")
+
+
+def test_what_would_be_needed_is_what_would_help():
+    assert "more rows alone would not help" in describe_need(make_pair(0.005, 0.2, SEEDS_DECIDE))
+    assert describe_need(make_pair(0.005, 0.2, ROWS_DECIDE)) == (
+        f"{describe_number(find_needed_rows(0.005, ROWS_DECIDE, 0.05))} rows would be needed to see one of this size, "
+        "more seeds alone would not help"
+    )
+    both = Components(seed=1e-4, row=0.1, residual=0.0, num_seeds=3, num_rows=1000)
+    assert "takes more rows and more seeds" in describe_need(make_pair(0.001, 0.9, both))
+    either = Components(seed=1e-6, row=0.001, residual=0.1, num_seeds=3, num_rows=1000)
+    assert " rows or about " in describe_need(make_pair(0.01, 0.2, either))
+    assert describe_need(make_pair(0.0, 1.0)) == "there is none to see"
+
+
+def test_with_one_seed_the_need_is_for_these_two_students():
+    need = describe_need(make_pair(0.001, 0.9, ONE_SEED))
+    assert need == "about 790,000 rows would be needed to see one of this size between these two students"
+    assert describe_need(make_pair(0.0001, 0.9, ONE_SEED)).startswith("more than 1,000,000 rows")
+
+
+def test_needed_numbers_have_two_digits_and_round_up():
+    assert [describe_number(number) for number in (7, 99, 101, 12_345)] == [
+        "about 7",
+        "about 99",
+        "about 110",
+        "about 13,000",
+    ]
+
+
+def test_no_shared_seed_is_no_comparison():
+    pair = Pair("top", "odd", [], None, 1.0, 0.05, None)
+    assert judge(pair, "is worse than", "cannot") == "odd shares no seed with top: not compared."
+    assert judge_teacher_terms(pair) == "odd shares no seed with top: not compared."
+
+
+def test_teacher_terms_help_harm_or_show_nothing():
+    assert judge_teacher_terms(make_pair(0.05, 0.001)).startswith("The teacher's terms help top by 0.0500 [0.0400")
+    assert judge_teacher_terms(make_pair(-0.05, 0.001)).startswith("The teacher's terms harm top by 0.0500 [0.0400")
+    assert "no difference for top that these data show" in judge_teacher_terms(make_pair(0.005, 0.3))
+
+
+def test_the_verdict_names_the_best_first_and_says_what_one_seed_hides(tmp_path):
+    for strategy, accuracy in {"top": 0.9, "bottom": 0.3, "scratch": 0.2}.items():
+        write_run(tmp_path / strategy, strategy, 1, accuracy)
+    lines = write_verdict(analyse(tmp_path))
+    assert lines[0].startswith("Best: top, test accuracy 0.")
+    assert lines[1].startswith("bottom is worse than top by 0.")
+    assert lines[2].startswith("scratch (control) is worse than top by 0.")
+    assert "how much another seed changes is unknown" in lines[3]
+
+
+def test_random_draws_are_counted_not_turned_into_percent(tmp_path):
+    write_run(tmp_path / "top", "top", 1, 0.9)
+    write_run(tmp_path / "bottom", "bottom", 1, 0.5)
+    for seed in range(5):
+        write_run(tmp_path / f"random{seed}", "random", seed, 0.95 if seed == 0 else 0.7, seed_spread=0)
+    lines = describe_random_draws(analyse(tmp_path))
+    assert lines[1:] == ["top: better than 4 of 5 random draws.", "bottom: better than 0 of 5 random draws."]
+
+
+def test_loss_and_metric_that_disagree_are_flagged(tmp_path):
+    write_run(tmp_path / "top", "top", 1, 0.9)
+    write_run(tmp_path / "odd", "odd", 1, 0.6)
+    result = analyse(tmp_path)
+    assert describe_ranks(result) == []
+    result.strategies[0].runs[0].validation_loss = 9.0
+    assert describe_ranks(result) == [
+        "validation loss and accuracy rank the strategies differently: by loss odd > top; by accuracy top > odd."
+    ]
+
+
+def test_a_tie_of_the_metric_is_no_disagreement(tmp_path):
+    write_run(tmp_path / "top", "top", 1, 0.9)
+    write_run(tmp_path / "odd", "odd", 1, 0.6)
+    result = analyse(tmp_path)
+    for arm in result.strategies:
+        arm.runs[0].validation_metric = 0.5
+    result.strategies[0].runs[0].validation_loss = 9.0
+    assert describe_ranks(result) == []
+
+
+def test_too_few_tasks_are_said_plainly():
+    few = rank_over_tasks(list("abc"), np.random.default_rng(0).random((3, 3)))
+    assert describe_tasks(few)[1] == (
+        "No pair of strategies is tested over tasks: with 3 tasks that all agree, the smallest possible corrected p is "
+        "0.750; at least 7 tasks could reach 0.05."
+    )
+    two = rank_over_tasks(["a", "b"], np.array([[1.0, 0.5], [0.4, 0.3]]))
+    assert describe_tasks(two)[0].startswith("Friedman's test needs 3 strategies")
+
+
+@pytest.mark.parametrize("num_arms", [2, 3, 4, 8])
+def test_the_needed_number_of_tasks_is_the_least_that_could_do(num_arms):
+    needed, pairs = count_needed_tasks(num_arms), num_arms * (num_arms - 1) / 2
+    assert pairs * 2.0 ** (1 - needed) < 0.05 <= pairs * 2.0 ** (2 - needed)
