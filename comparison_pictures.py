@@ -41,7 +41,7 @@ def draw_unit(result: UnitResult, folder: Path) -> None:
     plot_metric_intervals(intervals, metric_name, teacher_value, folder / "metric_intervals.png")
     num_teacher_layers = result.unit.runs[0].record.teacher["layers"]
     plot_layer_map(list_layers(result), num_teacher_layers, folder / "layer_map.png")
-    plot_pareto([make_point(arm) for arm in result.arms], metric_name, folder / "pareto.png")
+    plot_pareto([*make_teacher_points(result), *map(make_point, result.arms)], metric_name, folder / "pareto.png")
 
 
 def make_interval(arm: ArmResult, is_control: bool) -> ArmInterval:
@@ -52,6 +52,13 @@ def make_interval(arm: ArmResult, is_control: bool) -> ArmInterval:
 def make_point(arm: ArmResult) -> ParetoPoint:
     parameters = arm.runs[0].run.record.student["parameters"]
     return ParetoPoint(arm.name, parameters, arm.estimate.value, arm.estimate.low, arm.estimate.high)
+
+
+def make_teacher_points(result: UnitResult) -> list[ParetoPoint]:
+    """The teacher, one model without an interval; none where it has no score of the split."""
+    value = result.teacher_metric.get(result.split)
+    parameters = result.unit.runs[0].record.teacher["parameters"]
+    return [] if value is None else [ParetoPoint("teacher", parameters, value, value, value)]
 
 
 def list_layers(result: UnitResult) -> dict[str, list[int | None]]:

@@ -86,14 +86,15 @@ class DistillationTrainer(Trainer):
         self.layer_matching = resolve_layer_matching(
             args.layer_matching, get_num_layers(teacher.config), get_num_layers(student.config)
         )
+        if "attention" in self.term_weights:
+            kind = switch_on_attentions(student)
+            logger.info("attention term: mean squared difference of the attention %s", kind)
         if isinstance(teacher, TeacherStore):
             check_store_fits(teacher, self.layer_matching, self.term_weights)
             self.teacher_store = teacher
             return
         if "attention" in self.term_weights:
-            switch_on_attentions(student)
-            kind = switch_on_attentions(teacher)
-            logger.info("attention term: mean squared difference of the attention %s", kind)
+            switch_on_attentions(teacher)
         self.teacher_outputs = LiveTeacherOutputs(
             teacher.to(args.device),
             hidden_layers=self.layer_matching if "hidden" in self.term_weights else (),
@@ -184,7 +185,8 @@ class DistillationTrainer(Trainer):
         if not self.term_weights.keys() - {"ce"}:
             return None
         lacks_states = "hidden" in self.term_weights and not (stored and stored.hidden_states)
-        if stored is not None and not lacks_states and "attention" not in self.term_weights:
+        lacks_attentions = "attention" in self.term_weights and not (stored and stored.attentions)
+        if stored is not None and not lacks_states and not lacks_attentions:
             return stored
         return self.teacher_outputs.get_batch(model_inputs)
 

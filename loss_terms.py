@@ -36,10 +36,13 @@ def check_teacher_fits(
 
 def check_store_fits(store: TeacherStore, layer_matching: list[int], weights: Mapping[str, float]) -> None:
     """Raises ValueError where the store lacks what the terms need."""
-    if "attention" in weights:
-        raise ValueError("attention_weight > 0 needs the live teacher: a store holds no attention matrices")
-    if "hidden" in weights and list(store.spec.hidden_layers) != layer_matching:
-        raise ValueError(
-            f"the store holds hidden states of teacher layers {list(store.spec.hidden_layers)}, and the student is to "
-            f"imitate {layer_matching}: fill a store for these"
-        )
+    held = {
+        "hidden": ("hidden states", store.spec.hidden_layers),
+        "attention": ("attention matrices", store.spec.attention_layers),
+    }
+    for term, (what, layers) in held.items():
+        if term in weights and list(layers) != layer_matching:
+            raise ValueError(
+                f"the store holds {what} of teacher layers {list(layers)}, and the student is to imitate "
+                f"{layer_matching}: fill a store for these"
+            )

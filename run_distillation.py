@@ -83,7 +83,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
         supply = TeacherSupply(run.teacher, arguments.teacher, arguments.training)
         teacher_logits = supply.get_evaluation_logits(run.data)
         run.data = add_teacher_logits(run.data, teacher_logits)
-        imitated = supply.choose_training_source(run.data.train, list_hidden_layers(run, arguments.training))
+        imitated = supply.choose_training_source(run.data.train, *list_imitated_layers(run, arguments.training))
     record.teacher = describe_teacher(run.teacher, score_logits(run.data, teacher_logits, make_scorer(run.data)))
     warn_about_majority(run.teacher.name, record.teacher["metrics"], run.data)
     if isinstance(imitated, TeacherStore):
@@ -107,11 +107,12 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     trainer.accelerator.wait_for_everyone()
 
 
-def list_hidden_layers(run: PreparedRun, training: DistillationTrainingArguments) -> list[int]:
-    """The teacher layers whose hidden states the loss needs."""
-    if training.hidden_weight == 0:
-        return []
-    return resolve_layer_matching(training.layer_matching, get_num_layers(run.teacher.model.config), len(run.layers))
+def list_imitated_layers(run: PreparedRun, training: DistillationTrainingArguments) -> tuple[list[int], list[int]]:
+    """The teacher layers whose hidden states, and those whose attention matrices the loss needs."""
+    matching = resolve_layer_matching(
+        training.layer_matching, get_num_layers(run.teacher.model.config), len(run.layers)
+    )
+    return matching if training.hidden_weight > 0 else [], matching if training.attention_weight > 0 else []
 
 
 def make_trainer(

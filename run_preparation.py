@@ -66,10 +66,6 @@ def check_arguments(arguments: RunArguments) -> None:
     """What the flags alone can show to be wrong."""
     check_push(arguments.training)
     get_reporting_integration_callbacks(arguments.training.report_to)  # a ValueError for an unknown one
-    if arguments.teacher.teacher_outputs == "stored" and arguments.training.attention_weight > 0:
-        raise ValueError(
-            "--teacher_outputs stored holds no attention matrices: take live or auto, or no attention term"
-        )
     has_own_data = arguments.data.task_name != "natural_logic"
     if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
         raise ValueError(

@@ -1,13 +1,14 @@
 """The teacher's outputs for one split, computed once and read from disk by every epoch, strategy, seed and process.
 
 Filled by `teacher_store_filling.open_or_fill`. Per example the store holds the logits (float32) and, where a loss
-needs them, the hidden states of some layers for real tokens only (float16, ragged, memory-mapped shards). A store is
-named by what it depends on (teacher weights, token ids, layers, version), is checked when opened, and appears under
-its name only when complete."""
+needs them, the hidden states and the attention matrices of some layers for real tokens only (float16, ragged,
+memory-mapped shards). A store is named by what it depends on (teacher weights, token ids, layers, version), is checked
+when opened, and appears under its name only when complete."""
 
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,9 +24,10 @@ from transformers import PreTrainedConfig
 
 logger = logging.getLogger(__name__)
 
-STORE_VERSION = 1
-MANIFEST_NAME, LOGITS_NAME, INDEX_NAME = "manifest.json", "logits.npy", "index.npy"
-BYTES_PER_HIDDEN_VALUE, BYTES_PER_LOGIT = 2, 4
+STORE_VERSION = 2
+MANIFEST_NAME, LOGITS_NAME = "manifest.json", "logits.npy"
+STATES, ATTENTIONS = "states", "attentions"  # what is kept of every token, and of every pair of tokens
+BYTES_PER_VALUE, BYTES_PER_LOGIT = 2, 4
 
 
 class DamagedStoreError(Exception):
@@ -43,7 +45,16 @@ class StoreSpec:
     num_tokens: int
     num_labels: int
     hidden_size: int
+    attention_layers: tuple[int, ...] = ()
+    num_token_pairs: int = 0
+    num_heads: int = 0
     version: int = STORE_VERSION
+
+    @property
+    def kinds(self) -> list[str]:
+        """What it holds beside the logits."""
+        layers = {STATES: self.hidden_layers, ATTENTIONS: self.attention_layers}
+        return [kind for kind in layers if layers[kind]]
 
     @property
     def name(self) -> str:
@@ -51,9 +62,10 @@ class StoreSpec:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
 
     def count_bytes(self) -> int:
-        """Bytes on disk, but for the index and the manifest."""
-        states = self.num_tokens * len(self.hidden_layers) * self.hidden_size * BYTES_PER_HIDDEN_VALUE
-        return states + self.num_rows * self.num_labels * BYTES_PER_LOGIT
+        """Bytes on disk, but for the indices and the manifest."""
+        states = self.num_tokens * len(self.hidden_layers) * self.hidden_size
+        attentions = self.num_token_pairs * len(self.attention_layers) * self.num_heads
+        return (states + attentions) * BYTES_PER_VALUE + self.num_rows * self.num_labels * BYTES_PER_LOGIT
 
 
 class TeacherStore:
@@ -63,9 +75,25 @@ class TeacherStore:
         self.folder = folder
         self.spec = spec
         self.config = config
-        self.logits = np.load(folder / LOGITS_NAME)
-        self.index = np.load(folder / INDEX_NAME)
-        self._shards: dict[int, np.ndarray] = {}
+        self._open()
+
+    def _open(self) -> None:
+        """Maps every file now: what is mapped stays readable, even if the store is pruned while it is in use."""
+        self.logits = np.load(self.folder / LOGITS_NAME)
+        self._indices = {kind: np.load(self.folder / name_index(kind)) for kind in self.spec.kinds}
+        shards = sorted(self.folder.glob("*.f16"))
+        self._shards = {path.name: np.memmap(path, dtype=np.float16, mode="r") for path in shards}
+        manifest = self.folder / MANIFEST_NAME
+        self.fill_seconds: float = json.loads(manifest.read_text(encoding="utf-8"))["seconds"]
+        os.utime(manifest)  # when it was used last
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker process: it maps the files itself instead of getting their contents."""
+        return {"folder": self.folder, "spec": self.spec, "config": self.config}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
 
     def get_logits(self, rows: Sequence[int]) -> Tensor:
         """(rows, classes), float32."""
@@ -73,23 +101,27 @@ class TeacherStore:
 
     def get_hidden_states(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
         """(rows, layers, tokens, hidden), float16, zero where the mask (rows, tokens) says padding, on either side."""
-        shape = (*attention_mask.shape, len(self.spec.hidden_layers), self.spec.hidden_size)
-        states = torch.zeros(shape, dtype=torch.float16)
-        real_tokens = [torch.from_numpy(self._read_row(row)) for row in rows]
+        layout = (len(self.spec.hidden_layers), self.spec.hidden_size)
+        states = torch.zeros((*attention_mask.shape, *layout), dtype=torch.float16)
+        real_tokens = [self._read_row(STATES, row).reshape(-1, *layout) for row in rows]
         states[attention_mask.bool()] = torch.cat(real_tokens)
         return states.transpose(1, 2)
 
-    def _read_row(self, row: int) -> np.ndarray:
-        """(tokens, layers, hidden) of one example."""
-        shard, start, length = self.index[row]
-        return np.array(self._open_shard(int(shard))[start : start + length])
+    def get_attentions(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
+        """(rows, layers, heads, tokens, tokens), float16, zero where the mask (rows, tokens) says padding."""
+        layout = (len(self.spec.attention_layers), self.spec.num_heads)
+        num_rows, num_tokens = attention_mask.shape
+        attentions = torch.zeros((num_rows, *layout, num_tokens, num_tokens), dtype=torch.float16)
+        for target, row, mask in zip(attentions, rows, attention_mask, strict=True):
+            real = mask.nonzero().squeeze(1)
+            pairs = self._read_row(ATTENTIONS, row).reshape(*layout, len(real), len(real))
+            target[:, :, real[:, None], real] = pairs
+        return attentions
 
-    def _open_shard(self, shard: int) -> np.ndarray:
-        if shard not in self._shards:
-            layout = (-1, len(self.spec.hidden_layers), self.spec.hidden_size)
-            path = self.folder / name_shard(shard)
-            self._shards[shard] = np.memmap(path, dtype=np.float16, mode="r").reshape(layout)
-        return self._shards[shard]
+    def _read_row(self, kind: str, row: int) -> Tensor:
+        """All values of one example, flat."""
+        shard, start, length = self._indices[kind][row]
+        return torch.from_numpy(np.array(self._shards[name_shard(kind, int(shard))][start : start + length]))
 
 
 class StoredOutputsCollator:
@@ -105,21 +137,31 @@ class StoredOutputsCollator:
         batch["teacher_logits"] = self.store.get_logits(rows)
         if self.store.spec.hidden_layers:
             batch["teacher_hidden_states"] = self.store.get_hidden_states(rows, batch["attention_mask"])
+        if self.store.spec.attention_layers:
+            batch["teacher_attentions"] = self.store.get_attentions(rows, batch["attention_mask"])
         return batch
 
 
 def make_spec(
-    config: PreTrainedConfig, teacher_fingerprint: str, rows: Dataset, hidden_layers: Sequence[int]
+    config: PreTrainedConfig,
+    teacher_fingerprint: str,
+    rows: Dataset,
+    hidden_layers: Sequence[int] = (),
+    attention_layers: Sequence[int] = (),
 ) -> StoreSpec:
     """The spec of a store of a teacher's outputs for `rows`, without computing any."""
+    lengths = [len(ids) for ids in rows["input_ids"]]
     return StoreSpec(
         teacher_fingerprint=teacher_fingerprint,
         rows_fingerprint=fingerprint_rows(rows),
         hidden_layers=tuple(hidden_layers),
         num_rows=len(rows),
-        num_tokens=sum(len(ids) for ids in rows["input_ids"]),
+        num_tokens=sum(lengths),
         num_labels=config.num_labels,
         hidden_size=config.hidden_size,
+        attention_layers=tuple(attention_layers),
+        num_token_pairs=sum(length**2 for length in lengths) if attention_layers else 0,
+        num_heads=config.num_attention_heads if attention_layers else 0,
     )
 
 
@@ -164,5 +206,10 @@ def describe_file(path: Path) -> dict[str, int | str]:
     return {"bytes": path.stat().st_size, "xxh3": digest.hexdigest()}
 
 
-def name_shard(shard: int) -> str:
-    return f"states-{shard:05d}.f16"
+def name_shard(kind: str, shard: int) -> str:
+    return f"{kind}-{shard:05d}.f16"
+
+
+def name_index(kind: str) -> str:
+    """File of (rows, 3): the shard of every row's values, where they begin there, and how many they are."""
+    return f"{kind}-index.npy"

@@ -3,7 +3,9 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from datasets import Dataset
 from filelock import FileLock
 from torch import Tensor
@@ -18,14 +21,16 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from locks import acquire_with_notice
-from teacher_outputs import run_model
+from teacher_outputs import ModelOutputs, run_model
 from teacher_store import (
-    INDEX_NAME,
+    ATTENTIONS,
     LOGITS_NAME,
     MANIFEST_NAME,
+    STATES,
     StoreSpec,
     TeacherStore,
     describe_file,
+    name_index,
     name_shard,
     remove_damaged,
 )
@@ -75,20 +80,36 @@ def fill(
 ) -> None:
     """One pass of the teacher, each process over its part; the main process puts the parts together and renames."""
     state = PartialState()
-    unfinished = folder.with_suffix(".unfinished")
+    unfinished, start = folder.with_suffix(".unfinished"), time.perf_counter()
     if state.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
     state.wait_for_everyone()
     try:
-        write_part(unfinished, spec, teacher.to(device).eval(), rows, collate, device)
-        state.wait_for_everyone()
-        if state.is_main_process:
-            join_parts(unfinished, spec)
-            unfinished.rename(folder)
+        with agree_on_failure():
+            write_part(unfinished, spec, teacher.to(device).eval(), rows, collate, device)
+        with agree_on_failure():
+            if state.is_main_process:
+                join_parts(unfinished, spec, start)
+                unfinished.rename(folder)
     except OSError:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+@contextmanager
+def agree_on_failure() -> Iterator[None]:
+    """Waits for all processes; if one fails inside, all raise its error, instead of waiting for it for ever."""
+    failure: OSError | ValueError | None = None
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        failure = error
+    if failure is not None and PartialState().num_processes == 1:
+        raise failure
+    failures = [error for error in gather_object([failure]) if error is not None]
+    if failures:
+        raise failures[0]
 
 
 @torch.no_grad()
@@ -100,56 +121,71 @@ def write_part(
     collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
     device: torch.device,
 ) -> None:
-    """This process's batches, in float32: logits and index go to one file, hidden states to shards of their own."""
+    """This process's batches, in float32: logits and indices go to one file, the rest to shards of its own."""
     state = PartialState()
-    writer = ShardWriter(folder, state.process_index, state.num_processes)
-    done, logits, index = [], [], []
+    writers = {kind: ShardWriter(folder, kind, state.process_index, state.num_processes) for kind in spec.kinds}
+    done, logits = [], [np.zeros((0, spec.num_labels), np.float32)]
     columns = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in rows.column_names]
     batches = plan_batches([len(ids) for ids in rows["input_ids"]])[state.process_index :: state.num_processes]
     for batch_rows in tqdm(batches, desc="teacher outputs", disable=not state.is_main_process, leave=False):
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        outputs = run_model(teacher, batch, spec.hidden_layers)
+        outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers)
         done += batch_rows
         logits.append(outputs.logits.float().cpu().numpy())
-        if spec.hidden_layers:
-            states = torch.stack(outputs.hidden_states, dim=2).half()  # (rows, tokens, layers, hidden)
-            if not torch.isfinite(states).all():
-                raise ValueError("the teacher's hidden states overflow half precision: take --teacher_outputs live")
-            mask = batch["attention_mask"].bool()
-            index += [writer.write(row[real].cpu().numpy()) for row, real in zip(states, mask, strict=True)]
-    writer.close()
-    index_array = np.array(index, dtype=np.int64).reshape(-1, 3)
+        values = take_real_values(outputs, batch["attention_mask"])
+        for kind, writer in writers.items():
+            for row_values in values[kind]:
+                writer.write(row_values)
+    indices = {name_index(kind): writer.close() for kind, writer in writers.items()}
     part = folder / f"part-{state.process_index}.npz"
-    empty = np.zeros((0, spec.num_labels), np.float32)
-    np.savez(part, rows=np.array(done, np.int64), logits=np.concatenate([empty, *logits]), index=index_array)
+    np.savez(part, rows=np.array(done, np.int64), logits=np.concatenate(logits), **indices)
+
+
+def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str, list[np.ndarray]]:
+    """Per row, float16: hidden states (real tokens, layers, hidden), attentions (layers, heads, real, real tokens).
+
+    Raises:
+        ValueError: a value does not fit half precision.
+    """
+    mask = attention_mask.bool()
+    values: dict[str, list[Tensor]] = {STATES: [], ATTENTIONS: []}
+    if outputs.hidden_states:
+        states = torch.stack(outputs.hidden_states, dim=2)
+        values[STATES] = [row[real].half() for row, real in zip(states, mask, strict=True)]
+    if outputs.attentions:
+        attentions = torch.stack(outputs.attentions, dim=1)
+        values[ATTENTIONS] = [row[..., real, :][..., real].half() for row, real in zip(attentions, mask, strict=True)]
+    if not all(torch.isfinite(row).all() for rows in values.values() for row in rows):
+        raise ValueError("the teacher's intermediate outputs overflow half precision: take --teacher_outputs live")
+    return {kind: [row.cpu().numpy() for row in rows] for kind, rows in values.items()}
 
 
 class ShardWriter:
     """Appends float16 arrays to shards of about a gibibyte; process p of n writes the shards p, p + n, p + 2n, ..."""
 
-    def __init__(self, folder: Path, process_index: int, num_processes: int) -> None:
-        self.folder, self.shard, self.step = folder, process_index, num_processes
-        self.file, self.tokens, self.bytes = None, 0, 0
+    def __init__(self, folder: Path, kind: str, process_index: int, num_processes: int) -> None:
+        self.folder, self.kind, self.shard, self.step = folder, kind, process_index, num_processes
+        self.file, self.size, self.index = None, 0, []
 
-    def write(self, states: np.ndarray) -> tuple[int, int, int]:
-        """Appends (tokens, layers, hidden); returns shard, first token there, and tokens."""
-        if self.file is None or self.bytes + states.nbytes > SHARD_BYTES:
+    def write(self, values: np.ndarray) -> None:
+        if self.file is None or (self.size + values.size) * values.itemsize > SHARD_BYTES:
             self._open_next()
-        start = self.tokens
-        self.file.write(states.tobytes())
-        self.tokens, self.bytes = self.tokens + len(states), self.bytes + states.nbytes
-        return self.shard, start, len(states)
+        self.index.append((self.shard, self.size, values.size))
+        self.file.write(values.tobytes())
+        self.size += values.size
 
     def _open_next(self) -> None:
         if self.file is not None:
             self.file.close()
             self.shard += self.step
-        self.file, self.tokens, self.bytes = (self.folder / name_shard(self.shard)).open("wb"), 0, 0
+        self.file, self.size = (self.folder / name_shard(self.kind, self.shard)).open("wb"), 0
 
-    def close(self) -> None:
+    def close(self) -> np.ndarray:
+        """(arrays, 3): shard, first value there and number of values of everything written."""
         if self.file is not None:
             self.file.close()
+        return np.array(self.index, dtype=np.int64).reshape(-1, 3)
 
 
 def plan_batches(lengths: Sequence[int]) -> list[list[int]]:
@@ -163,19 +199,20 @@ def plan_batches(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-def join_parts(folder: Path, spec: StoreSpec) -> None:
-    """Logits and index in the order of the rows, and the manifest that makes the store complete."""
+def join_parts(folder: Path, spec: StoreSpec, start: float) -> None:
+    """Logits and indices in the order of the rows, and the manifest that makes the store complete."""
     logits = np.full((spec.num_rows, spec.num_labels), np.nan, np.float32)
-    index = np.zeros((spec.num_rows, 3), np.int64)
+    indices = {name_index(kind): np.zeros((spec.num_rows, 3), np.int64) for kind in spec.kinds}
     for path in sorted(folder.glob("part-*.npz")):
         with np.load(path) as part:
             logits[part["rows"]] = part["logits"]
-            if spec.hidden_layers:
-                index[part["rows"]] = part["index"]
+            for name, index in indices.items():
+                index[part["rows"]] = part[name]
         path.unlink()
     if not np.isfinite(logits).all():
         raise ValueError("the teacher's logits are not all finite numbers: check the teacher's weights")
-    np.save(folder / LOGITS_NAME, logits)
-    np.save(folder / INDEX_NAME, index)
+    for name, array in {LOGITS_NAME: logits, **indices}.items():
+        np.save(folder / name, array)
     files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST_NAME).write_text(json.dumps({"spec": asdict(spec), "files": files}), encoding="utf-8")
+    manifest = {"spec": asdict(spec), "files": files, "seconds": time.perf_counter() - start}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
+from attention_targets import switch_on_attentions
 from distillation_arguments import DistillationTrainingArguments
 from tasks import TaskData
 from teacher import Teacher, TeacherArguments
@@ -33,32 +33,42 @@ class TeacherSupply:
     def get_evaluation_logits(self, data: TaskData) -> dict[str, np.ndarray]:
         """Split -> logits (rows, classes) for every split but train; each costs the teacher one pass ever."""
         splits = {split: rows for split, rows in data.list_splits() if split != "train"}
-        return {split: self._open_store(self._make_spec(rows, ()), rows).logits for split, rows in splits.items()}
+        return {split: self._open_store(self._make_spec(rows), rows).logits for split, rows in splits.items()}
 
-    def choose_training_source(self, rows: Dataset, hidden_layers: Sequence[int]) -> PreTrainedModel | TeacherStore:
+    def choose_training_source(
+        self, rows: Dataset, hidden_layers: Sequence[int] = (), attention_layers: Sequence[int] = ()
+    ) -> PreTrainedModel | TeacherStore:
         """The store of the training rows' outputs or, where that is wanted or does not fit, the teacher itself.
 
         Raises:
             ValueError: --teacher_outputs stored, and a store cannot serve.
         """
-        spec = self._make_spec(rows, hidden_layers)
-        reason = explain_live(spec, self.arguments, self.training)
+        spec = self._make_spec(rows, hidden_layers, attention_layers)
+        reason = explain_live(spec, self.arguments)
         if reason is None:
+            if attention_layers:
+                switch_on_attentions(self.teacher.model)
             try:
                 store = self._open_store(spec, rows)
-                logger.info("teacher outputs: stored, %s in %s", format_bytes(spec.count_bytes()), store.folder)
+                logger.info("teacher outputs: stored, %s", self._describe(store))
                 return store
             except OSError as error:
-                if PartialState().num_processes > 1:
-                    raise  # the others may have written their parts: all processes have to do the same
                 reason = f"the store cannot be written: {error}"
         if self.arguments.teacher_outputs == "stored":
             raise ValueError(f"--teacher_outputs stored cannot be: {reason}; take --teacher_outputs auto or live")
         logger.info("teacher outputs: live (%s)", reason)
         return self.teacher.model
 
-    def _make_spec(self, rows: Dataset, hidden_layers: Sequence[int]) -> StoreSpec:
-        return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, hidden_layers)
+    def _describe(self, store: TeacherStore) -> str:
+        saved = store.fill_seconds * self.training.num_train_epochs
+        size = format_bytes(store.spec.count_bytes())
+        return f"{size} in {store.folder}, made in {store.fill_seconds:.0f} s; a run saves about {saved:.0f} s by it"
+
+    def _make_spec(
+        self, rows: Dataset, hidden_layers: Sequence[int] = (), attention_layers: Sequence[int] = ()
+    ) -> StoreSpec:
+        config = self.teacher.model.config
+        return make_spec(config, self.teacher.fingerprint, rows, hidden_layers, attention_layers)
 
     def _open_store(self, spec: StoreSpec, rows: Dataset) -> TeacherStore:
         root = Path(self.arguments.cache_dir).expanduser() / "teacher_outputs"
@@ -66,14 +76,12 @@ class TeacherSupply:
         return open_or_fill(root, spec, self.teacher.model, rows, collate, self.training.device)
 
 
-def explain_live(spec: StoreSpec, arguments: TeacherArguments, training: DistillationTrainingArguments) -> str | None:
+def explain_live(spec: StoreSpec, arguments: TeacherArguments) -> str | None:
     """Why the teacher has to run live, or None where a store serves."""
     size, limit = spec.count_bytes(), arguments.teacher_store_max_gb * GIGABYTE
     free = shutil.disk_usage(find_existing(Path(arguments.cache_dir).expanduser())).free
     if arguments.teacher_outputs == "live":
         return "--teacher_outputs live"
-    if training.attention_weight > 0:
-        return "the attention term needs matrices that a store does not hold"
     if size > limit:
         return (
             f"a store would take {format_bytes(size)}, over --teacher_store_max_gb {arguments.teacher_store_max_gb:g}"

@@ -19,7 +19,7 @@ LAYERS = [
     ["comparison", "comparison_statistics"],
     ["comparison_runs"],
     ["comparison_metrics"],
-    ["check_runs", "preview_strategies", "run_distillation"],
+    ["check_runs", "preview_strategies", "run_distillation", "teacher_stores"],
     ["untrained_student"],
     ["preview_report", "run_preparation"],
     ["command_line", "run_facts"],

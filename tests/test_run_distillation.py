@@ -288,7 +288,6 @@ REFUSALS = {
     "push without a token": ({"push_to_hub": "true"}, None, "hf auth login"),
     "no teacher": ({"teacher_model_name_or_path": None}, None, "--teacher_model_name_or_path"),
     "report to nothing known": ({"report_to": "foo"}, None, "foo"),
-    "stored attention": ({"teacher_outputs": "stored", "attention_weight": 1}, None, "holds no attention matrices"),
     "label smoothing": ({"label_smoothing_factor": 0.1}, None, "raise --kl_weight or --temperature"),
     "dropped rows": ({"dataloader_drop_last": "true"}, None, "leave evaluated rows out"),
     "half precision student": ({"bf16_full_eval": "true"}, None, "--bf16"),

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +17,7 @@ from datasets import Dataset
 from tiny_training import make_trainer
 
 import teacher_store_filling
+from attention_targets import switch_on_attentions
 from distill_trainer import DistillationTrainer
 from loss_terms import check_store_fits
 from teacher import fingerprint_model
@@ -25,9 +28,17 @@ from teacher_store_filling import open_or_fill, plan_batches
 CPU = torch.device("cpu")
 
 
-def fill(root: Path, num_rows: int = 22, hidden_layers: tuple[int, ...] = (1, 3), seed: int = 1) -> TeacherStore:
+def fill(
+    root: Path,
+    num_rows: int = 22,
+    hidden_layers: tuple[int, ...] = (1, 3),
+    attention_layers: tuple[int, ...] = (),
+    seed: int = 1,
+) -> TeacherStore:
     teacher, rows = make_bert(4, seed=seed), Dataset.from_list(make_rows(num_rows))
-    spec = make_spec(teacher.config, fingerprint_model(teacher), rows, hidden_layers)
+    if attention_layers:
+        switch_on_attentions(teacher)
+    spec = make_spec(teacher.config, fingerprint_model(teacher), rows, hidden_layers, attention_layers)
     return open_or_fill(root, spec, teacher, rows, pad_rows, CPU)
 
 
@@ -58,8 +69,31 @@ def test_left_padding_is_followed_too(tmp_path):
     assert torch.count_nonzero(states[:, :, 20:]) > 0
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_stored_attention_scores_are_the_teacher_s_own(tmp_path, side):
+    store, rows = fill(tmp_path, attention_layers=(0, 3)), make_rows(22)
+    picked = [7, 0, 21]
+    batch = pad_rows([rows[row] for row in picked])
+    if side == "left":
+        batch = {name: value.flip(1) if value.ndim == 2 else value for name, value in batch.items()}
+    mask = batch["attention_mask"]
+    stored = store.get_attentions(picked, mask).float()
+    teacher = make_bert(4, seed=1)
+    switch_on_attentions(teacher)
+    if side == "right":
+        with torch.no_grad():
+            live = run_model(teacher, {n: batch[n] for n in ("input_ids", "attention_mask")}, (), (0, 3)).attentions
+        pairs = (mask[:, None, :, None] * mask[:, None, None, :]).expand_as(live[0])
+        for layer in (0, 1):
+            torch.testing.assert_close(stored[:, layer], live[layer] * pairs, rtol=1e-3, atol=1e-3)
+    is_padding = mask == 0
+    assert torch.count_nonzero(stored.movedim(3, 1)[is_padding]) == 0
+    assert torch.count_nonzero(stored.movedim(4, 1)[is_padding]) == 0
+    assert torch.count_nonzero(stored) > 0
+
+
 def train(folder: Path, teacher: object, **options: object) -> DistillationTrainer:
-    trainer = make_trainer(folder, attention_weight=0.0, **options)
+    trainer = make_trainer(folder, **({"attention_weight": 0.0} | options))
     rebuilt = DistillationTrainer(
         model=make_bert(2, seed=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
         teacher=teacher,
@@ -72,11 +106,15 @@ def train(folder: Path, teacher: object, **options: object) -> DistillationTrain
     return rebuilt
 
 
-@pytest.mark.parametrize(("hidden_weight", "tolerance"), [(0.0, 1e-5), (1.0, 1e-2)])
-def test_training_from_the_store_has_the_losses_of_training_live(tmp_path, hidden_weight, tolerance):
-    options = {"hidden_weight": hidden_weight, "logging_strategy": "steps", "logging_steps": 1, "eval_strategy": "no"}
+@pytest.mark.parametrize(
+    ("hidden_weight", "attention_weight", "tolerance"), [(0.0, 0.0, 1e-5), (1.0, 0.0, 1e-2), (1.0, 1.0, 1e-2)]
+)
+def test_training_from_the_store_has_the_losses_of_training_live(tmp_path, hidden_weight, attention_weight, tolerance):
+    options = {"hidden_weight": hidden_weight, "attention_weight": attention_weight}
+    options |= {"logging_strategy": "steps", "logging_steps": 1, "eval_strategy": "no"}
     live = train(tmp_path / "live", make_bert(4, seed=1), **options)
-    stored = train(tmp_path / "stored", fill(tmp_path / "stores"), **options)
+    store = fill(tmp_path / "stores", attention_layers=(1, 3) if attention_weight else ())
+    stored = train(tmp_path / "stored", store, **options)
     assert stored.teacher_outputs is None  # no teacher in memory
     names = [name for name in live.state.log_history[0] if name.endswith("loss")]
     assert len(live.state.log_history) == 4  # three steps and the summary
@@ -166,9 +204,18 @@ def test_two_processes_fill_one_store_together(tmp_path):
 
 
 def test_bytes_are_known_beforehand(tmp_path):
-    spec = fill(tmp_path).spec
-    states = sum(path.stat().st_size for path in (tmp_path / spec.name).glob("states-*"))
-    assert spec.count_bytes() == states + 22 * 3 * 4
+    spec = fill(tmp_path, attention_layers=(2,)).spec
+    shards = [path.stat().st_size for path in (tmp_path / spec.name).glob("*.f16")]
+    assert len(shards) == 2
+    assert spec.count_bytes() == sum(shards) + 22 * 3 * 4
+
+
+def test_a_process_that_fails_ends_all_with_its_reason(tmp_path, monkeypatch):
+    """The other process's part of the agreement, played here: nothing failed in this one."""
+    monkeypatch.setattr(teacher_store_filling, "gather_object", lambda own: [*own, OSError(28, "No space left")])
+    with pytest.raises(OSError, match="No space left"):
+        fill(tmp_path)
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_batches_hold_every_row_once_within_the_token_budget(monkeypatch):
@@ -183,8 +230,18 @@ def test_a_store_without_the_wanted_states_is_refused(tmp_path):
     store = fill(tmp_path, hidden_layers=(0, 1))
     with pytest.raises(ValueError, match=r"layers \[0, 1\].*imitate \[1, 3\]: fill a store for these"):
         check_store_fits(store, [1, 3], {"hidden": 1.0})
-    with pytest.raises(ValueError, match="attention_weight > 0 needs the live teacher"):
+    with pytest.raises(ValueError, match=r"attention matrices of teacher layers \[\].*imitate \[0, 1\]"):
         check_store_fits(store, [0, 1], {"attention": 1.0})
+
+
+def test_a_store_survives_its_way_to_a_worker_process_and_its_own_removal(tmp_path):
+    store = fill(tmp_path)
+    copy = pickle.loads(pickle.dumps(store))
+    mask = pad_rows(make_rows(22))["attention_mask"]
+    states = store.get_hidden_states(range(22), mask)
+    shutil.rmtree(store.folder)
+    for held in (store, copy):
+        assert torch.equal(held.get_hidden_states(range(22), mask), states)
 
 
 def test_a_spec_is_a_name_of_its_version():

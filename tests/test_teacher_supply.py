@@ -2,7 +2,6 @@
 
 import pytest
 
-from distillation_arguments import DistillationTrainingArguments
 from teacher import TeacherArguments
 from teacher_store import StoreSpec
 from teacher_supply import explain_live, format_bytes
@@ -10,9 +9,8 @@ from teacher_supply import explain_live, format_bytes
 SPEC = StoreSpec("t", "r", (1, 3), num_rows=1000, num_tokens=20_000, num_labels=3, hidden_size=384)
 
 
-def explain(tmp_path, attention_weight: float = 0.0, **options: object) -> str | None:
-    training = DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, attention_weight=attention_weight)
-    return explain_live(SPEC, TeacherArguments(cache_dir=str(tmp_path / "not" / "there"), **options), training)
+def explain(tmp_path, **options: object) -> str | None:
+    return explain_live(SPEC, TeacherArguments(cache_dir=str(tmp_path / "not" / "there"), **options))
 
 
 def test_what_fits_is_stored(tmp_path):
@@ -21,7 +19,6 @@ def test_what_fits_is_stored(tmp_path):
 
 def test_the_reasons_for_a_live_teacher_name_their_numbers(tmp_path, monkeypatch):
     assert explain(tmp_path, teacher_outputs="live") == "--teacher_outputs live"
-    assert "attention" in explain(tmp_path, attention_weight=1.0)
     assert (
         explain(tmp_path, teacher_store_max_gb=0.01) == "a store would take 30.7 MB, over --teacher_store_max_gb 0.01"
     )

@@ -1,0 +1,81 @@
+"""Listing and pruning stores: the right ones go, and none that is being filled."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from test_teacher_store import fill
+
+import teacher_stores
+from teacher import TeacherArguments
+from teacher_stores import main, read_stores
+
+
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    """Two stores of 22 and 10 rows, the first unused for 9 days, and a half-filled one."""
+    root = tmp_path / "teacher_outputs"
+    old = fill(root)
+    fill(root, num_rows=10)
+    last_use = time.time() - 9 * teacher_stores.SECONDS_PER_DAY
+    os.utime(old.folder / "manifest.json", (last_use, last_use))
+    (root / "0123.unfinished").mkdir()
+    (root / "0123.unfinished" / "states-00000.f16").write_bytes(b"half")
+    return tmp_path
+
+
+def list_names(cache: Path) -> list[int | None]:
+    return [store.spec and store.spec["num_rows"] for store in read_stores(cache / "teacher_outputs")]
+
+
+def test_the_default_cache_is_that_of_the_runs():
+    assert TeacherArguments().cache_dir == teacher_stores.DEFAULT_CACHE
+
+
+def test_a_list_says_size_rows_layers_and_last_use(cache, capsys):
+    assert main(["list", "--cache_dir", str(cache)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "unused for   9.0 days  22 rows, 2 hidden, 0 attention layers" in lines[0]
+    assert sum("unfinished" in line for line in lines) == 1
+    assert lines[-1].startswith("3 stores, 0.000 GB")
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["--unused_days", "5"], [10, None]),
+        (["--max_gb", "0"], []),
+        (["--unused_days", "0"], []),
+        (["--max_gb", "1"], [22, 10, None]),
+        (["--max_gb", "0", "--dry_run"], [22, 10, None]),
+    ],
+)
+def test_pruning_removes_what_was_asked_for(cache, options, left, capsys):
+    assert main(["prune", "--cache_dir", str(cache), *options]) == 0
+    assert sorted(map(str, list_names(cache))) == sorted(map(str, left))
+
+
+def test_opening_a_store_counts_as_use(cache):
+    fill(cache / "teacher_outputs")
+    assert max(store.unused_days for store in read_stores(cache / "teacher_outputs")) < 1
+
+
+def test_a_store_that_is_being_filled_is_left_alone(cache, capsys):
+    with FileLock(cache / "teacher_outputs" / "0123.lock"):
+        main(["prune", "--cache_dir", str(cache), "--max_gb", "0"])
+    assert list_names(cache) == [None]
+    assert "is being filled: left alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--max_gb", "-1"], ["--unused_days", "nan"]])
+def test_a_prune_without_a_sound_limit_is_refused(cache, options, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["prune", "--cache_dir", str(cache), *options])
+    assert "--unused_days" in capsys.readouterr().err
+
+
+def test_no_cache_is_no_store(tmp_path, capsys):
+    assert main(["list", "--cache_dir", str(tmp_path / "none")]) == 0
+    assert capsys.readouterr().out.startswith("0 stores")
