@@ -86,7 +86,7 @@ def group_unit(task_name: str, num_layers: int, runs: list[Run]) -> Unit:
     for name, found in arms.items():
         agreeing = keep_majority(unit, found, lambda run: {"layers": name_layers(run)}, f"arm {name!r}")
         unit.arms.append(Arm(name, drop_duplicates(unit, name, agreeing)))
-    unit.remarks += list_missing_seeds(unit.arms) + list_mixed_machines(unit.runs)
+    unit.remarks += list_equal_starts(unit.arms) + list_missing_seeds(unit.arms) + list_mixed_machines(unit.runs)
     return unit
 
 
@@ -219,6 +219,15 @@ def hold_same_predictions(first: Run, second: Run) -> bool:
         np.array_equal(array, second.arrays[name], equal_nan=array.dtype.kind == "f")
         for name, array in first.arrays.items()
     )
+
+
+def list_equal_starts(arms: Sequence[Arm]) -> list[str]:
+    """Strategies that, of this many layers, choose the same: they are one start under several names."""
+    starts: dict[str, list[str]] = {}
+    for arm in arms:
+        if not arm.is_control:
+            starts.setdefault(name_layers(arm.runs[0]), []).append(arm.name)
+    return [f"the same start: {' and '.join(names)} (layers {key})" for key, names in starts.items() if len(names) > 1]
 
 
 def list_missing_seeds(arms: Sequence[Arm]) -> list[str]:

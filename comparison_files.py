@@ -164,6 +164,9 @@ def describe_run(result: UnitResult, arm: ArmResult, run: RunResult) -> dict[str
         "validation_metric": run.validation_metric,
         "loss": run.loss,
         "metric": run.metric,
+        "untrained_loss": run.get_untrained("loss"),
+        "untrained_metric": run.get_untrained(result.metric_name),
+        "untrained_kl_to_teacher": run.get_untrained("kl_to_teacher"),
         "distillation_seconds": record.seconds.get("distillation"),
     }
 

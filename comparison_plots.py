@@ -51,9 +51,9 @@ def plot_layer_map(layers: dict[str, list[int | None]], num_teacher_layers: int,
     save_figure(build_layer_map(layers, num_teacher_layers), path)
 
 
-def plot_pareto(points: list[ParetoPoint], metric_name: str, path: Path, higher_is_better: bool = True) -> None:
+def plot_pareto(points: list[ParetoPoint], metric_name: str, path: Path) -> None:
     """Saves `build_pareto`."""
-    save_figure(build_pareto(points, metric_name, higher_is_better), path)
+    save_figure(build_pareto(points, metric_name), path)
 
 
 def plot_mean_ranks(mean_ranks: dict[str, float], critical_difference: float | None, path: Path) -> None:

@@ -8,10 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from comparison_pairs import Pair
-from comparison_results import ArmResult, UnitResult
+from comparison_results import ArmResult, UnitResult, list_untrained_names
 from comparison_runs import LeftOut
 from comparison_statistics import TaskRanks
-from comparison_verdict import describe_random_draws, describe_ranks, describe_tasks, format_p_value, write_verdict
+from comparison_verdict import (
+    describe_random_draws,
+    describe_ranks,
+    describe_scope,
+    describe_tasks,
+    format_p_value,
+    write_verdict,
+)
 
 
 @dataclass
@@ -27,7 +34,7 @@ def list_blocks(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out
     """The whole report, in order; `left_out` are runs that belong to no unit."""
     blocks = [block for result in results for block in list_unit_blocks(result)]
     if ranks is not None:
-        blocks += list_task_blocks(ranks)
+        blocks += list_task_blocks(results, ranks)
     if left_out:
         blocks.append(Block("Left out of everything", lines=[f"{left.folder}: {left.reason}" for left in left_out]))
     return [*blocks, explain_method(results)]
@@ -47,7 +54,8 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
         Block("Verdict", lines=write_verdict(result)),
         Block("Against random layers", lines=describe_random_draws(result)),
         Block("Loss and metric disagree", lines=describe_ranks(result)),
-        Block("Known before training (Spearman with the final metric)", table_before_training(result)),
+        Block(f"Before any training ({result.selecting_split} rows), and after", table_untrained(result)),
+        Block("Does that predict the final metric? (Spearman's correlation)", table_before_training(result)),
         Block("Left out", lines=[f"{left.folder}: {left.reason}" for left in result.unit.left_out]),
         Block("Remarks", lines=result.unit.remarks),
     ]
@@ -145,20 +153,48 @@ def format_mcnemar(pair: Pair) -> str:
     return f"{test.only_first}:{test.only_second}, p {format_p_value(test.p_value)} (seed {test.seed})"
 
 
-def table_before_training(result: UnitResult) -> list[list[str]]:
+def table_untrained(result: UnitResult) -> list[list[str]]:
+    """What each start scores untouched, a control; without the teacher's terms it is the same start again."""
+    arms = [arm for arm in result.arms if arm in result.strategies or arm.arm.runs[0].has_teacher_terms]
+    names = list_untrained_names(result.metric_name)
+    averages = {name: [average_untrained(arm, name) for arm in arms] for name in names}
+    columns = {name: values for name, values in averages.items() if any(value is not None for value in values)}
+    if not columns:
+        return []
     rows = [
-        [f"untrained {name}", what, "-" if correlation is None else f"{correlation:.2f}", str(number)]
+        [arm.name, *map(format_number, values), format_number(arm.average("validation_metric"))]
+        for arm, *values in zip(arms, *columns.values(), strict=True)
+    ]
+    return [["", *(f"untrained {name}" for name in columns), f"trained {result.metric_name}"], *rows]
+
+
+def average_untrained(arm: ArmResult, name: str) -> float | None:
+    """The mean over the runs whose record has it; seeds change it only where they change the start."""
+    values = [value for run in arm.runs if (value := run.get_untrained(name)) is not None]
+    return sum(values) / len(values) if values else None
+
+
+def table_before_training(result: UnitResult) -> list[list[str]]:
+    """A loss or a distance predicts the metric if it is low where the metric ends up high: its sign says so."""
+    rows = [
+        [
+            f"untrained {name}",
+            what,
+            "-" if correlation is None else f"{correlation:.2f}",
+            "1" if name == result.metric_name else "-1",
+            str(number),
+        ]
         for name, what, correlation, number in result.before_training
     ]
-    return [["", "over", "Spearman", "n"], *rows]
+    return [["", "over", "Spearman", "perfect", "n"], *rows]
 
 
-def list_task_blocks(ranks: TaskRanks) -> list[Block]:
+def list_task_blocks(results: Sequence[UnitResult], ranks: TaskRanks) -> list[Block]:
     ordered = sorted(ranks.mean_ranks.items(), key=lambda item: item[1])
     table = [["", "mean rank"], *([name, f"{rank:.2f}"] for name, rank in ordered)]
     return [
         Block(f"Over {ranks.num_tasks} tasks: mean ranks (1 is best)", table),
-        Block("Verdict over tasks", lines=describe_tasks(ranks)),
+        Block("Verdict over tasks", lines=[*describe_tasks(ranks), *describe_scope(results, ranks)]),
     ]
 
 

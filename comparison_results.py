@@ -26,6 +26,10 @@ class RunResult:
     loss: float
     metric: float
 
+    def get_untrained(self, name: str) -> float | None:
+        """A score of the student before any training, on the validation rows; None where the record has none."""
+        return self.run.record.student.get("untrained", {}).get(name)
+
 
 @dataclass
 class ArmResult:
@@ -113,7 +117,7 @@ def analyse_unit(unit: Unit, split: str, metric_name: str | None, num_resamples:
             [-arm.average("validation_loss") for arm in strategies],
             [arm.average("validation_metric") for arm in strategies],
         ),
-        before_training=correlate_before_training(arms, metric_name),
+        before_training=correlate_before_training(strategies, controls, metric_name),
     )
 
 
@@ -192,20 +196,37 @@ def compare_teacher_terms(scores: PairedScores, arms: list[ArmResult]) -> list[P
     return scores.compare_all(pairs)
 
 
-def correlate_before_training(arms: list[ArmResult], metric_name: str) -> list[tuple[str, str, float | None, int]]:
-    """Spearman between what the student scored before any training and its final metric, over arms and over runs."""
+def correlate_before_training(
+    strategies: list[ArmResult], controls: list[ArmResult], metric_name: str
+) -> list[tuple[str, str, float | None, int]]:
+    """Spearman between what the student scored before any training and its final metric, both means over seeds.
+
+    Over the strategies, and over all starts: the controls' too, every random draw by itself. Never over runs: seeds of
+    one start share its untrained scores, and would count one observation several times.
+    """
+    starts = group_starts(strategies + [arm for arm in controls if arm.arm.runs[0].has_teacher_terms])
+    groups = {"strategies": [arm.runs for arm in strategies], "all starts": starts}
     rows = []
-    for name in ("loss", metric_name, "kl_to_teacher", "mse_to_teacher"):
-        per_arm = []
-        for arm in arms:
-            untrained = [(run.run.record.student.get("untrained", {}).get(name), run.metric) for run in arm.runs]
-            per_arm.append([pair for pair in untrained if pair[0] is not None])
-        runs = [pair for pairs in per_arm for pair in pairs]
-        means = [tuple(np.mean(pairs, axis=0)) for pairs in per_arm if pairs]
-        for what, pairs in (("arms", means), ("runs", runs)):
-            if pairs:
-                rows.append((name, what, correlate_ranks(*zip(*pairs, strict=True)), len(pairs)))
+    for name in list_untrained_names(metric_name):
+        for what, members in groups.items():
+            known = [[(run.get_untrained(name), run.metric) for run in runs] for runs in members]
+            means = [np.mean(pairs, axis=0) for pairs in known if all(value is not None for value, _ in pairs)]
+            if means:
+                rows.append((name, what, correlate_ranks(*zip(*means, strict=True)), len(means)))
     return rows
+
+
+def list_untrained_names(metric_name: str) -> tuple[str, ...]:
+    """The scores of an untrained student that are shown; of the last two a task has one."""
+    return "loss", metric_name, "kl_to_teacher", "mse_to_teacher"
+
+
+def group_starts(arms: list[ArmResult]) -> list[list[RunResult]]:
+    """The runs that begin with the same layers, whatever their strategies are called."""
+    starts: dict[tuple[int | None, ...], list[RunResult]] = {}
+    for run in (run for arm in arms for run in arm.runs):
+        starts.setdefault(tuple(run.run.layers), []).append(run)
+    return list(starts.values())
 
 
 def summarize_tasks(results: Sequence[UnitResult]) -> TaskRanks | None:

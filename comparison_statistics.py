@@ -6,7 +6,8 @@ in up to 16 % of simulated cases instead of 5 %. So rows are resampled, the same
 their measured variance with Student's t, which has about 2 degrees of freedom where 3 seeds decide. Equal strategies
 are then told apart in at most 5 % of cases; the tests measure it.
 
-Entry: `compare_runs`, `adjust_by_holm`, `compute_mcnemar`, `find_needed_size`, `rank_over_tasks`.
+Entry: `compare_runs`, `adjust_by_holm`, `compute_mcnemar`, `find_needed_rows`, `find_needed_seeds`,
+`rank_over_tasks`.
 """
 
 import math

@@ -1,9 +1,10 @@
 """A unit's numbers in sentences, one line each.
 
-Entry: `write_verdict`, `describe_ranks`, `describe_random_draws`, `describe_tasks`.
+Entry: `write_verdict`, `describe_ranks`, `describe_random_draws`, `describe_tasks`, `describe_scope`.
 """
 
 import math
+from collections.abc import Sequence
 
 from comparison_pairs import Pair
 from comparison_results import ArmResult, UnitResult
@@ -25,7 +26,9 @@ def write_verdict(result: UnitResult) -> list[str]:
     """The best arm, which are worse and by how much, which cannot be told apart from it, and the controls."""
     best = result.best
     what = f"{result.split} {result.metric_name}"
-    lines = [f"Best: {best.name}, {what} {best.estimate.value:.4f} ({count(len(best.runs), 'seed')})."]
+    score = f"{best.name}, {what} {best.estimate.value:.4f} ({count(len(best.runs), 'seed')})"
+    rivals = [pair.second for pair in result.comparisons if not is_shown_worse(pair)]
+    lines = [f"Highest: {score}; not shown to be better than {', '.join(rivals)}." if rivals else f"Best: {score}."]
     lines += [judge(pair, "is worse than", "cannot be told apart from") for pair in result.comparisons]
     lines += [
         judge(pair, "(control) is worse than", "(control) cannot be told apart from")
@@ -38,31 +41,40 @@ def write_verdict(result: UnitResult) -> list[str]:
     return lines
 
 
+def is_shown_worse(pair: Pair) -> bool:
+    """Whether the second arm is."""
+    return pair.estimate is not None and pair.adjusted_p_value < LEVEL and pair.estimate.value > 0
+
+
 def judge(pair: Pair, worse: str, open_question: str) -> str:
     """One comparison with the best arm."""
     if pair.estimate is None:
         return f"{pair.second} shares no seed with {pair.first}: not compared."
-    if pair.adjusted_p_value < LEVEL and pair.estimate.value > 0:
-        return f"{pair.second} {worse} {pair.first} by {format_estimate(pair)}."
+    first, second = name_compared(pair.first, pair), name_compared(pair.second, pair)
+    if is_shown_worse(pair):
+        return f"{second} {worse} {first} by {format_estimate(pair)}."
     if pair.adjusted_p_value < LEVEL:
-        return f"{pair.second} is better than {pair.first} by {format_estimate(pair, sign=-1)}."
-    return (
-        f"{pair.second} {open_question} {pair.first} on these data: difference {format_estimate(pair)}; "
-        f"{describe_need(pair)}."
-    )
+        return f"{second} is better than {first} by {format_estimate(pair, sign=-1)}."
+    return f"{second} {open_question} {first} on these data: difference {format_estimate(pair)}; {describe_need(pair)}."
+
+
+def name_compared(arm_name: str, pair: Pair) -> str:
+    """One seed compares two students, and says nothing yet of the strategies that they stand for."""
+    return arm_name if len(pair.seeds) > 1 else f"{arm_name} with seed {pair.seeds[0]}"
 
 
 def judge_teacher_terms(pair: Pair) -> str:
     """A strategy with the teacher's terms against the same without."""
     if pair.estimate is None:
         return f"{pair.second} shares no seed with {pair.first}: not compared."
+    first = name_compared(pair.first, pair)
     if pair.adjusted_p_value >= LEVEL:
         return (
-            f"The teacher's terms make no difference for {pair.first} that these data show: "
+            f"The teacher's terms make no difference for {first} that these data show: "
             f"{format_estimate(pair)}; {describe_need(pair)}."
         )
     verb, sign = ("help", 1) if pair.estimate.value > 0 else ("harm", -1)
-    return f"The teacher's terms {verb} {pair.first} by {format_estimate(pair, sign)}."
+    return f"The teacher's terms {verb} {first} by {format_estimate(pair, sign)}."
 
 
 def format_estimate(pair: Pair, sign: int = 1) -> str:
@@ -139,6 +151,22 @@ def describe_random_draws(result: UnitResult) -> list[str]:
         beaten = sum(draw < arm.estimate.value for draw in draws)
         share = f" ({100 * beaten / len(draws):.0f} %)" if len(draws) >= ENOUGH_DRAWS_FOR_PERCENT else ""
         lines.append(f"{arm.name}: better than {beaten} of {count(len(draws), 'random draw')}{share}.")
+    return lines
+
+
+def describe_scope(results: Sequence[UnitResult], ranks: TaskRanks) -> list[str]:
+    """What the ranks over tasks average, and which strategies they leave out."""
+    layers: dict[str, list[str]] = {}
+    for result in results:
+        layers.setdefault(result.unit.task_name, []).append(str(result.unit.num_layers))
+    lines = [
+        f"{task} counts once, by its mean over students of {' and '.join(found)} layers."
+        for task, found in layers.items()
+        if len(found) > 1
+    ]
+    names = {arm.name for result in results for arm in result.strategies}
+    if missing := sorted(names - ranks.mean_ranks.keys()):
+        lines.append(f"Not ranked, because not every task has it: {', '.join(missing)}.")
     return lines
 
 

@@ -91,14 +91,14 @@ LEADER = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 1, "shr
 
 
 @matplotlib.rc_context(STYLE)
-def build_pareto(points: list[ParetoPoint], metric_name: str, higher_is_better: bool) -> Figure:
+def build_pareto(points: list[ParetoPoint], metric_name: str) -> Figure:
     """Means with intervals over millions of parameters; a stepped line joins the students that no other one matches.
 
     Intervals of equally large students lie on each other: `build_metric_intervals` shows each by itself.
     """
     figure = Figure((WIDTH_INCHES, max(4.2, 1.6 + 0.3 * len(points))), layout="constrained")
     axes = figure.add_subplot()
-    front = find_pareto_front(points, higher_is_better)
+    front = find_pareto_front(points)
     others = [point for point in points if point not in front]
     sizes, _ = list_positions(points)
     lows, highs = [point.low for point in points], [point.high for point in points]
@@ -121,12 +121,11 @@ def list_positions(points: list[ParetoPoint]) -> tuple[list[float], list[float]]
     return [point.parameters / 1e6 for point in points], [point.mean for point in points]
 
 
-def find_pareto_front(points: list[ParetoPoint], higher_is_better: bool) -> list[ParetoPoint]:
-    """The points, smallest first, that are better than every smaller or equally small one; of equals the first."""
-    sign = 1 if higher_is_better else -1
+def find_pareto_front(points: list[ParetoPoint]) -> list[ParetoPoint]:
+    """The points, smallest first, that are higher than every smaller or equally small one; of equals the first."""
     front: list[ParetoPoint] = []
-    for point in sorted(points, key=lambda point: (point.parameters, -sign * point.mean)):
-        if not front or sign * point.mean > sign * front[-1].mean:
+    for point in sorted(points, key=lambda point: (point.parameters, -point.mean)):
+        if not front or point.mean > front[-1].mean:
             front.append(point)
     return front
 

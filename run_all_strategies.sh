@@ -98,8 +98,9 @@ for index in "${!plan[@]}"; do
         echo "$took, $score"
         finished+=("$folder") arms+=("$arm")
     else
-        echo "$took, failed with exit status $status $(tail -n 40 "$log" | grep -a 'error: ' | tail -n 1 || true)"
-        failed+=("$name: exit status $status, log $log")
+        reason=$(tail -n 40 "$log" | grep -a 'error: ' | tail -n 1 || true)
+        echo "$took, failed with exit status $status $reason"
+        failed+=("$name: exit status $status, log $log${reason:+: $reason}")
     fi
 done
 

@@ -19,6 +19,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel
 from checkpoints import find_checkpoint
 from command_line import RunArguments, exit_with_error, parse_command_line
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
+from interruption import Interrupted, describe_interruption, signals_as_exceptions
 from layer_matching import resolve_layer_matching
 from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions, score_logits
 from publish import PushError, push_student, save_student
@@ -39,15 +40,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = parse_command_line(sys.argv[1:] if argv is None else argv)
     set_up_logging(arguments.training)
+    folder = Path(arguments.training.output_dir)
     try:
-        record = run_stages(arguments)
+        with signals_as_exceptions():
+            record = run_stages(arguments)
+    except Interrupted as interrupted:
+        if PartialState().is_main_process:
+            print(f"\nrun_distillation.py: {describe_interruption(folder, interrupted)}", file=sys.stderr)
+        return interrupted.exit_status
     except ValueError as error:
         logger.debug("where it was found", exc_info=True)
         exit_with_error(str(error))
     except (NonFiniteLossError, OSError) as error:
         logger.debug("where it was found", exc_info=True)
         exit_with_error(str(error), status=1)
-    folder = Path(arguments.training.output_dir)
     if PartialState().is_main_process:
         print(format_report(record, str(folder)))
     return push_result(folder, arguments)

@@ -30,6 +30,14 @@ def write_sweep(folder: Path, strategies: tuple[str, ...] = ("top", "odd"), seed
             write_run(folder / f"{strategy}{seed}", strategy, seed)
 
 
+def test_two_names_of_one_start_are_remarked(tmp_path):
+    write_sweep(tmp_path, ("top", "odd"), seeds=(1,))
+    write_run(tmp_path / "ends", "ends", 1, student={"layers": [1, 3]})
+    write_run(tmp_path / "random", "random", 1, student={"layers": [1, 3]})
+    write_run(tmp_path / "alone", "top", 1, arguments=WITHOUT_TEACHER)
+    assert group_one(tmp_path).remarks == ["the same start: ends and odd (layers 1 3)"]
+
+
 def test_runs_that_differ_in_their_seed_are_one_arm(tmp_path):
     for folder, seed in {"a": 3, "b": 1, "c": 2}.items():
         write_run(tmp_path / f"{folder}1", "top", seed)

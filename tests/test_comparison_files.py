@@ -18,7 +18,8 @@ NASTY = "a|b\n## c <script>x</script> [d](http://e) `f` *g* _h_ \x1b[31m & \\"
 @pytest.fixture
 def results(tmp_path):
     for strategy, accuracy in {"top": 0.85, "bottom": 0.5, "scratch": 0.4}.items():
-        write_run(tmp_path / "runs" / strategy, strategy, 1, accuracy)
+        student = {"untrained": {"loss": 1.25}} if strategy == "top" else {}
+        write_run(tmp_path / "runs" / strategy, strategy, 1, accuracy, student=student)
     return [analyse_unit(unit, "auto", None, 200) for unit in group_runs(read_runs(find_run_folders([tmp_path]))[0])]
 
 
@@ -90,6 +91,7 @@ def test_the_other_csv_has_one_row_per_run(results, tmp_path):
         ("scratch", "1", "- -"),
     ]
     assert rows[0]["folder"] == str(tmp_path / "runs" / "top")
+    assert [row["untrained_loss"] for row in rows] == ["1.25", "", ""]
 
 
 def test_the_json_holds_all_and_no_nan(results, tmp_path):

@@ -98,8 +98,29 @@ def test_what_was_left_out_is_named_with_the_reason(sweep):
 def test_what_was_known_before_training_has_its_n(tmp_path):
     for strategy, accuracy in {"top": 0.9, "odd": 0.5, "even": 0.7}.items():
         write_run(tmp_path / strategy, strategy, 1, accuracy, student={"untrained": {"loss": 2 - accuracy}})
-    table = find(list_unit_blocks(analyse(tmp_path)), "Known before training").table
-    assert table[1:] == [["untrained loss", "arms", "-1.00", "3"], ["untrained loss", "runs", "-1.00", "3"]]
+    table = find(list_unit_blocks(analyse(tmp_path)), "Does that predict").table
+    assert table[1:] == [
+        ["untrained loss", "strategies", "-1.00", "-1", "3"],
+        ["untrained loss", "all starts", "-1.00", "-1", "3"],
+    ]
+
+
+def test_the_student_before_training_stands_beside_what_it_became(tmp_path):
+    for strategy, loss in {"top": 0.5, "scratch": 2.0}.items():
+        for seed in (1, 2):
+            untrained = {"loss": loss + 0.2 * seed, "accuracy": 0.25, "kl_to_teacher": 0.125}
+            write_run(tmp_path / f"{strategy}{seed}", strategy, seed, student={"untrained": untrained})
+    write_run(tmp_path / "alone", "top", 1, student={"untrained": {"loss": 0.7}}, arguments=WITHOUT_TEACHER)
+    write_run(tmp_path / "odd", "odd", 1)
+    result = analyse(tmp_path)
+    header, *rows = find(list_unit_blocks(result), "Before any training (validation rows)").table
+    assert header[1:] == ["untrained loss", "untrained accuracy", "untrained kl_to_teacher", "trained accuracy"]
+    trained = {arm.name: f"{arm.average('validation_metric'):.4f}" for arm in result.arms}
+    assert sorted(rows) == [
+        ["odd", "-", "-", "-", trained["odd"]],
+        ["scratch", "2.3000", "0.2500", "0.1250", trained["scratch"]],
+        ["top", "0.8000", "0.2500", "0.1250", trained["top"]],
+    ]
 
 
 def test_ranks_over_tasks_are_sorted_and_the_method_stands_last(sweep):

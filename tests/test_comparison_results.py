@@ -134,11 +134,21 @@ def test_what_was_known_before_training_is_ranked_against_the_end(tmp_path):
         write_run(tmp_path / strategy, strategy, 1, accuracy, student={"untrained": untrained})
     write_run(tmp_path / "even", "even", 1)
     assert analyse(tmp_path).before_training == [
-        ("loss", "arms", pytest.approx(-1), 3),
-        ("loss", "runs", pytest.approx(-1), 3),
-        ("accuracy", "arms", pytest.approx(1), 3),
-        ("accuracy", "runs", pytest.approx(1), 3),
+        ("loss", "strategies", pytest.approx(-1), 3),
+        ("loss", "all starts", pytest.approx(-1), 3),
+        ("accuracy", "strategies", pytest.approx(1), 3),
+        ("accuracy", "all starts", pytest.approx(1), 3),
     ]
+
+
+def test_a_start_counts_once_however_many_runs_begin_with_it(tmp_path):
+    for strategy, accuracy in {"top": 0.9, "bottom": 0.5, "odd": 0.7, "random": 0.6}.items():
+        for seed in (1, 2, 4):  # draws 1 and 4 of `random` have the same layers
+            for weights in ({}, WITHOUT_TEACHER) if strategy != "random" else ({},):
+                folder = tmp_path / f"{strategy}{seed}{len(weights)}"
+                write_run(folder, strategy, seed, accuracy, student={"untrained": {"loss": 1.0}}, arguments=weights)
+    counts = [(over, number) for _, over, _, number in analyse(tmp_path).before_training]
+    assert counts == [("strategies", 3), ("all starts", 5)]
 
 
 def test_tasks_are_summarized_over_the_strategies_that_all_have(tmp_path):

@@ -1,6 +1,7 @@
 """The sentences say what the numbers allow, and no more."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from simulated_runs import write_run
 
 from comparison import group_runs
 from comparison_pairs import Pair
-from comparison_results import UnitResult, analyse_unit
+from comparison_results import UnitResult, analyse_unit, summarize_tasks
 from comparison_runs import find_run_folders, read_runs
 from comparison_statistics import Components, Estimate, find_needed_rows, find_needed_seeds, rank_over_tasks
 from comparison_verdict import (
@@ -18,11 +19,13 @@ from comparison_verdict import (
     describe_number,
     describe_random_draws,
     describe_ranks,
+    describe_scope,
     describe_tasks,
     judge,
     judge_teacher_terms,
     write_verdict,
 )
+from run_record import read_run_record
 
 SEEDS_DECIDE = Components(seed=1e-4, row=1e-6, residual=0.0, num_seeds=3, num_rows=1000)
 ROWS_DECIDE = Components(seed=1e-9, row=0.1, residual=0.0, num_seeds=3, num_rows=1000)
@@ -102,9 +105,31 @@ def test_the_verdict_names_the_best_first_and_says_what_one_seed_hides(tmp_path)
         write_run(tmp_path / strategy, strategy, 1, accuracy)
     lines = write_verdict(analyse(tmp_path))
     assert lines[0].startswith("Best: top, test accuracy 0.")
-    assert lines[1].startswith("bottom is worse than top by 0.")
-    assert lines[2].startswith("scratch (control) is worse than top by 0.")
+    assert lines[1].startswith("bottom with seed 1 is worse than top with seed 1 by 0.")
+    assert lines[2].startswith("scratch with seed 1 (control) is worse than top with seed 1 by 0.")
     assert "how much another seed changes is unknown" in lines[3]
+
+
+def test_a_highest_mean_that_may_be_chance_is_not_called_the_best(tmp_path):
+    for strategy, accuracy in {"top": 0.85, "odd": 0.84, "bottom": 0.3}.items():
+        for seed in (1, 2, 3):
+            write_run(tmp_path / f"{strategy}{seed}", strategy, seed, accuracy, seed_spread=0.03)
+    result = analyse(tmp_path)
+    first, second = (arm.name for arm in result.strategies[:2])
+    line = write_verdict(result)[0]
+    assert line.startswith(f"Highest: {first}, test accuracy {result.best.estimate.value:.4f} (3 seeds); ")
+    assert line.endswith(f"not shown to be better than {second}.")
+
+
+def test_equal_students_have_no_best(tmp_path):
+    write_run(tmp_path / "top", "top", 1, 0.8, seed_spread=0)
+    shutil.copytree(tmp_path / "top", tmp_path / "other")
+    record = read_run_record(tmp_path / "other")
+    record.strategy = "first two"
+    record.write(tmp_path / "other")
+    lines = write_verdict(analyse(tmp_path))
+    assert lines[0].endswith("not shown to be better than top.")
+    assert "difference 0.0000 [0.0000, 0.0000], p 1.0000 (1 seed); there is none to see." in lines[1]
 
 
 def test_random_draws_are_counted_not_turned_into_percent(tmp_path):
@@ -135,6 +160,21 @@ def test_a_tie_of_the_metric_is_no_disagreement(tmp_path):
         arm.runs[0].validation_metric = 0.5
     result.strategies[0].runs[0].validation_loss = 9.0
     assert describe_ranks(result) == []
+
+
+def test_ranks_over_tasks_say_what_they_average_and_leave_out(tmp_path):
+    for name, task, layers in (("a", "sick", [0, 1]), ("b", "mrpc", [0, 1]), ("c", "mrpc", [0])):
+        for strategy in ("top", "odd"):
+            write_run(tmp_path / name / strategy, strategy, task={"name": task}, student={"layers": layers})
+    write_run(tmp_path / "even", "even", task={"name": "mrpc"})
+    units = group_runs(read_runs(find_run_folders([tmp_path]))[0])
+    results = [analyse_unit(unit, "auto", None, 200) for unit in units]
+    assert describe_scope(results, summarize_tasks(results)) == [
+        "mrpc counts once, by its mean over students of 1 and 2 layers.",
+        "Not ranked, because not every task has it: even.",
+    ]
+    whole = [results[1], results[2]]
+    assert describe_scope(whole, rank_over_tasks(["even", "odd", "top"], np.eye(3))) == []
 
 
 def test_too_few_tasks_are_said_plainly():

@@ -27,7 +27,7 @@ LAYERS = [
     ["teacher"],
     ["teacher_training", "predictions"],
     ["distill_trainer"],
-    ["layer_similarity", "loss_terms", "training_watch"],
+    ["interruption", "layer_similarity", "loss_terms", "training_watch"],
     [
         "batches",
         "distillation_arguments",

@@ -92,25 +92,21 @@ POINTS = [
 
 
 def test_the_front_holds_what_no_smaller_or_equal_student_matches():
-    assert [point.name for point in find_pareto_front(POINTS, True)] == ["small", "best"]
-
-
-def test_where_less_is_better_the_front_turns_round():
-    assert [point.name for point in find_pareto_front(POINTS, False)] == ["small"]
+    assert [point.name for point in find_pareto_front(POINTS)] == ["small", "best"]
 
 
 def test_of_equal_students_one_is_on_the_front():
-    assert len(find_pareto_front([POINTS[0], POINTS[0]._replace(name="twin")], True)) == 1
+    assert len(find_pareto_front([POINTS[0], POINTS[0]._replace(name="twin")])) == 1
 
 
 def test_the_front_is_drawn_as_steps_over_millions_of_parameters():
-    line = get_line(build_pareto(POINTS, "accuracy", True), "Pareto front")
+    line = get_line(build_pareto(POINTS, "accuracy"), "Pareto front")
     assert line.get_drawstyle() == "steps-post"
     assert np.column_stack(line.get_data()).tolist() == [[10, 0.7], [20, 0.9]]
 
 
 def test_intervals_and_beaten_students_are_drawn_too():
-    figure = build_pareto(POINTS, "accuracy", True)
+    figure = build_pareto(POINTS, "accuracy")
     segments = np.array(figure.axes[0].collections[0].get_segments())
     assert segments[3].tolist() == [[30, 0.84], [30, 0.86]]
     beaten = get_line(figure, "matched or beaten by one that is no larger")
@@ -123,7 +119,7 @@ def test_labels_of_twelve_students_do_not_overlap(spread, sizes):
         ParetoPoint(name, sizes[index % len(sizes)] * 10**6, value := 0.8 + spread * index, value - 0.01, value + 0.01)
         for index, name in enumerate(LONG_NAMES)
     ]
-    figure = build_pareto(points, "accuracy", True)
+    figure = build_pareto(points, "accuracy")
     check_legible(figure)
     renderer = FigureCanvasAgg(figure).get_renderer()
     labels = [text for text in figure.findobj(Annotation) if text.get_text() in LONG_NAMES]
@@ -134,12 +130,12 @@ def test_labels_of_twelve_students_do_not_overlap(spread, sizes):
 
 def test_the_axis_leaves_room_for_the_longest_name_beside_the_largest_student():
     points = [point._replace(name=name) for point, name in zip(POINTS, LONG_NAMES, strict=False)]
-    labels = build_pareto(points, "accuracy", True).findobj(Annotation)
+    labels = build_pareto(points, "accuracy").findobj(Annotation)
     assert [label.get_ha() for label in labels] == ["left"] * 4
 
 
 def test_a_single_student_is_a_picture():
-    check_legible(build_pareto([POINTS[0]._replace(low=0.7, high=0.7)], "accuracy", True))
+    check_legible(build_pareto([POINTS[0]._replace(low=0.7, high=0.7)], "accuracy"))
 
 
 def test_groups_are_the_longest_runs_below_the_critical_difference():

@@ -163,7 +163,8 @@ def test_a_failing_run_stops_no_other_and_is_listed_at_the_end(loop):
     assert done.returncode == 1
     assert loop.list_started() == ["runs/top-seed1", "runs/odd-seed1", "runs/even-seed1"]
     assert "failed with exit status 1 run_distillation.py: error: the loss is nan" in done.stdout
-    assert done.stderr.splitlines()[-1] == "  odd-seed1: exit status 1, log runs/logs/odd-seed1.log"
+    where = "  odd-seed1: exit status 1, log runs/logs/odd-seed1.log"
+    assert done.stderr.splitlines()[-1] == f"{where}: run_distillation.py: error: the loss is nan"
     assert loop.list_calls("compare_strategies.py")[0][:2] == ["runs/top-seed1", "runs/even-seed1"]
 
 
