@@ -1,0 +1,241 @@
+"""The ways of training that the sweep benchmark sets beside this project; one process of it trains one student.
+
+    python -m benchmarks.peers FOLDER WAY STRATEGY SEED
+
+FOLDER holds the benchmark's settings and its teacher. Every way reads and tokenizes the rows by this project's
+functions, so that rows, tokens and label order are the same, and cuts the student by `build_student`; the training is
+each way's own.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+    get_scheduler,
+    set_seed,
+)
+
+from benchmarks.sweep_settings import Places, SweepSettings, read_settings
+from data_arguments import DataArguments
+from losses import IGNORED_LABEL
+from student_init import build_student, choose_student_layers, get_num_layers
+from tasks import TaskData, load_task, tokenize_task
+
+EVALUATION_ROWS = 64  # per step; this project's default, so that no way gains by it
+RECIPE_TEMPERATURE = 2.0
+RECIPE_TEACHER_SHARE = 0.5
+
+
+@dataclass
+class TrainingJob:
+    """One student to train, and all that it takes."""
+
+    settings: SweepSettings
+    seed: int
+    data: TaskData
+    tokenizer: PreTrainedTokenizerBase
+    teacher: PreTrainedModel | None
+    student: PreTrainedModel
+    folder: Path
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains one student from nothing but files, by the way, strategy and seed that the command line names."""
+    folder, way, strategy, seed = sys.argv[1:] if argv is None else argv
+    places = Places(Path(folder))
+    TRAINERS[way](make_job(places, places.get_student((way, strategy, int(seed))), strategy, int(seed)))
+
+
+def make_job(places: Places, folder: Path, strategy: str, seed: int) -> TrainingJob:
+    """Reads settings, rows and teacher, and cuts the student."""
+    settings = read_settings(places)
+    tokenizer = AutoTokenizer.from_pretrained(places.teacher)
+    data = read_rows(settings, tokenizer, with_test=False)
+    teacher = AutoModelForSequenceClassification.from_pretrained(places.teacher)
+    num_layers = get_num_layers(teacher.config)
+    layers = choose_student_layers(strategy, num_layers, settings.student_num_layers, seed=seed)
+    student = build_student(teacher, layers, strategy, teacher_name="teacher", seed=seed)
+    return TrainingJob(settings, seed, data, tokenizer, teacher, student, folder)
+
+
+def read_rows(settings: SweepSettings, tokenizer: PreTrainedTokenizerBase, with_test: bool) -> TaskData:
+    """The rows that the settings name, tokenized and not padded."""
+    arguments = DataArguments(
+        train_file=settings.train_file,
+        validation_file=settings.validation_file,
+        test_file=settings.test_file if with_test else None,
+        max_train_samples=settings.max_train_samples,
+        max_length=settings.max_length,
+    )
+    return tokenize_task(load_task(arguments), tokenizer, settings.max_length)
+
+
+# ---- the ways ----------------------------------------------------------------------------------------------------
+
+
+def make_training_arguments(job: TrainingJob) -> TrainingArguments:
+    """Stock arguments in float32: an evaluation and a checkpoint per epoch, the best one is kept."""
+    return TrainingArguments(
+        output_dir=str(job.folder),
+        num_train_epochs=job.settings.epochs,
+        per_device_train_batch_size=job.settings.batch_size,
+        per_device_eval_batch_size=EVALUATION_ROWS,
+        learning_rate=job.settings.learning_rate,
+        seed=job.seed,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        load_best_model_at_end=True,
+        report_to="none",
+    )
+
+
+def train_stock(job: TrainingJob) -> None:
+    """Fine-tunes the student on the labels alone; the teacher is only what it was cut from."""
+    job.teacher = None
+    finish_trainer(Trainer, job)
+
+
+def train_docs_recipe(job: TrainingJob) -> None:
+    """Half cross-entropy, half distillation from the live teacher."""
+    finish_trainer(RecipeTrainer, job, teacher=job.teacher)
+
+
+def finish_trainer(trainer_class: type[Trainer], job: TrainingJob, **extra: PreTrainedModel) -> None:
+    """Trains with a Trainer, and saves its best student."""
+    trainer = trainer_class(
+        model=job.student,
+        args=make_training_arguments(job),
+        train_dataset=job.data.train,
+        eval_dataset=job.data.first_validation,
+        processing_class=job.tokenizer,
+        compute_metrics=score_predictions,
+        **extra,
+    )
+    trainer.train()
+    trainer.save_model()
+
+
+class RecipeTrainer(Trainer):
+    """The Trainer subclass of the documentation's distillation recipe: the teacher runs on every batch."""
+
+    def __init__(self, *args: Any, teacher: PreTrainedModel, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.teacher = teacher.to(self.args.device).eval()
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Any:
+        outputs = model(**inputs)
+        with torch.no_grad():
+            teacher_logits = self.teacher(**inputs).logits
+        loss = compute_recipe_loss(outputs.logits, teacher_logits, inputs["labels"])
+        return (loss, outputs) if return_outputs else loss
+
+
+def compute_recipe_loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    """0.5 cross-entropy + 0.5 T^2 KL(teacher || student), T = 2, means over rows; logits (batch, classes)."""
+    divergence = F.kl_div(
+        F.log_softmax(student_logits / RECIPE_TEMPERATURE, dim=-1),
+        F.softmax(teacher_logits / RECIPE_TEMPERATURE, dim=-1),
+        reduction="batchmean",
+    )
+    cross_entropy = F.cross_entropy(student_logits, labels)
+    distillation = RECIPE_TEMPERATURE**2 * divergence
+    return (1 - RECIPE_TEACHER_SHARE) * cross_entropy + RECIPE_TEACHER_SHARE * distillation
+
+
+def score_predictions(prediction: EvalPrediction) -> dict[str, float]:
+    is_labelled = prediction.label_ids != IGNORED_LABEL
+    is_right = prediction.predictions.argmax(axis=-1) == prediction.label_ids
+    return {"accuracy": float(is_right[is_labelled].mean())}
+
+
+def train_plain_loop(job: TrainingJob) -> None:
+    """A tutorial's loop: live teacher, no warm-up, no clipping, the loss read at every step, the last student saved."""
+    set_seed(job.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teacher, student = job.teacher.to(device).eval(), job.student.to(device)
+    train_batches = make_loader(job.data.train, job.tokenizer, job.settings.batch_size, shuffle=True)
+    validation_batches = make_loader(job.data.first_validation, job.tokenizer, EVALUATION_ROWS)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=job.settings.learning_rate)
+    num_steps = job.settings.epochs * len(train_batches)
+    scheduler = get_scheduler("linear", optimizer, num_warmup_steps=0, num_training_steps=num_steps)
+    for epoch in range(job.settings.epochs):
+        student.train()
+        total_loss = 0.0
+        for batch in train_batches:
+            inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+            with torch.no_grad():
+                teacher_logits = teacher(**inputs).logits
+            loss = compute_tutorial_loss(student(**inputs).logits, teacher_logits, inputs["labels"])
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            total_loss += loss.item()
+        accuracy = measure_accuracy(student, validation_batches)
+        print(f"epoch {epoch + 1}: loss {total_loss / len(train_batches):.4f}, accuracy {accuracy:.4f}")
+    student.save_pretrained(job.folder)
+    job.tokenizer.save_pretrained(job.folder)
+
+
+def compute_tutorial_loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    """(cross-entropy + KL(teacher || student) + 1 - cosine of the logits) / 3, means over rows; (batch, classes)."""
+    divergence = F.kl_div(
+        F.log_softmax(student_logits, dim=-1), F.softmax(teacher_logits, dim=-1), reduction="batchmean"
+    )
+    distance = 1 - F.cosine_similarity(student_logits, teacher_logits, dim=-1).mean()
+    return (F.cross_entropy(student_logits, labels) + divergence + distance) / 3
+
+
+def make_loader(
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase, batch_rows: int, shuffle: bool = False
+) -> DataLoader[dict[str, Tensor]]:
+    """Batches of the model's inputs, padded to the longest of each."""
+    inputs = rows.remove_columns("example_index")
+    return DataLoader(inputs, batch_size=batch_rows, shuffle=shuffle, collate_fn=DataCollatorWithPadding(tokenizer))
+
+
+@torch.no_grad()
+def measure_accuracy(model: PreTrainedModel, batches: DataLoader[dict[str, Tensor]]) -> float:
+    """The share of labelled rows whose class is right; leaves the model in eval mode."""
+    model.eval()
+    num_right = num_labelled = 0
+    for batch in batches:
+        inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        labels = inputs.pop("labels")
+        is_labelled = labels != IGNORED_LABEL
+        num_right += (model(**inputs).logits.argmax(dim=-1) == labels)[is_labelled].sum().item()
+        num_labelled += is_labelled.sum().item()
+    return num_right / num_labelled
+
+
+TRAINERS: dict[str, Callable[[TrainingJob], None]] = {
+    "stock": train_stock,
+    "docs_recipe": train_docs_recipe,
+    "plain_loop": train_plain_loop,
+}
+
+if __name__ == "__main__":
+    main()
