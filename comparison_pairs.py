@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from comparison import Arm, Unit
-from comparison_metrics import limit_resamples, make_scorer, resample_scores, score_all_rows
+from comparison_metrics import NUMBER_SCORERS, limit_resamples, make_scorer, resample_scores, score_all_rows
 from comparison_runs import Run
 from comparison_statistics import (
     LEVEL,
@@ -20,6 +20,8 @@ from comparison_statistics import (
     compute_mcnemar,
     estimate_mean,
 )
+
+CORRELATIONS = ("matthews_correlation", *NUMBER_SCORERS)
 
 
 @dataclass
@@ -59,14 +61,17 @@ class PairedScores:
         self.scores = score_all_rows(scorer, self.num_rows)
         self.covariance = compute_covariance(resample_scores(scorer, self.num_rows, self.num_resamples))
         self.is_accuracy = metric_name == "accuracy"
+        self.lowest_score = -1.0 if metric_name in CORRELATIONS else 0.0
         self.positions = {id(run): position for position, run in enumerate(runs)}
 
     def find(self, runs: Sequence[Run]) -> list[int]:
         return [self.positions[id(run)] for run in runs]
 
     def estimate(self, arm: Arm) -> Estimate:
+        """The arm's mean; its interval ends where the metric does, which Student's t does not know."""
         positions = self.find(arm.runs)
-        return estimate_mean(self.scores[positions], self.covariance[np.ix_(positions, positions)], self.num_rows)
+        mean = estimate_mean(self.scores[positions], self.covariance[np.ix_(positions, positions)], self.num_rows)
+        return mean._replace(low=max(mean.low, self.lowest_score), high=min(mean.high, 1.0))
 
     def compare(self, first: Arm, second: Arm, level: float) -> Pair:
         """Over the seeds that both have; McNemar's test for the first of them, where right and wrong is the metric."""

@@ -35,6 +35,8 @@ def list_blocks(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out
     blocks = [block for result in results for block in list_unit_blocks(result)]
     if ranks is not None:
         blocks += list_task_blocks(results, ranks)
+    elif len({result.unit.task_name for result in results}) > 1:
+        blocks.append(Block("Verdict over tasks", lines=["None: the tasks have fewer than two strategies in common."]))
     if left_out:
         blocks.append(Block("Left out of everything", lines=[f"{left.folder}: {left.reason}" for left in left_out]))
     return [*blocks, explain_method(results)]
@@ -97,24 +99,18 @@ def name_layers(arm: ArmResult) -> str:
 
 
 def table_seeds(result: UnitResult) -> list[list[str]]:
-    header = [
-        "",
-        "n",
-        "Validation loss",
-        f"{result.split} loss",
-        f"{result.split} {result.metric_name}",
-        "95 % interval",
-    ]
+    """Of the split of the statistics, and the loss that chose the epoch where that is of another one."""
+    splits = {"validation_loss": result.selecting_split, "loss": result.split}
+    if result.split == result.selecting_split:
+        del splits["validation_loss"]
+    titles = [f"{split} loss" for split in splits.values()] + [f"{result.split} {result.metric_name}"]
+    teacher = [format_number(result.teacher_loss.get(split)) for split in splits.values()]
+    teacher.append(format_number(result.teacher_metric.get(result.split)))
     rows = []
     for arm in result.arms:
-        fields = [format_spread(arm, name) for name in ("validation_loss", "loss", "metric")]
+        fields = [format_spread(arm, name) for name in (*splits, "metric")]
         rows.append([arm.name, str(len(arm.runs)), *fields, format_interval(arm.estimate.low, arm.estimate.high)])
-    teacher = [format_number(values.get(result.split)) for values in (result.teacher_loss, result.teacher_metric)]
-    return [
-        header,
-        ["Teacher", "-", format_number(result.teacher_loss.get(result.selecting_split)), *teacher, "-"],
-        *rows,
-    ]
+    return [["", "n", *titles, "95 % interval"], ["Teacher", "-", *teacher, "-"], *rows]
 
 
 def format_spread(arm: ArmResult, name: str) -> str:

@@ -3,6 +3,7 @@
 Entry: `analyse_unit`, `summarize_tasks`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -27,8 +28,9 @@ class RunResult:
     metric: float
 
     def get_untrained(self, name: str) -> float | None:
-        """A score of the student before any training, on the validation rows; None where the record has none."""
-        return self.run.record.student.get("untrained", {}).get(name)
+        """A score of the student before any training, on the validation rows; None where the record has no number."""
+        value = self.run.record.student.get("untrained", {}).get(name)
+        return None if value is None or math.isnan(value) else value
 
 
 @dataclass
@@ -205,12 +207,14 @@ def correlate_before_training(
     one start share its untrained scores, and would count one observation several times.
     """
     starts = group_starts(strategies + [arm for arm in controls if arm.arm.runs[0].has_teacher_terms])
-    groups = {"strategies": [arm.runs for arm in strategies], "all starts": starts}
+    groups = {"strategies": [arm.runs for arm in strategies]}
+    if len(starts) > len(strategies):
+        groups["all starts"] = starts
     rows = []
     for name in list_untrained_names(metric_name):
         for what, members in groups.items():
-            known = [[(run.get_untrained(name), run.metric) for run in runs] for runs in members]
-            means = [np.mean(pairs, axis=0) for pairs in known if all(value is not None for value, _ in pairs)]
+            known = [[run for run in runs if run.get_untrained(name) is not None] for runs in members]
+            means = [np.mean([(run.get_untrained(name), run.metric) for run in runs], axis=0) for runs in known if runs]
             if means:
                 rows.append((name, what, correlate_ranks(*zip(*means, strict=True)), len(means)))
     return rows

@@ -4,7 +4,7 @@ A mean over seeds varies for two reasons: other rows would have been drawn, and 
 seeds is too sure of itself: of two equal strategies with 3 seeds, the percentile interval of the difference left out 0
 in up to 16 % of simulated cases instead of 5 %. So rows are resampled, the same rows for every run, and seeds enter by
 their measured variance with Student's t, which has about 2 degrees of freedom where 3 seeds decide. Equal strategies
-are then told apart in at most 5 % of cases; the tests measure it.
+are then told apart in at most 5 % of cases; the tests measure it. With one seed that holds of the two students alone.
 
 Entry: `compare_runs`, `adjust_by_holm`, `compute_mcnemar`, `find_needed_rows`, `find_needed_seeds`,
 `rank_over_tasks`.

@@ -24,11 +24,7 @@ ENOUGH_DRAWS_FOR_PERCENT = 20
 
 def write_verdict(result: UnitResult) -> list[str]:
     """The best arm, which are worse and by how much, which cannot be told apart from it, and the controls."""
-    best = result.best
-    what = f"{result.split} {result.metric_name}"
-    score = f"{best.name}, {what} {best.estimate.value:.4f} ({count(len(best.runs), 'seed')})"
-    rivals = [pair.second for pair in result.comparisons if not is_shown_worse(pair)]
-    lines = [f"Highest: {score}; not shown to be better than {', '.join(rivals)}." if rivals else f"Best: {score}."]
+    lines = name_best(result)
     lines += [judge(pair, "is worse than", "cannot be told apart from") for pair in result.comparisons]
     lines += [
         judge(pair, "(control) is worse than", "(control) cannot be told apart from")
@@ -39,6 +35,19 @@ def write_verdict(result: UnitResult) -> list[str]:
     if min(len(arm.runs) for arm in result.arms) == 1:
         lines.append("Where an arm has one seed, how much another seed changes is unknown, and no interval holds it.")
     return lines
+
+
+def name_best(result: UnitResult) -> list[str]:
+    """The arm on top, called the best only where all other strategies are shown to be worse."""
+    best, what = result.best, f"{result.split} {result.metric_name}"
+    score = f"{best.name}, {what} {best.estimate.value:.4f} ({count(len(best.runs), 'seed')})"
+    rivals = [pair.second for pair in result.comparisons if not is_shown_worse(pair)]
+    note = ["All arms are controls: they are held against each other."] if best.arm.is_control else []
+    if len(result.strategies) == 1:
+        return [f"The only strategy: {score}."]
+    if rivals:
+        return [*note, f"Highest: {score}; not shown to be better than {', '.join(rivals)}."]
+    return [*note, f"Best: {score}."]
 
 
 def is_shown_worse(pair: Pair) -> bool:
@@ -78,11 +87,11 @@ def judge_teacher_terms(pair: Pair) -> str:
 
 
 def format_estimate(pair: Pair, sign: int = 1) -> str:
-    """`0.0123 [0.0021, 0.0225], p 0.0312 (3 seeds)`."""
+    """`0.0123 [0.0021, 0.0225], corrected p 0.0312 (3 seeds)`: the interval is not corrected, and may leave out 0."""
     low, high = sorted((sign * pair.estimate.low, sign * pair.estimate.high))
     return (
-        f"{sign * pair.estimate.value:.4f} [{low:.4f}, {high:.4f}], p {format_p_value(pair.adjusted_p_value)} "
-        f"({count(len(pair.seeds), 'seed')})"
+        f"{sign * pair.estimate.value:.4f} [{low:.4f}, {high:.4f}], corrected p "
+        f"{format_p_value(pair.adjusted_p_value)} ({count(len(pair.seeds), 'seed')})"
     )
 
 

@@ -28,7 +28,7 @@ class ArmInterval(NamedTuple):
 
 
 class ParetoPoint(NamedTuple):
-    """Mean metric of a student, the ends of its 95 % interval, and its number of parameters."""
+    """Mean metric of students or the teacher, the ends of its 95 % interval, and its number of parameters."""
 
     name: str
     parameters: int
@@ -92,7 +92,7 @@ LEADER = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 1, "shr
 
 @matplotlib.rc_context(STYLE)
 def build_pareto(points: list[ParetoPoint], metric_name: str) -> Figure:
-    """Means with intervals over millions of parameters; a stepped line joins the students that no other one matches.
+    """Means with intervals over millions of parameters; a stepped line joins the models that no other one matches.
 
     Intervals of equally large students lie on each other: `build_metric_intervals` shows each by itself.
     """

@@ -59,7 +59,8 @@ def format_preview(preview: Preview, folder: Path) -> str:
     total = preview.preparation_seconds + sum(strategy.seconds for strategy in preview.strategies)
     return "\n".join(
         [
-            f"\nBefore any training: {preview.task}, {preview.scored_rows} rows of {preview.split}",
+            f"\nBefore any training: {preview.task}, {preview.scored_rows} rows of {preview.split}, "
+            "nearest to the teacher first",
             *(line.rstrip() for line in lines),
             "",
             "cka_tokens, cka_rows: linear CKA of the last student layer and the last teacher layer on "

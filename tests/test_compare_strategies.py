@@ -40,7 +40,8 @@ def test_it_prints_the_report_and_writes_the_files(sweep, tmp_path, capsys):
     assert compare(sweep, "--output_dir", tmp_path / "out", "--no_pictures") == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[2].split("  ")[0] == "Student layer"
-    assert "- Best: top, test accuracy 0." in printed
+    assert "- Highest: top, test accuracy 0." in printed
+    assert "not shown to be better than odd." in printed
     assert "- bottom is worse than top by 0." in printed
     assert "- odd cannot be told apart from top on these data" in printed
     assert "3 random draws" in printed

@@ -52,9 +52,28 @@ def test_over_seeds_there_is_a_spread_only_where_there_are_seeds(sweep):
 
 
 def test_it_says_where_the_rows_also_chose_the_epoch(sweep):
-    titles = [block.title for block in list_unit_blocks(analyse(sweep, "validation"))]
-    assert "Over seeds (60 validation rows, which also chose the epoch that was kept)" in titles
-    assert "Over seeds (120 test rows)" in [block.title for block in list_unit_blocks(analyse(sweep))]
+    same, other = (find(list_unit_blocks(analyse(sweep, split)), "Over seeds") for split in ("validation", "test"))
+    assert same.title == "Over seeds (60 validation rows, which also chose the epoch that was kept)"
+    assert same.table[0] == ["", "n", "validation loss", "validation accuracy", "95 % interval"]
+    assert other.title == "Over seeds (120 test rows)"
+    assert other.table[0] == ["", "n", "validation loss", "test loss", "test accuracy", "95 % interval"]
+    assert {len(row) for row in same.table} == {5}
+    # The teacher's three numbers stand under the right titles.
+    teacher = analyse(sweep).unit.runs[0].record.teacher["metrics"]
+    losses = [f"{teacher[split]['loss']:.4f}" for split in ("validation", "test")]
+    assert other.table[1] == ["Teacher", "-", *losses, f"{teacher['test']['accuracy']:.4f}", "-"]
+    assert same.table[1][2] == losses[0]
+
+
+def test_tasks_without_a_common_pair_of_strategies_have_no_verdict(tmp_path):
+    for task, strategies in {"sick": ("top", "odd"), "mrpc": ("top", "even")}.items():
+        for strategy in strategies:
+            write_run(tmp_path / task / strategy, strategy, task={"name": task})
+    units = group_runs(read_runs(find_run_folders([tmp_path]))[0])
+    results = [analyse_unit(unit, "auto", None, 200) for unit in units]
+    assert find(list_blocks(results, None, []), "Verdict over tasks").lines == [
+        "None: the tasks have fewer than two strategies in common."
+    ]
 
 
 def test_differences_controls_and_teacher_terms_are_tables_of_their_own(sweep):
@@ -99,10 +118,7 @@ def test_what_was_known_before_training_has_its_n(tmp_path):
     for strategy, accuracy in {"top": 0.9, "odd": 0.5, "even": 0.7}.items():
         write_run(tmp_path / strategy, strategy, 1, accuracy, student={"untrained": {"loss": 2 - accuracy}})
     table = find(list_unit_blocks(analyse(tmp_path)), "Does that predict").table
-    assert table[1:] == [
-        ["untrained loss", "strategies", "-1.00", "-1", "3"],
-        ["untrained loss", "all starts", "-1.00", "-1", "3"],
-    ]
+    assert table[1:] == [["untrained loss", "strategies", "-1.00", "-1", "3"]]
 
 
 def test_the_student_before_training_stands_beside_what_it_became(tmp_path):

@@ -135,20 +135,36 @@ def test_what_was_known_before_training_is_ranked_against_the_end(tmp_path):
     write_run(tmp_path / "even", "even", 1)
     assert analyse(tmp_path).before_training == [
         ("loss", "strategies", pytest.approx(-1), 3),
-        ("loss", "all starts", pytest.approx(-1), 3),
         ("accuracy", "strategies", pytest.approx(1), 3),
-        ("accuracy", "all starts", pytest.approx(1), 3),
     ]
+
+
+@pytest.mark.parametrize(("metric_name", "lowest"), [("accuracy", 0.0), ("matthews_correlation", -1.0)])
+def test_an_interval_ends_where_the_metric_does(tmp_path, metric_name, lowest):
+    for strategy, accuracies in {"top": (1.0, 0.6), "odd": (0.0, 0.4)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            write_run(tmp_path / f"{strategy}{seed}", strategy, seed, accuracy, num_classes=2)
+    result = analyse(tmp_path, metric_name=metric_name)
+    top, odd = result.arms
+    assert (top.estimate.high, odd.estimate.low) == (1.0, lowest)
+    assert result.comparisons[0].estimate.low < -1  # a difference may be twice as far
+
+
+def test_an_untrained_score_that_is_no_number_counts_nowhere(tmp_path):
+    for strategy, score in {"top": 0.2, "odd": 0.4, "even": 0.1, "bottom": float("nan")}.items():
+        write_run(tmp_path / strategy, strategy, 1, student={"untrained": {"accuracy": score}})
+    [(name, over, _, number)] = analyse(tmp_path).before_training
+    assert (name, over, number) == ("accuracy", "strategies", 3)
 
 
 def test_a_start_counts_once_however_many_runs_begin_with_it(tmp_path):
     for strategy, accuracy in {"top": 0.9, "bottom": 0.5, "odd": 0.7, "random": 0.6}.items():
-        for seed in (1, 2, 4):  # draws 1 and 4 of `random` have the same layers
+        for seed in (1, 2, 3):  # the draws of `random` are the layers of odd and bottom, and new ones
             for weights in ({}, WITHOUT_TEACHER) if strategy != "random" else ({},):
                 folder = tmp_path / f"{strategy}{seed}{len(weights)}"
                 write_run(folder, strategy, seed, accuracy, student={"untrained": {"loss": 1.0}}, arguments=weights)
     counts = [(over, number) for _, over, _, number in analyse(tmp_path).before_training]
-    assert counts == [("strategies", 3), ("all starts", 5)]
+    assert counts == [("strategies", 3), ("all starts", 4)]
 
 
 def test_tasks_are_summarized_over_the_strategies_that_all_have(tmp_path):

@@ -44,12 +44,12 @@ def analyse(folder: Path) -> UnitResult:
 
 def test_a_clear_difference_is_said_with_its_interval():
     sentence = judge(make_pair(0.05, 0.001), "is worse than", "cannot be told apart from")
-    assert sentence == "odd is worse than top by 0.0500 [0.0400, 0.0600], p 0.0010 (3 seeds)."
+    assert sentence == "odd is worse than top by 0.0500 [0.0400, 0.0600], corrected p 0.0010 (3 seeds)."
 
 
 def test_a_control_that_beats_the_best_is_said_so():
     sentence = judge(make_pair(-0.05, 0.00001), "is worse than", "cannot be told apart from")
-    assert sentence == "odd is better than top by 0.0500 [0.0400, 0.0600], p <0.0001 (3 seeds)."
+    assert sentence == "odd is better than top by 0.0500 [0.0400, 0.0600], corrected p <0.0001 (3 seeds)."
 
 
 def test_a_difference_that_may_be_chance_is_no_verdict():
@@ -121,6 +121,16 @@ def test_a_highest_mean_that_may_be_chance_is_not_called_the_best(tmp_path):
     assert line.endswith(f"not shown to be better than {second}.")
 
 
+def test_one_strategy_among_controls_and_controls_alone_are_said_to_be_so(tmp_path):
+    for strategy, accuracy in {"random": 0.9, "scratch": 0.2}.items():
+        write_run(tmp_path / strategy, strategy, 1, accuracy)
+    lines = write_verdict(analyse(tmp_path))
+    assert lines[0] == "All arms are controls: they are held against each other."
+    assert lines[1].startswith("Best: random, test accuracy 0.")
+    write_run(tmp_path / "top", "top", 1, 0.5)
+    assert write_verdict(analyse(tmp_path))[0].startswith("The only strategy: top, test accuracy 0.")
+
+
 def test_equal_students_have_no_best(tmp_path):
     write_run(tmp_path / "top", "top", 1, 0.8, seed_spread=0)
     shutil.copytree(tmp_path / "top", tmp_path / "other")
@@ -129,7 +139,7 @@ def test_equal_students_have_no_best(tmp_path):
     record.write(tmp_path / "other")
     lines = write_verdict(analyse(tmp_path))
     assert lines[0].endswith("not shown to be better than top.")
-    assert "difference 0.0000 [0.0000, 0.0000], p 1.0000 (1 seed); there is none to see." in lines[1]
+    assert "difference 0.0000 [0.0000, 0.0000], corrected p 1.0000 (1 seed); there is none to see." in lines[1]
 
 
 def test_random_draws_are_counted_not_turned_into_percent(tmp_path):

@@ -87,6 +87,7 @@ def test_the_table_has_every_fixed_strategy_nearest_to_the_teacher_first(tmp_pat
     table = re.findall(r"^(top|bottom|odd|even|spread|ends|teacher) ", printed, re.MULTILINE)
     assert table == [row["strategy"] for row in rows] + ["teacher"]
     assert "linear CKA of the last student layer and the last teacher layer on 5 rows" in printed
+    assert "rows of validation, nearest to the teacher first\n" in printed
     with (tmp_path / "preview" / "preview_cka.csv").open() as file:
         pairs = list(csv.DictReader(file))
     assert len(pairs) == 6 * 2 * 4
