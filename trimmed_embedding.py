@@ -1,8 +1,8 @@
 """A token embedding that trains only the rows that the training data use: the same result, a fraction of the cost.
 
 A batch touches a few hundred of tens of thousands of rows, yet the stock step zeroes, clips and updates a gradient of
-the whole table. A row that no training token uses has a zero gradient always, and AdamW leaves it as it is. Entry:
-`train_used_rows`.
+the whole table. A row that no training token uses has a zero gradient always, and an optimizer that treats every weight
+by itself (AdamW, SGD) leaves it as it is, but for weight decay, which here does not reach it. Entry: `train_used_rows`.
 """
 
 import logging
