@@ -12,21 +12,19 @@ from teacher_outputs import ModelOutputs
 
 ItemCounts = dict[str, Tensor]
 
-TEACHER_COLUMNS = frozenset({"teacher_logits", "teacher_hidden_states", "teacher_attentions"})
-NOT_MODEL_INPUTS = TEACHER_COLUMNS | {"labels", "example_index", "is_duplicate"}
+INTERMEDIATE_COLUMNS = ("teacher_hidden_states", "teacher_attentions", "teacher_relations")
+NOT_MODEL_INPUTS = {"teacher_logits", *INTERMEDIATE_COLUMNS} | {"labels", "example_index", "is_duplicate"}
 
 
 def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor | None, ModelOutputs | None]:
     """What the model gets, the labels, and the teacher's outputs where the batch brings them: `teacher_logits` (batch,
-    classes), `teacher_hidden_states` (batch, layers, tokens, hidden) and `teacher_attentions` (batch, layers, heads,
-    tokens, tokens)."""
+    classes), `teacher_hidden_states` (batch, layers, tokens, hidden), `teacher_attentions` (batch, layers, heads,
+    tokens, tokens) and `teacher_relations` (batch, layers, 3, tokens, width)."""
     model_inputs = {name: value for name, value in inputs.items() if name not in NOT_MODEL_INPUTS}
     if "teacher_logits" not in inputs:
         return model_inputs, inputs.get("labels"), None
-    states, attentions = (
-        inputs[name].unbind(dim=1) if name in inputs else () for name in ("teacher_hidden_states", "teacher_attentions")
-    )
-    return model_inputs, inputs.get("labels"), ModelOutputs(inputs["teacher_logits"], states, attentions)
+    intermediate = [inputs[name].unbind(dim=1) if name in inputs else () for name in INTERMEDIATE_COLUMNS]
+    return model_inputs, inputs.get("labels"), ModelOutputs(inputs["teacher_logits"], *intermediate)
 
 
 def split_predictions(predictions: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -19,6 +19,7 @@ from transformers import HfArgumentParser
 
 from data_arguments import DataArguments, name_task
 from distill_trainer import DistillationTrainingArguments
+from layer_search import SEARCHED_STRATEGIES, SearchArguments
 from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, parse_layer_list
 from teacher import TeacherArguments
 
@@ -29,15 +30,16 @@ DEFAULT_STRATEGY = "top"
 
 
 @dataclass
-class StudentArguments:
+class StudentArguments(SearchArguments):
     """Where the student's weights come from."""
 
     layer_strategy: str | None = field(
         default=None,
         metadata={
             "help": "Which teacher layers the student starts from, counted from the input: top = first (nearest the "
-            f"input), bottom = last (nearest the output), odd, even, ... Default: {DEFAULT_STRATEGY}.",
-            "choices": [*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES],
+            "input), bottom = last (nearest the output), odd, even, ... Chosen by looking at training rows: "
+            f"{', '.join(SEARCHED_STRATEGIES)}. Default: {DEFAULT_STRATEGY}.",
+            "choices": [*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES, *SEARCHED_STRATEGIES],
         },
     )
     student_num_layers: int | None = field(
@@ -48,6 +50,7 @@ class StudentArguments:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.student_layers is not None and self.layer_strategy is not None:
             raise ValueError(
                 f"both --layer_strategy {self.layer_strategy} and --student_layers {self.student_layers} are given: "

@@ -19,10 +19,13 @@ from run_record import HARMLESS_ARGUMENTS
 FREE_ARGUMENTS = frozenset(
     ["layer_strategy", "student_layers", "student_num_layers", "seed", "data_seed"]
     + ["teacher_model_name_or_path", "train_file", "validation_file", "teacher_outputs", "teacher_store_max_gb"]
-    + ["per_device_eval_batch_size", "eval_accumulation_steps", "use_cpu"]
+    + ["per_device_eval_batch_size", "eval_accumulation_steps", "use_cpu", "calibration_rows", "beam_width"]
 )
 # Without a teacher there is nothing that these could change.
-TEACHER_ARGUMENTS = frozenset([*TEACHER_TERMS, "temperature", "hidden_loss", "layer_matching"])
+TEACHER_ARGUMENTS = frozenset(
+    [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
+    + ["relation_heads", "schedules", "intermediate_epochs", "second_stage"]
+)
 READABLE_DIFFERENCES = {"task fingerprint": "other rows", "teacher fingerprint": "other teacher"}
 
 

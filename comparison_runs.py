@@ -17,7 +17,10 @@ from comparison_metrics import CLASS_SCORERS, NUMBER_SCORERS, make_scorer, score
 from run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
 
 PREDICTIONS_NAME = "predictions.npz"
-TEACHER_TERMS = ("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight")
+TEACHER_TERMS = (
+    *("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"),
+    *("pkd_weight", "embedding_weight", "relation_weight", "rkd_weight"),
+)
 CONTROL_STRATEGIES = ("random", "scratch")
 NEEDED_ENTRIES = {
     "task": ("name", "label_names", "metric_names", "rows", "fingerprint"),
@@ -45,7 +48,8 @@ class Run:
 
     @property
     def has_teacher_terms(self) -> bool:
-        return any(self.record.arguments[name] > 0 for name in TEACHER_TERMS)
+        arguments = self.record.arguments
+        return any(arguments[name] > 0 or name in arguments["schedules"] for name in TEACHER_TERMS)
 
     @property
     def arm_name(self) -> str:

@@ -2,8 +2,8 @@
 
     trainer = DistillationTrainer(model=student, teacher=teacher, args=DistillationTrainingArguments(...), ...)
 
-It changes four things: `compute_loss` (the terms), `get_batch_samples` (exact means under gradient accumulation and
-several processes), `prediction_step` (an exact `eval_loss`) and `log` (each term by itself).
+It changes four things: `compute_loss` (the terms of `loss_terms`), `get_batch_samples` (exact means under gradient
+accumulation and several processes), `prediction_step` (an exact `eval_loss`) and `log` (each term by itself).
 Without a teacher it is plain fine-tuning with the same exact means.
 """
 
@@ -20,19 +20,26 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
-import losses
-from attention_targets import switch_on_attentions
 from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
 from distillation_arguments import DistillationTrainingArguments
-from layer_matching import resolve_layer_matching
 from length_pools import LengthSortedSampler, PooledLengthSampler
-from loss_terms import check_store_fits, check_teacher_fits, select_term_weights
+from loss_terms import (
+    ComparedBatch,
+    LossPlan,
+    TermMeans,
+    WantedLayers,
+    add_terms,
+    compute_terms,
+    list_wanted_layers,
+    match_layers,
+    select_term_weights,
+    switch_on_outputs,
+)
 from metrics import compute_task_loss, compute_teacher_agreement
-from student_init import get_num_layers
 from teacher_outputs import LiveTeacherOutputs, ModelOutputs, run_model
 from teacher_store import StoredOutputsCollator, TeacherStore
 from training_watch import NonFiniteLossError, StepWatch
-from trimmed_embedding import train_used_rows
+from trimmed_embedding import ELEMENTWISE_OPTIMIZERS, train_used_rows
 
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
 
@@ -63,43 +70,36 @@ class DistillationTrainer(Trainer):
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.is_regression = model.config.num_labels == 1
         self.term_weights = select_term_weights(args, has_teacher=teacher is not None)
+        self.loss_plan = LossPlan(args, has_teacher=teacher is not None)
         self.compute_student_metrics = compute_metrics
         self.layer_matching: list[int] = []
         self.teacher_outputs: LiveTeacherOutputs | None = None
         self.teacher_store: TeacherStore | None = None
         self.sampler: PooledLengthSampler | None = None
-        self._term_sums: dict[str, Tensor] = {}
-        self._steps_since_log = 0
+        self._term_means = TermMeans()
         self._first_bad_step = torch.tensor(-1, device=args.device)
         if teacher is not None:
-            check_teacher_fits(model, teacher, self.term_weights)
-            self._prepare_teacher(model, teacher, args)
+            self.layer_matching, layers = match_layers(model, teacher, args, self.term_weights)
+            self._prepare_teacher(model, teacher, args, layers)
         super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
         self.add_callback(StepWatch(self))
 
     def _prepare_teacher(
-        self, student: PreTrainedModel, teacher: PreTrainedModel | TeacherStore, args: DistillationTrainingArguments
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel | TeacherStore,
+        args: DistillationTrainingArguments,
+        layers: WantedLayers,
     ) -> None:
-        """Decides which layers are compared, and where the teacher's outputs come from."""
-        self.layer_matching = resolve_layer_matching(
-            args.layer_matching, get_num_layers(teacher.config), get_num_layers(student.config)
-        )
-        if "attention" in self.term_weights:
-            kind = switch_on_attentions(student)
-            logger.info("attention term: mean squared difference of the attention %s", kind)
+        """Makes the models show what is compared, and decides where the teacher's outputs come from."""
+        if kind := switch_on_outputs(student, self.term_weights):
+            logger.info("attention term: %s of the attention %s", args.attention_loss, kind)
         if isinstance(teacher, TeacherStore):
-            check_store_fits(teacher, self.layer_matching, self.term_weights)
             self.teacher_store = teacher
             return
-        if "attention" in self.term_weights:
-            switch_on_attentions(teacher)
-        self.teacher_outputs = LiveTeacherOutputs(
-            teacher.to(args.device),
-            hidden_layers=self.layer_matching if "hidden" in self.term_weights else (),
-            attention_layers=self.layer_matching if "attention" in self.term_weights else (),
-        )
+        switch_on_outputs(teacher, self.term_weights)
+        self.teacher_outputs = LiveTeacherOutputs(teacher.to(args.device), *layers)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """The stock loop; where that changes nothing but its cost, only the embeddings of used tokens are trained."""
@@ -114,7 +114,8 @@ class DistillationTrainer(Trainer):
     def _trim_embedding(self) -> AbstractContextManager[bool]:
         rows = self.train_dataset
         is_known = isinstance(rows, Dataset) and "input_ids" in rows.column_names
-        is_plain = self.optimizer is None and not self.is_deepspeed_enabled and not self.is_fsdp_enabled
+        is_plain = self.optimizer is None and self.args.optim in ELEMENTWISE_OPTIMIZERS
+        is_plain = is_plain and not self.is_deepspeed_enabled and not self.is_fsdp_enabled
         # Another collator may write ids into a batch that no row holds.
         if not (self.args.trim_embedding and is_known and is_plain) or not isinstance(
             self.data_collator, DataCollatorWithPadding
@@ -159,68 +160,39 @@ class DistillationTrainer(Trainer):
         """The weighted sum of the terms, scaled so that all micro-batches of all processes add up to the whole
         batch's loss. `num_items_in_batch` comes from `get_batch_samples`; None means that `inputs` is the batch."""
         model_inputs, labels, stored = split_inputs(inputs)
-        student_layers = range(len(self.layer_matching))
-        student = run_model(
-            model,
-            model_inputs,
-            hidden_layers=student_layers if "hidden" in self.term_weights else (),
-            attention_layers=student_layers if "attention" in self.term_weights else (),
+        num_pairs = len(self.layer_matching)
+        wanted = list_wanted_layers(self.term_weights, range(num_pairs), relation_layer=num_pairs - 1)
+        student = run_model(model, model_inputs, *wanted)
+        batch = ComparedBatch(
+            student=student,
+            teacher=self._get_teacher_outputs(model_inputs, stored, wanted),
+            labels=labels,
+            attention_mask=model_inputs["attention_mask"],
+            counts=num_items_in_batch or count_items([inputs], labels.device),
+            temperature=self.loss_plan.get_temperature(self.state.global_step, self.state.max_steps),
+            num_pairs=num_pairs,
         )
-        teacher = self._get_teacher_outputs(model_inputs, stored)
-        counts = num_items_in_batch or count_items([inputs], labels.device)
-        terms = self.compute_terms(student, teacher, labels, model_inputs["attention_mask"], counts)
+        weights = self.loss_plan.get_weights(self.term_weights, self.state.global_step, self.state.max_steps)
+        terms = compute_terms(weights, batch, self.args)
         # DDP averages gradients over processes, but the counts are already global: undo the average.
         scale = self.accelerator.num_processes if num_items_in_batch else 1
-        scale = 0 if inputs.get("is_duplicate") else scale
-        terms = {name: term * scale for name, term in terms.items()}
-        loss = sum(self.term_weights[name] * term for name, term in terms.items())
+        terms = {name: term * (0 if inputs.get("is_duplicate") else scale) for name, term in terms.items()}
+        loss = add_terms(terms, weights, student.logits)
         if model.training:
             self._remember_terms(terms, loss)
         return (loss, student) if return_outputs else loss
 
     def _get_teacher_outputs(
-        self, model_inputs: Mapping[str, Tensor], stored: ModelOutputs | None
+        self, model_inputs: Mapping[str, Tensor], stored: ModelOutputs | None, wanted: WantedLayers
     ) -> ModelOutputs | None:
         """The outputs that came with the batch, where they are all that the terms need; else the live teacher's."""
         if not self.term_weights.keys() - {"ce"}:
             return None
-        lacks_states = "hidden" in self.term_weights and not (stored and stored.hidden_states)
-        lacks_attentions = "attention" in self.term_weights and not (stored and stored.attentions)
-        if stored is not None and not lacks_states and not lacks_attentions:
-            return stored
+        if stored is not None:
+            held = (stored.hidden_states, stored.attentions, stored.relations)
+            if all(tensors or not layers for tensors, layers in zip(held, wanted, strict=True)):
+                return stored
         return self.teacher_outputs.get_batch(model_inputs)
-
-    def compute_terms(
-        self,
-        student: ModelOutputs,
-        teacher: ModelOutputs | None,
-        labels: Tensor,
-        attention_mask: Tensor,
-        counts: ItemCounts,
-    ) -> dict[str, Tensor]:
-        """Each wanted term, unweighted, as this micro-batch's share of the mean over the whole batch."""
-        args = self.args
-        terms: dict[str, Callable[[], Tensor]] = {
-            "ce": lambda: self._task_loss(student.logits, labels, counts["labelled_rows"]),
-            "kl": lambda: self._logit_loss(student.logits, teacher.logits, counts["rows"]),
-            "hidden": lambda: losses.hidden_state_loss(
-                student.hidden_states, teacher.hidden_states, attention_mask, args.hidden_loss, counts["tokens"]
-            ),
-            "attention": lambda: losses.attention_loss(
-                student.attentions, teacher.attentions, attention_mask, counts["tokens"]
-            ),
-            "logit_cosine": lambda: losses.logit_cosine_loss(student.logits, teacher.logits, counts["rows"]),
-        }
-        return {name: terms[name]() for name in self.term_weights}
-
-    def _task_loss(self, student_logits: Tensor, labels: Tensor, num_items: Tensor) -> Tensor:
-        task_loss = losses.squared_error_loss if self.is_regression else losses.cross_entropy_loss
-        return task_loss(student_logits, labels, num_items.clamp(min=1))  # a batch may hold no label at all
-
-    def _logit_loss(self, student_logits: Tensor, teacher_logits: Tensor, num_items: Tensor) -> Tensor:
-        if self.is_regression:  # a single output has no distribution: the squared error takes the place of KL
-            return losses.squared_error_loss(student_logits, teacher_logits, num_items)
-        return losses.kl_divergence_loss(student_logits, teacher_logits, self.args.temperature, num_items)
 
     # ---- exact means over accumulated and distributed batches --------------------------------------------------
 
@@ -233,7 +205,7 @@ class DistillationTrainer(Trainer):
         those duplicates are taken out again, and the epoch is the same on one process and on several.
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._steps_since_log += 1
+        self._term_means.num_steps += 1
         if self.accelerator.num_processes > 1 and self.accelerator.gradient_state.end_of_dataloader:
             # Counted here: after a resume within an epoch, accelerate 1.15 does not know its own remainder.
             rest = len(self.train_dataset) % (self._train_batch_size * self.accelerator.num_processes)
@@ -297,21 +269,22 @@ class DistillationTrainer(Trainer):
         self._signature_columns = list(dict.fromkeys([*self._signature_columns, *sorted(extra)]))
 
     def _remember_terms(self, terms: Mapping[str, Tensor], loss: Tensor) -> None:
-        """Adds up on the device: reading a value here would make every step wait for the GPU."""
-        for name, term in terms.items():
-            self._term_sums[name] = self._term_sums.get(name, 0.0) + term.detach()
+        self._term_means.add(terms)
         is_first_bad = (self._first_bad_step < 0) & ~torch.isfinite(loss.detach())
         self._first_bad_step = torch.where(is_first_bad, self.state.global_step + 1, self._first_bad_step)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds `<term>_loss`, the mean of each unweighted term since the last log, to a training log."""
+        """Adds `<term>_loss`, the mean of each unweighted term since the last log, and what a schedule changes."""
         self.raise_if_not_finite()
-        if "loss" in logs and self._term_sums:
-            sums = torch.stack(list(self._term_sums.values()))
-            means = self.accelerator.reduce(sums, reduction="mean") / self._steps_since_log
-            logs |= {f"{name}_loss": value for name, value in zip(self._term_sums, means.tolist(), strict=True)}
-            self._term_sums, self._steps_since_log = {}, 0
+        if "loss" in logs and self._term_means.sums:
+            logs |= self._term_means.pop_means(lambda sums: self.accelerator.reduce(sums, reduction="mean"))
+            logs |= self.loss_plan.describe(self.state.global_step, self.state.max_steps)
         super().log(logs, start_time)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """No student of a first stage, in which nothing trained its head, is the best one."""
+        is_first = self.loss_plan.is_first_stage(self.state.global_step - 1, self.state.max_steps)
+        return not is_first and super()._determine_best_metric(metrics, trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.raise_if_not_finite()  # weights that are no numbers never replace a checkpoint

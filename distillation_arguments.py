@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
-from losses import HIDDEN_LOSSES
+from loss_schedules import Schedule, parse_schedules
+from losses import ATTENTION_LOSSES, HIDDEN_LOSSES
 
-TERM_NAMES = ("ce", "kl", "hidden", "attention", "logit_cosine")
-
+PREDICTION_TERMS = ("ce", "kl", "logit_cosine", "rkd")
+INTERMEDIATE_TERMS = ("hidden", "attention", "pkd", "embedding", "relation")
+TERM_NAMES = (*PREDICTION_TERMS, *INTERMEDIATE_TERMS)
+SCHEDULED_NAMES = ("temperature", *(f"{name}_weight" for name in TERM_NAMES))
+SECOND_STAGES = ("all", "prediction")
 
 # Flags of TrainingArguments that would make a result wrong in silence: the value that is right, and what to do instead.
 UNSUPPORTED = (
@@ -34,9 +38,55 @@ class DistillationTrainingArguments(TrainingArguments):
     hidden_weight: float = field(default=1.0, metadata={"help": "Weight of the hidden states' distance."})
     attention_weight: float = field(default=0.0, metadata={"help": "Weight of the attention matrices' distance."})
     logit_cosine_weight: float = field(default=0.0, metadata={"help": "Weight of 1 - cosine of the logits."})
+    pkd_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the distance of the normalized [CLS] states of matched layers."}
+    )
+    embedding_weight: float = field(default=0.0, metadata={"help": "Weight of the embedding outputs' distance."})
+    relation_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the KL of query, key and value relations of one teacher layer."}
+    )
+    rkd_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of the difference in how far apart the logits of a batch's rows are; it depends on what "
+            "rows are together, so no accumulation and one process."
+        },
+    )
+    relation_layer: int | None = field(
+        default=None,
+        metadata={"help": "Teacher layer whose relations the student's last layer imitates (default: its last)."},
+    )
+    relation_heads: int = field(
+        default=12, metadata={"help": "Relation heads, a divisor of both widths; attention heads may differ."}
+    )
     temperature: float = field(default=2.0, metadata={"help": "Softmax temperature T of the KL term."})
     hidden_loss: str = field(
         default="cosine", metadata={"help": "How hidden states are compared.", "choices": sorted(HIDDEN_LOSSES)}
+    )
+    attention_loss: str = field(
+        default="mse",
+        metadata={
+            "help": "How attention is compared: mse (scores) or kl (distributions).",
+            "choices": sorted(ATTENTION_LOSSES),
+        },
+    )
+    schedules: str = field(
+        default="",
+        metadata={
+            "help": "Weights or a temperature that change from their own flag's value to an end, such as "
+            "temperature=linear:1,hidden_weight=cosine:0."
+        },
+    )
+    intermediate_epochs: float = field(
+        default=0.0,
+        metadata={"help": "First epochs in which only hidden, attention, pkd, embedding and relation terms count."},
+    )
+    second_stage: str = field(
+        default="prediction",
+        metadata={
+            "help": "What counts after --intermediate_epochs: prediction (ce, kl, logit_cosine, rkd) or all terms.",
+            "choices": list(SECOND_STAGES),
+        },
     )
     layer_matching: str = field(
         default="block",
@@ -104,15 +154,74 @@ class DistillationTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU; without one torch only warns
+        self._check_loss()
+        self._check_stages()
+        self._check_training()
+
+    @property
+    def parsed_schedules(self) -> dict[str, Schedule]:
+        """Field name -> how it changes."""
+        return parse_schedules(self.schedules, SCHEDULED_NAMES)
+
+    def get_largest_weights(self) -> dict[str, float]:
+        """Term name -> the larger of the two ends of its weight; 0 for a term that is off all the time."""
+        schedules, weights = self.parsed_schedules, {}
+        for name in TERM_NAMES:
+            flag = f"{name}_weight"
+            weights[name] = max(getattr(self, flag), schedules[flag].end if flag in schedules else 0.0)
+        return weights
+
+    def _check_loss(self) -> None:
         weights = {name: getattr(self, f"{name}_weight") for name in TERM_NAMES}
         if min(weights.values()) < 0:
             name = min(weights, key=weights.__getitem__)
             raise ValueError(f"{name}_weight is {weights[name]}: a weight is at least 0")
-        if sum(weights.values()) == 0:
+        if sum(self.get_largest_weights().values()) == 0:
             flags = ", ".join(f"--{name}_weight" for name in weights)
             raise ValueError(f"all weights are 0: set one of {flags} above 0")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}: it has to be above 0 (1 changes nothing)")
+        schedules = self.parsed_schedules
+        temperatures = [self.temperature] + ([schedules["temperature"].end] if "temperature" in schedules else [])
+        if not min(temperatures) > 0:
+            raise ValueError(f"temperature is {min(temperatures)}: it has to be above 0 (1 changes nothing)")
+        for name, choices in (
+            ("hidden_loss", HIDDEN_LOSSES),
+            ("attention_loss", ATTENTION_LOSSES),
+            ("second_stage", SECOND_STAGES),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
+        self._check_batches(self.get_largest_weights())
+
+    def _check_batches(self, weights: dict[str, float]) -> None:
+        """Raises ValueError where a batch is run in a way that a term cannot follow."""
+        if weights["rkd"] > 0 and self.gradient_accumulation_steps * self.world_size > 1:
+            raise ValueError(
+                f"--rkd_weight compares the rows of one whole batch: with --gradient_accumulation_steps "
+                f"{self.gradient_accumulation_steps} and {self.world_size} processes it would be another loss; take 1 "
+                "of each, or --rkd_weight 0"
+            )
+        if weights["relation"] > 0 and self.activation_checkpointing:
+            raise ValueError(
+                "--relation_weight needs what --activation_checkpointing throws away: leave one of the two out"
+            )
+        if weights["relation"] > 0 and self.n_gpu > 1:
+            raise ValueError(f"--relation_weight needs one process per GPU: use torchrun --nproc_per_node {self.n_gpu}")
+
+    def _check_stages(self) -> None:
+        if self.intermediate_epochs == 0:
+            return
+        if not 0 < self.intermediate_epochs < self.num_train_epochs or self.max_steps > 0:
+            raise ValueError(
+                f"--intermediate_epochs {self.intermediate_epochs:g} has to leave epochs for the second stage: take "
+                f"more than 0 and less than --num_train_epochs {self.num_train_epochs:g}, without --max_steps"
+            )
+        weights = self.get_largest_weights()
+        for stage, names in (("first", INTERMEDIATE_TERMS), ("second", PREDICTION_TERMS)):
+            if sum(weights[name] for name in names) == 0:
+                flags = ", ".join(f"--{name}_weight" for name in names)
+                raise ValueError(f"--intermediate_epochs has nothing to do in its {stage} stage: set one of {flags}")
+
+    def _check_training(self) -> None:
         for name, allowed, remedy in UNSUPPORTED:
             if getattr(self, name) != allowed:
                 raise ValueError(f"--{name} {getattr(self, name)} is not supported: {remedy}")
@@ -123,8 +232,6 @@ class DistillationTrainingArguments(TrainingArguments):
             )
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise ValueError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
-        if self.hidden_loss not in HIDDEN_LOSSES:
-            raise ValueError(f"hidden_loss is {self.hidden_loss!r}: choose one of {', '.join(HIDDEN_LOSSES)}")
 
 
 def has_bfloat16(use_cpu: bool) -> bool:

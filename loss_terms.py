@@ -1,19 +1,134 @@
-"""Which terms of the loss are on, and whether teacher and student can be compared on them."""
+"""The terms of the loss: which are on, what they need of teacher and student, and what each of them is."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from transformers import PreTrainedModel
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from distillation_arguments import TERM_NAMES, DistillationTrainingArguments
+import losses
+from attention_targets import ATTENTION_TARGETS, SCORES, switch_on_attentions
+from batches import ItemCounts
+from distillation_arguments import INTERMEDIATE_TERMS, PREDICTION_TERMS, DistillationTrainingArguments
+from layer_matching import check_final_norm, resolve_layer_matching
+from loss_schedules import count_first_stage_steps, evaluate_schedule
+from relation_targets import check_relation_heads, get_relation_width, resolve_relation_layer, switch_on_relations
+from student_init import get_num_layers
+from teacher_outputs import EMBEDDING_LAYER, ModelOutputs
 from teacher_store import TeacherStore
+
+# A query sees all keys of its row, so that its distribution is known from the mask alone.
+CAUSAL_MODEL_TYPES = frozenset({"gpt2", "llama", "qwen3"})
+LOCAL_MODEL_TYPES = frozenset({"modernbert"})
+DISTRIBUTION_MODEL_TYPES = tuple(
+    sorted(
+        name
+        for name, target in ATTENTION_TARGETS.items()
+        if target == SCORES and name not in CAUSAL_MODEL_TYPES | LOCAL_MODEL_TYPES
+    )
+)
 
 
 def select_term_weights(args: DistillationTrainingArguments, has_teacher: bool) -> dict[str, float]:
-    """Term name -> weight for the terms that are on; a term with weight 0 is never computed."""
+    """Term name -> weight at the start for the terms that are on at any time; the others are never computed."""
     if not has_teacher:
         return {"ce": 1.0}
-    weights = {name: getattr(args, f"{name}_weight") for name in TERM_NAMES}
-    return {name: weight for name, weight in weights.items() if weight > 0}
+    return {name: getattr(args, f"{name}_weight") for name, weight in args.get_largest_weights().items() if weight > 0}
+
+
+# ---- what changes while it trains --------------------------------------------------------------------------------
+
+
+class LossPlan:
+    """Weights and temperature at every step: functions of the step alone, so that a resumed run and every process
+    agree. Without a teacher nothing changes."""
+
+    def __init__(self, args: DistillationTrainingArguments, has_teacher: bool) -> None:
+        self.args = args
+        self.schedules = args.parsed_schedules if has_teacher else {}
+        self.has_stages = has_teacher and args.intermediate_epochs > 0
+
+    def get_weights(self, start_weights: Mapping[str, float], step: int, max_steps: int) -> dict[str, float]:
+        """Term name -> weight after `step` of `max_steps` steps; 0 for what does not count in this stage."""
+        weights = {
+            name: self._evaluate(f"{name}_weight", weight, step, max_steps) for name, weight in start_weights.items()
+        }
+        if not self.has_stages:
+            return weights
+        counting = INTERMEDIATE_TERMS if self.is_first_stage(step, max_steps) else PREDICTION_TERMS
+        if not self.is_first_stage(step, max_steps) and self.args.second_stage == "all":
+            counting = tuple(weights)
+        return {name: weight if name in counting else 0.0 for name, weight in weights.items()}
+
+    def get_temperature(self, step: int, max_steps: int) -> float:
+        return self._evaluate("temperature", self.args.temperature, step, max_steps)
+
+    def is_first_stage(self, step: int, max_steps: int) -> bool:
+        """Whether the step after `step` others trains intermediate terms alone."""
+        last = count_first_stage_steps(self.args.intermediate_epochs, self.args.num_train_epochs, max_steps)
+        return self.has_stages and step < last
+
+    def describe(self, step: int, max_steps: int) -> dict[str, float]:
+        """What changes, at this step, for the log."""
+        values = {name: self._evaluate(name, getattr(self.args, name), step, max_steps) for name in self.schedules}
+        return values | ({"stage": 1 if self.is_first_stage(step - 1, max_steps) else 2} if self.has_stages else {})
+
+    def _evaluate(self, name: str, start: float, step: int, max_steps: int) -> float:
+        return evaluate_schedule(self.schedules, name, start, step / max_steps if max_steps > 0 else 0.0)
+
+
+# ---- what the terms need -----------------------------------------------------------------------------------------
+
+
+class WantedLayers(NamedTuple):
+    """The layers of one model whose outputs are compared; among the hidden ones the embedding comes first."""
+
+    hidden_layers: tuple[int, ...] = ()
+    attention_layers: tuple[int, ...] = ()
+    relation_layers: tuple[int, ...] = ()
+
+
+def list_wanted_layers(terms: Mapping[str, float], layers: Sequence[int], relation_layer: int) -> WantedLayers:
+    """What `terms` need of a model whose matched layers are `layers`."""
+    embedding = (EMBEDDING_LAYER,) if "embedding" in terms else ()
+    return WantedLayers(
+        hidden_layers=embedding + (tuple(layers) if {"hidden", "pkd"} & terms.keys() else ()),
+        attention_layers=tuple(layers) if "attention" in terms else (),
+        relation_layers=(relation_layer,) if "relation" in terms else (),
+    )
+
+
+def switch_on_outputs(model: PreTrainedModel, terms: Mapping[str, float]) -> str | None:
+    """Makes `model` show what the terms compare; returns the kind of attention matrices where they are among it."""
+    kind = switch_on_attentions(model) if "attention" in terms else None
+    if "relation" in terms:
+        switch_on_relations(model, with_scores=kind is not None)
+    return kind
+
+
+def match_layers(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | TeacherStore,
+    args: DistillationTrainingArguments,
+    weights: Mapping[str, float],
+) -> tuple[list[int], WantedLayers]:
+    """The imitated teacher layer of every student layer, and the teacher layers that the terms compare.
+
+    Raises:
+        ValueError: the terms ask for what teacher (or its store) and student cannot give.
+    """
+    check_teacher_fits(student, teacher, weights)
+    check_architecture_fits([student.config, teacher.config], args, weights)
+    num_layers = get_num_layers(teacher.config)
+    matching = resolve_layer_matching(args.layer_matching, num_layers, get_num_layers(student.config))
+    if "pkd" in weights:
+        check_final_norm(teacher.config.model_type, matching, num_layers)
+    relation_layer = resolve_relation_layer(args.relation_layer, num_layers)
+    if isinstance(teacher, TeacherStore):
+        check_store_fits(teacher, matching, weights, relation_layer)
+    return matching, list_wanted_layers(weights, matching, relation_layer)
 
 
 def check_teacher_fits(
@@ -21,7 +136,7 @@ def check_teacher_fits(
 ) -> None:
     """Raises ValueError where the two cannot be compared."""
     compared = [("num_labels", "logits")]
-    compared += [("hidden_size", "hidden states")] if "hidden" in weights else []
+    compared += [("hidden_size", "hidden states")] if {"hidden", "pkd", "embedding"} & weights.keys() else []
     compared += [("num_attention_heads", "attention matrices")] if "attention" in weights else []
     for attribute, what in compared:
         student_value, teacher_value = getattr(student.config, attribute), getattr(teacher.config, attribute)
@@ -34,15 +149,132 @@ def check_teacher_fits(
         raise ValueError("logit_cosine_weight > 0 on a regression task: one output has no direction; set it to 0")
 
 
-def check_store_fits(store: TeacherStore, layer_matching: list[int], weights: Mapping[str, float]) -> None:
+def check_architecture_fits(
+    configs: Sequence[PreTrainedConfig], args: DistillationTrainingArguments, weights: Mapping[str, float]
+) -> None:
+    """Raises ValueError where a model of one of these configs cannot give what a term compares."""
+    for model_type in {config.model_type for config in configs}:
+        if "pkd" in weights and model_type in CAUSAL_MODEL_TYPES:
+            raise ValueError(f"--pkd_weight compares first tokens, and in {model_type} these see no other: set it to 0")
+        if "attention" in weights and args.attention_loss == "kl" and model_type not in DISTRIBUTION_MODEL_TYPES:
+            raise ValueError(
+                f"--attention_loss kl needs scores of all keys, which {model_type} does not give: take mse, or one of "
+                f"{', '.join(DISTRIBUTION_MODEL_TYPES)}"
+            )
+    if "relation" in weights:
+        check_relation_heads(args.relation_heads, [get_relation_width(config) for config in configs])
+
+
+def check_store_fits(
+    store: TeacherStore, layer_matching: list[int], weights: Mapping[str, float], relation_layer: int = 0
+) -> None:
     """Raises ValueError where the store lacks what the terms need."""
-    held = {
-        "hidden": ("hidden states", store.spec.hidden_layers),
-        "attention": ("attention matrices", store.spec.attention_layers),
-    }
-    for term, (what, layers) in held.items():
-        if term in weights and list(layers) != layer_matching:
+    wanted = list_wanted_layers(weights, layer_matching, relation_layer)
+    held = (
+        ("hidden states", store.spec.hidden_layers),
+        ("attention matrices", store.spec.attention_layers),
+        ("relations", store.spec.relation_layers),
+    )
+    for (what, layers), wanted_layers in zip(held, wanted, strict=True):
+        if wanted_layers and layers != wanted_layers:
             raise ValueError(
                 f"the store holds {what} of teacher layers {list(layers)}, and the student is to imitate "
-                f"{layer_matching}: fill a store for these"
+                f"{list(wanted_layers)}: fill a store for these"
             )
+
+
+# ---- the terms ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ComparedBatch:
+    """One micro-batch: labels (batch,), attention_mask (batch, tokens), the item counts of the whole batch."""
+
+    student: ModelOutputs
+    teacher: ModelOutputs | None
+    labels: Tensor
+    attention_mask: Tensor
+    counts: ItemCounts
+    temperature: float
+    num_pairs: int
+
+    @property
+    def is_regression(self) -> bool:
+        return self.student.logits.size(-1) == 1
+
+    def get_pairs(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Hidden states of the matched layers, of student and teacher; the embedding's lie before them."""
+        return self.student.hidden_states[-self.num_pairs :], self.teacher.hidden_states[-self.num_pairs :]
+
+
+def compute_terms(
+    weights: Mapping[str, float], batch: ComparedBatch, args: DistillationTrainingArguments
+) -> dict[str, Tensor]:
+    """Each wanted term, unweighted, as this micro-batch's share of the mean over the whole batch.
+
+    Args:
+        weights: of the wanted terms, at this step; with weight 0 a term is measured for the log, without a gradient.
+    """
+    student, teacher, mask, counts = batch.student, batch.teacher, batch.attention_mask, batch.counts
+    tokens, rows = counts["tokens"], counts["rows"]
+    terms: dict[str, Callable[[], Tensor]] = {
+        "ce": lambda: compute_task_term(batch),
+        "kl": lambda: compute_logit_term(batch),
+        "logit_cosine": lambda: losses.logit_cosine_loss(student.logits, teacher.logits, rows),
+        # Of logits, not of hidden states: every store holds them, and widths may differ.
+        "rkd": lambda: losses.relational_distance_loss(student.logits, teacher.logits),
+        "hidden": lambda: losses.hidden_state_loss(*batch.get_pairs(), mask, args.hidden_loss, tokens),
+        "attention": lambda: losses.attention_loss(
+            student.attentions, teacher.attentions, mask, tokens, args.attention_loss
+        ),
+        "pkd": lambda: losses.patient_loss(*batch.get_pairs(), mask, rows),
+        "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
+        "relation": lambda: losses.relation_loss(
+            student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens
+        ),
+    }
+    values = {}
+    for name, weight in weights.items():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
+            values[name] = terms[name]()
+    return values
+
+
+def compute_task_term(batch: ComparedBatch) -> Tensor:
+    task_loss = losses.squared_error_loss if batch.is_regression else losses.cross_entropy_loss
+    num_items = batch.counts["labelled_rows"].clamp(min=1)  # a batch may hold no label at all
+    return task_loss(batch.student.logits, batch.labels, num_items)
+
+
+def compute_logit_term(batch: ComparedBatch) -> Tensor:
+    logits, rows = (batch.student.logits, batch.teacher.logits), batch.counts["rows"]
+    if batch.is_regression:  # a single output has no distribution: the squared error takes the place of KL
+        return losses.squared_error_loss(*logits, rows)
+    return losses.kl_divergence_loss(*logits, batch.temperature, rows)
+
+
+def add_terms(terms: Mapping[str, Tensor], weights: Mapping[str, float], logits: Tensor) -> Tensor:
+    """The weighted sum. Of a term with weight 0, which does not count in this stage, the value alone is kept."""
+    loss = sum(weights[name] * term for name, term in terms.items() if weights[name] > 0)
+    if any(weights[name] > 0 for name in terms if name in PREDICTION_TERMS):
+        return loss
+    # DistributedDataParallel waits for a gradient of all that the outputs depend on, the head too.
+    return loss + 0.0 * logits.float().sum()
+
+
+class TermMeans:
+    """Sums of the unweighted terms since the last log, on the device: reading one would make every step wait."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.num_steps = 0
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        for name, term in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + term.detach()
+
+    def pop_means(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """`<term>_loss` -> mean over steps, `reduce` being the mean over processes; starts anew."""
+        means = reduce(torch.stack(list(self.sums.values()))) / self.num_steps
+        names, self.sums, self.num_steps = list(self.sums), {}, 0
+        return {f"{name}_loss": value for name, value in zip(names, means.tolist(), strict=True)}

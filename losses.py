@@ -5,6 +5,7 @@ count over the whole accumulated, multi-process batch; the sum of the parts is t
 All arithmetic is in float32, whatever the precision of the models.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -115,27 +116,143 @@ def hidden_state_loss(
     return torch.stack(losses).mean()
 
 
+def embedding_loss(
+    student_embedding: Tensor, teacher_embedding: Tensor, attention_mask: Tensor, num_items: Count = None
+) -> Tensor:
+    """Mean squared difference of what the embeddings give the first layer, mean over width and real tokens.
+
+    TinyBERT equation 9 without projection (Jiao et al. 2020, arXiv:1909.10351).
+
+    Args:
+        student_embedding, teacher_embedding: (batch, tokens, hidden).
+        attention_mask: (batch, tokens), 1 for a real token.
+        num_items: real tokens of the whole batch, where this is a part of it.
+    """
+    return hidden_state_loss([student_embedding], [teacher_embedding], attention_mask, "mse", num_items)
+
+
+def patient_loss(
+    student_hidden_states: Sequence[Tensor],
+    teacher_hidden_states: Sequence[Tensor],
+    attention_mask: Tensor,
+    num_items: Count = None,
+) -> Tensor:
+    """|| student / |student| - teacher / |teacher| ||^2 of the first real token's states, mean over rows and pairs.
+
+    Patient knowledge distillation (Sun et al. 2019, arXiv:1908.09355, equation 7, there a sum): of every matched layer
+    only the direction of the [CLS] token's state. It is 2 - 2 cosine.
+
+    Args:
+        student_hidden_states, teacher_hidden_states: one (batch, tokens, hidden) per pair.
+        attention_mask: (batch, tokens), 1 for a real token; padding may be on either side.
+        num_items: rows of the whole batch, where this is a part of it.
+    """
+    first = attention_mask.long().argmax(dim=1)
+    rows = torch.arange(len(first), device=first.device)
+    losses = []
+    for student, teacher in zip(student_hidden_states, teacher_hidden_states, strict=True):
+        directions = [F.normalize(states[rows, first].float(), dim=-1) for states in (student, teacher)]
+        losses.append(average_rows((directions[0] - directions[1]).square().sum(dim=-1), num_items))
+    return torch.stack(losses).mean()
+
+
+def attention_mse(student: Tensor, teacher: Tensor, is_real: Tensor) -> Tensor:
+    """Mean squared difference over heads and real keys: (batch, heads, tokens, tokens) twice -> (batch, tokens)."""
+    squared = (student.float() - teacher.float()).square().mean(dim=1)
+    real_keys = is_real.sum(dim=-1).clamp(min=1)
+    return squared.masked_fill(~is_real[:, None, :], 0.0).sum(dim=-1) / real_keys[:, None]
+
+
+def attention_kl(student: Tensor, teacher: Tensor, is_real: Tensor) -> Tensor:
+    """KL(softmax(teacher) || softmax(student)) in nats over the real keys, mean over heads.
+
+    Args:
+        student, teacher: (batch, heads, tokens, tokens), scores before the softmax.
+        is_real: (batch, tokens) of bool.
+
+    Returns:
+        (batch, tokens), one value per query.
+    """
+    is_key = is_real[:, None, None, :]
+    lowest = torch.finfo(torch.float32).min  # not -inf: a row of nothing but padding must not become nan
+    student_log, teacher_log = (
+        F.log_softmax(scores.float().masked_fill(~is_key, lowest), dim=-1) for scores in (student, teacher)
+    )
+    per_key = F.kl_div(student_log, teacher_log, reduction="none", log_target=True)
+    return per_key.masked_fill(~is_key, 0.0).sum(dim=-1).mean(dim=1)
+
+
+ATTENTION_LOSSES = {"mse": attention_mse, "kl": attention_kl}
+
+
 def attention_loss(
     student_attentions: Sequence[Tensor],
     teacher_attentions: Sequence[Tensor],
     attention_mask: Tensor,
     num_items: Count = None,
+    kind: str = "mse",
 ) -> Tensor:
-    """Mean squared difference of matched attention matrices (TinyBERT equation 7), per query token.
+    """Distance of matched attention matrices per query, mean over heads, real query tokens and layer pairs.
 
-    Mean over heads and real keys of a query, then over real query tokens, then over layer pairs.
+    `mse`: mean over real keys of the squared difference (TinyBERT equation 7, Jiao et al. 2020, arXiv:1909.10351).
+    `kl`: divergence of the distributions over real keys (MiniLM's attention transfer, there of the last layer alone:
+    Wang et al. 2020, arXiv:2002.10957, section 3.1).
 
     Args:
         student_attentions, teacher_attentions: one (batch, heads, tokens, tokens) per pair, the same number of heads.
-            Scores before the softmax or probabilities: `attention_targets.py` says which an architecture gives.
+            Scores before the softmax or, for `mse` alone, probabilities: `attention_targets.py` says which an
+            architecture gives.
+        attention_mask: (batch, tokens), 1 for a real token. Padding counts neither as query nor as key.
+        num_items: real tokens of the whole batch, where this is a part of it.
+    """
+    is_real, measure = attention_mask.bool(), ATTENTION_LOSSES[kind]
+    pairs = zip(student_attentions, teacher_attentions, strict=True)
+    losses = [average_items(measure(student, teacher, is_real), is_real, num_items) for student, teacher in pairs]
+    return torch.stack(losses).mean()
+
+
+def relation_loss(
+    student_states: Tensor, teacher_states: Tensor, attention_mask: Tensor, num_heads: int, num_items: Count = None
+) -> Tensor:
+    """KL(softmax(A A^T / sqrt(d)) of the teacher || the student's) over real keys, A the queries, the keys, the values.
+
+    MiniLM v2 (Wang et al. 2021, arXiv:2012.15828, section 3.1): the states of all heads together are cut into
+    `num_heads` relation heads of width d, so that numbers of attention heads and widths may differ. Mean over the three
+    kinds of relations (there a weighted sum), relation heads and real query tokens.
+
+    Args:
+        student_states, teacher_states: (batch, 3, tokens, width); `num_heads` divides both widths.
         attention_mask: (batch, tokens), 1 for a real token. Padding counts neither as query nor as key.
         num_items: real tokens of the whole batch, where this is a part of it.
     """
     is_real = attention_mask.bool()
-    real_keys = is_real.sum(dim=-1).clamp(min=1)
-    losses = []
-    for student, teacher in zip(student_attentions, teacher_attentions, strict=True):
-        squared = (student.float() - teacher.float()).square().mean(dim=1)
-        per_query = squared.masked_fill(~is_real[:, None, :], 0.0).sum(dim=-1) / real_keys[:, None]
-        losses.append(average_items(per_query, is_real, num_items))
-    return torch.stack(losses).mean()
+    student, teacher = (relate_states(states, num_heads) for states in (student_states, teacher_states))
+    return average_items(attention_kl(student, teacher, is_real), is_real, num_items)
+
+
+def relate_states(states: Tensor, num_heads: int) -> Tensor:
+    """Scaled dot products: (batch, 3, tokens, width) -> (batch, 3 * relation heads, tokens, tokens)."""
+    heads = states.float().unflatten(-1, (num_heads, -1)).transpose(2, 3)
+    with torch.autocast(states.device.type, enabled=False):  # it would multiply in bfloat16
+        return (heads @ heads.transpose(-1, -2) / math.sqrt(heads.size(-1))).flatten(1, 2)
+
+
+def relational_distance_loss(student_vectors: Tensor, teacher_vectors: Tensor) -> Tensor:
+    """Huber distance of how far apart the rows of a batch are, mean over pairs of rows; each side in units of its mean.
+
+    Distance-wise relational distillation (Park et al. 2019, arXiv:1904.05068, equations 6 to 8, there a sum), with the
+    Huber threshold 1. It knows the pairs within this batch alone: parts of a batch do not add up to the whole.
+
+    Args:
+        student_vectors: (batch, width). teacher_vectors: (batch, any width). A single row has no pairs: 0.
+    """
+    if len(student_vectors) < 2:
+        return student_vectors.float().sum() * 0.0
+    student, teacher = (scale_distances(vectors) for vectors in (student_vectors, teacher_vectors))
+    return F.smooth_l1_loss(student, teacher)
+
+
+def scale_distances(vectors: Tensor) -> Tensor:
+    """Euclidean distances of all pairs over their mean: (batch, width) -> (pairs,)."""
+    distances = torch.pdist(vectors.float())
+    return distances / distances.mean().clamp(min=torch.finfo(torch.float32).tiny)  # all alike: 0, not nan

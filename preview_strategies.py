@@ -21,11 +21,19 @@ import numpy as np
 from accelerate import PartialState
 from transformers import PreTrainedConfig
 
-from command_line import RunArguments, StudentArguments, is_given, parse_command_line, suggest
+from command_line import RunArguments, is_given, parse_command_line, suggest
+from layer_search import SEARCHED_STRATEGIES
 from layer_similarity import TeacherBatch, compare_with_teacher, run_teacher, sample_rows
 from predictions import add_teacher_logits, score_logits
 from preview_report import Preview, StrategyPreview, format_preview, write_preview
-from run_preparation import check_arguments, load_tokenized_task, make_scorer, plan_layers, set_up_logging
+from run_preparation import (
+    check_arguments,
+    load_tokenized_task,
+    make_scorer,
+    plan_layers,
+    search_layers,
+    set_up_logging,
+)
 from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, Layers, build_student
 from tasks import TaskData, fingerprint_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
@@ -89,7 +97,9 @@ def parse_preview_arguments(argv: Sequence[str]) -> tuple[PreviewArguments, list
         usage="%(prog)s [recipe.yaml] [--strategies a,b] [--preview_rows n] [flags of run_distillation.py]",
     )
     parser.add_argument(
-        "--strategies", help=f"Comma-separated, also random and scratch. Default: {','.join(FIXED_STRATEGIES)}."
+        "--strategies",
+        help=f"Comma-separated, also random, scratch, {', '.join(SEARCHED_STRATEGIES)}. "
+        f"Default: {','.join(FIXED_STRATEGIES)}.",
     )
     parser.add_argument(
         "--preview_rows", type=int, default=500, help="Validation rows that CKA is computed on, drawn by --sample_seed."
@@ -103,7 +113,7 @@ def parse_preview_arguments(argv: Sequence[str]) -> tuple[PreviewArguments, list
 
 def split_strategies(text: str) -> tuple[str, ...]:
     """The strategies in `a,b`, in order, each once and without its alias; ends the process at one that is unknown."""
-    valid = [*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES]
+    valid = [*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES, *SEARCHED_STRATEGIES]
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in valid:
@@ -153,16 +163,20 @@ def prepare_preview(
     teacher = prepare_teacher(
         arguments.teacher, arguments.training, location, tokenizer, data, fingerprint, make_scorer(data)
     )
+    chosen = {
+        name: search_layers(name_strategy(arguments, name), teacher, data).layers if layers is None else layers
+        for name, layers in plans.items()
+    }
     first = dict([next(iter(data.validation.items()))])
     data = replace(data, validation=first, test=None)
     supply = TeacherSupply(teacher, arguments.teacher, arguments.training)
-    return plans, teacher, add_teacher_logits(data, supply.get_evaluation_logits(data))
+    return chosen, teacher, add_teacher_logits(data, supply.get_evaluation_logits(data))
 
 
 def plan_strategies(
     arguments: RunArguments, names: tuple[str, ...] | None, config: PreTrainedConfig
-) -> dict[str, list[int | None]]:
-    """Strategy -> teacher layers, and those that --student_layers lists as one more.
+) -> dict[str, list[int | None] | None]:
+    """Strategy -> teacher layers, None where it chooses by data, and those that --student_layers lists as one more.
 
     Raises:
         ValueError: a strategy that was asked for, or every fixed one, is not possible with this teacher.
@@ -171,9 +185,8 @@ def plan_strategies(
     if arguments.student.student_layers is not None:
         plans[arguments.student.strategy_name] = plan_layers(arguments, config)
     for name in names or FIXED_STRATEGIES:
-        student = StudentArguments(layer_strategy=name, student_num_layers=arguments.student.student_num_layers)
         try:
-            plans[name] = plan_layers(replace(arguments, student=student), config)
+            plans[name] = plan_layers(name_strategy(arguments, name), config)
         except ValueError as error:
             if names is not None:
                 raise
@@ -182,6 +195,11 @@ def plan_strategies(
     if not plans:
         raise refusal
     return plans
+
+
+def name_strategy(arguments: RunArguments, name: str) -> RunArguments:
+    """The same arguments with this strategy in place of the one, or of the layers, that they name."""
+    return replace(arguments, student=replace(arguments.student, layer_strategy=name, student_layers=None))
 
 
 def preview_strategy(

@@ -97,7 +97,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     with timed(record, "untrained"):  # before the trainer is made, which seeds everything anew
         untrained = score_untrained(run.student, run.data, run.teacher.tokenizer, arguments.training)
     trainer = make_trainer(run, imitated, arguments)
-    imitates_layers = {"hidden", "attention"} & trainer.term_weights.keys()
+    imitates_layers = {"hidden", "pkd", "attention"} & trainer.term_weights.keys()
     logger.info("layers:\n%s", format_layer_map(run.layers, trainer.layer_matching if imitates_layers else []))
     with timed(record, "distillation"):
         trainer.train(resume_from_checkpoint=arguments.training.resume_from_checkpoint or find_checkpoint(folder))
@@ -118,7 +118,9 @@ def list_imitated_layers(run: PreparedRun, training: DistillationTrainingArgumen
     matching = resolve_layer_matching(
         training.layer_matching, get_num_layers(run.teacher.model.config), len(run.layers)
     )
-    return matching if training.hidden_weight > 0 else [], matching if training.attention_weight > 0 else []
+    weights = training.get_largest_weights()
+    compares_states = weights["hidden"] > 0 or weights["pkd"] > 0
+    return matching if compares_states else [], matching if weights["attention"] > 0 else []
 
 
 def make_trainer(

@@ -72,8 +72,14 @@ def describe_teacher(teacher: Teacher, metrics: dict[str, dict[str, float]]) -> 
 
 
 def describe_student(student: PreTrainedModel, layers: list[int | None], layer_matching: list[int]) -> dict[str, Any]:
-    """What came out; `layers[j]` is where student layer j started from, `layer_matching[j]` what it was to imitate."""
-    return {"layers": layers, "layer_matching": layer_matching, "parameters": count_parameters(student)}
+    """What came out; `layers[j]` is where student layer j started from, `layer_matching[j]` what it was to imitate,
+    `layer_scores` what a strategy that looks at data chose by, None for the others."""
+    return {
+        "layers": layers,
+        "layer_scores": student.config.distillation.get("layer_scores"),
+        "layer_matching": layer_matching,
+        "parameters": count_parameters(student),
+    }
 
 
 def count_parameters(model: PreTrainedModel) -> int:

@@ -25,8 +25,20 @@ from attention_targets import get_attention_target
 from command_line import RunArguments
 from distillation_arguments import DistillationTrainingArguments
 from layer_matching import check_final_norm, resolve_layer_matching
+from layer_search import (
+    SEARCHED_STRATEGIES,
+    Calibration,
+    LayerChoice,
+    describe_scores,
+    find_or_search,
+    format_choice,
+    make_spec,
+)
+from layer_similarity import iterate_batches, sample_rows
+from loss_terms import check_architecture_fits, select_term_weights
 from metrics import compute_task_metrics
 from publish import check_push
+from relation_targets import resolve_relation_layer
 from run_facts import describe_hardware, describe_task, list_versions, timed
 from run_record import RECORD_NAME, RunRecord, read_run_record
 from student_init import (
@@ -39,6 +51,11 @@ from student_init import (
 )
 from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
+from teacher_store import fingerprint_rows
+
+logger = logging.getLogger(__name__)
+
+STAND_IN = "top"  # possible wherever any layers are: what is checked with it holds for as many others
 
 
 @dataclass
@@ -123,10 +140,43 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
         teacher = prepare_teacher(
             arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
         )
+    choice = None
+    if layers is None:
+        with timed(record, "layer_search"):
+            choice = search_layers(arguments, teacher, data)
+        layers = choice.layers
     student = build_student(
         teacher.model, layers, arguments.student.strategy_name, teacher.public_name, seed=arguments.training.seed
     )
+    if choice is not None:
+        student.config.distillation["layer_scores"] = describe_scores(choice)
     return PreparedRun(data, teacher, student, layers)
+
+
+def search_layers(arguments: RunArguments, teacher: Teacher, data: TaskData) -> LayerChoice:
+    """The choice of a strategy that looks at the teacher at work, on training rows that `--sample_seed` alone draws.
+
+    Raises:
+        ValueError: the teacher's outputs are not finite, or it cannot be cut so.
+    """
+    strategy, device = arguments.student.strategy_name, arguments.training.device
+    rows = sample_rows(data.train, arguments.student.calibration_rows, arguments.data.sample_seed)
+
+    def calibrate() -> Calibration:
+        batches = list(iterate_batches(rows, teacher.tokenizer, device))
+        return Calibration(teacher.model.to(device), batches, data.is_regression, arguments.training.disable_tqdm)
+
+    spec = make_spec(
+        strategy,
+        count_student_layers(arguments, teacher.model.config),
+        teacher.fingerprint,
+        fingerprint_rows(rows),
+        data.is_regression,
+        arguments.student.beam_width,
+    )
+    choice = find_or_search(Path(arguments.teacher.cache_dir).expanduser() / "layer_choices", spec, calibrate)
+    logger.info("%s", format_choice(strategy, choice))
+    return choice
 
 
 def load_tokenized_task(
@@ -140,12 +190,14 @@ def load_tokenized_task(
     return data
 
 
-def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int | None]:
-    """The teacher layer of each student layer, and every check on layers that the config allows."""
+def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int | None] | None:
+    """The teacher layer of each student layer, and every check on layers that the config allows; None where the layers
+    are for `search_layers` to choose, once teacher and data are there."""
     teacher_num_layers = get_num_layers(config)
     explicit = arguments.student.student_layers
+    is_searched = arguments.student.layer_strategy in SEARCHED_STRATEGIES
     layers = choose_student_layers(
-        arguments.student.layer_strategy,
+        STAND_IN if is_searched else arguments.student.layer_strategy,
         teacher_num_layers,
         arguments.student.student_num_layers,
         student_layers=None if explicit is None else parse_layer_list(explicit),
@@ -158,11 +210,19 @@ def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int |
         )
     find_layer_stack(skeleton)
     matching = resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
-    if arguments.training.hidden_weight > 0:
+    terms = select_term_weights(arguments.training, has_teacher=True)
+    if {"hidden", "pkd"} & terms.keys():
         check_final_norm(config.model_type, matching, teacher_num_layers)
-    if arguments.training.attention_weight > 0:
+    if "attention" in terms:
         get_attention_target(config.model_type)
-    return layers
+    check_architecture_fits([config], arguments.training, terms)
+    resolve_relation_layer(arguments.training.relation_layer, teacher_num_layers)
+    return None if is_searched else layers
+
+
+def count_student_layers(arguments: RunArguments, config: PreTrainedConfig) -> int:
+    """The layers of a student whose layers are yet to be chosen."""
+    return len(choose_student_layers(STAND_IN, get_num_layers(config), arguments.student.student_num_layers))
 
 
 def check_task_fits(arguments: RunArguments, data: TaskData) -> None:

@@ -46,6 +46,24 @@ HARMLESS_ARGUMENTS = frozenset(
 )
 
 
+# What a run did before a flag existed: a record of then is compared, and gone on with, as if it had said so.
+EARLIER_BEHAVIOUR: dict[str, Any] = {
+    "attention_loss": "mse",
+    "beam_width": 4,
+    "calibration_rows": 256,
+    "embedding_weight": 0.0,
+    "intermediate_epochs": 0.0,
+    "metrics": None,
+    "pkd_weight": 0.0,
+    "relation_heads": 12,
+    "relation_layer": None,
+    "relation_weight": 0.0,
+    "rkd_weight": 0.0,
+    "schedules": "",
+    "second_stage": "prediction",
+}
+
+
 @dataclass
 class RunRecord:
     """Units: losses in nats (regression: squared label units), `seconds` by stage, memory in bytes."""
@@ -91,7 +109,9 @@ def read_run_record(folder: Path) -> RunRecord:
     """
     path = folder / RECORD_NAME
     try:
-        return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+        record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+        record.arguments = EARLIER_BEHAVIOUR | record.arguments
+        return record
     except FileNotFoundError as error:
         raise ValueError(f"{folder} holds no {RECORD_NAME}: it is not the folder of a run") from error
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:

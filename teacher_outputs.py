@@ -1,4 +1,4 @@
-"""A batch's teacher outputs: logits and, where a loss needs them, matched hidden states and attention matrices."""
+"""A batch's teacher outputs: logits and, where a loss needs them, what the matched layers hold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,24 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from relation_targets import record_relations
+
+EMBEDDING_LAYER = -1  # among hidden layers: the embedding's output, which the first layer reads
+
 
 @dataclass(frozen=True)
 class ModelOutputs:
     """What the losses compare, of a teacher or of a student.
 
     logits: (batch, classes); hidden_states: one (batch, tokens, hidden) per wanted layer; attentions: one
-    (batch, heads, tokens, tokens) per wanted layer.
+    (batch, heads, tokens, tokens) per wanted layer; relations: queries, keys and values, one (batch, 3, tokens, width)
+    per wanted layer.
     """
 
     logits: Tensor
     hidden_states: tuple[Tensor, ...] = ()
     attentions: tuple[Tensor, ...] = ()
+    relations: tuple[Tensor, ...] = ()
 
 
 def run_model(
@@ -26,13 +32,16 @@ def run_model(
     inputs: Mapping[str, Tensor],
     hidden_layers: Sequence[int] = (),
     attention_layers: Sequence[int] = (),
+    relation_layers: Sequence[int] = (),
 ) -> ModelOutputs:
     """One forward pass that keeps only what is wanted; layer i's hidden state is its output, entry i + 1 of the list"""
-    outputs = model(**inputs, output_hidden_states=bool(hidden_layers), output_attentions=bool(attention_layers))
+    with record_relations(relation_layers) as recorder:
+        outputs = model(**inputs, output_hidden_states=bool(hidden_layers), output_attentions=bool(attention_layers))
     return ModelOutputs(
         logits=outputs.logits,
         hidden_states=tuple(outputs.hidden_states[layer + 1] for layer in hidden_layers),
         attentions=tuple(outputs.attentions[layer] for layer in attention_layers),
+        relations=tuple(recorder.states[layer] for layer in relation_layers),
     )
 
 
@@ -44,17 +53,22 @@ class LiveTeacherOutputs:
     """
 
     def __init__(
-        self, teacher: PreTrainedModel, hidden_layers: Sequence[int] = (), attention_layers: Sequence[int] = ()
+        self,
+        teacher: PreTrainedModel,
+        hidden_layers: Sequence[int] = (),
+        attention_layers: Sequence[int] = (),
+        relation_layers: Sequence[int] = (),
     ) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
         self.hidden_layers = tuple(hidden_layers)
         self.attention_layers = tuple(attention_layers)
+        self.relation_layers = tuple(relation_layers)
 
     @torch.no_grad()
     def get_batch(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
         """The teacher's outputs for the model inputs of one batch, on the batch's device."""
         with torch.autocast(self.teacher.device.type, enabled=False):
-            return run_model(self.teacher, inputs, self.hidden_layers, self.attention_layers)
+            return run_model(self.teacher, inputs, self.hidden_layers, self.attention_layers, self.relation_layers)
 
     @torch.no_grad()
     def get_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:

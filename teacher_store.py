@@ -1,9 +1,9 @@
 """The teacher's outputs for one split, computed once and read from disk by every epoch, strategy, seed and process.
 
 Filled by `teacher_store_filling.open_or_fill`. Per example the store holds the logits (float32) and, where a loss
-needs them, the hidden states and the attention matrices of some layers for real tokens only (float16, ragged,
-memory-mapped shards). A store is named by what it depends on (teacher weights, token ids, layers, version), is checked
-when opened, and appears under its name only when complete."""
+needs them, the hidden states, attention matrices, queries, keys and values of some layers for real tokens only
+(float16, ragged, memory-mapped shards). A store is named by what it depends on (teacher weights, token ids, layers,
+version), is checked when opened, and appears under its name only when complete."""
 
 import hashlib
 import json
@@ -22,11 +22,13 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from relation_targets import get_relation_width
+
 logger = logging.getLogger(__name__)
 
 STORE_VERSION = 2
 MANIFEST_NAME, LOGITS_NAME = "manifest.json", "logits.npy"
-STATES, ATTENTIONS = "states", "attentions"  # what is kept of every token, and of every pair of tokens
+STATES, ATTENTIONS, RELATIONS = "states", "attentions", "relations"  # of every token, pair of tokens, token
 BYTES_PER_VALUE, BYTES_PER_LOGIT = 2, 4
 
 
@@ -48,12 +50,14 @@ class StoreSpec:
     attention_layers: tuple[int, ...] = ()
     num_token_pairs: int = 0
     num_heads: int = 0
+    relation_layers: tuple[int, ...] = ()
+    relation_width: int = 0
     version: int = STORE_VERSION
 
     @property
     def kinds(self) -> list[str]:
         """What it holds beside the logits."""
-        layers = {STATES: self.hidden_layers, ATTENTIONS: self.attention_layers}
+        layers = {STATES: self.hidden_layers, ATTENTIONS: self.attention_layers, RELATIONS: self.relation_layers}
         return [kind for kind in layers if layers[kind]]
 
     @property
@@ -65,7 +69,8 @@ class StoreSpec:
         """Bytes on disk, but for the indices and the manifest."""
         states = self.num_tokens * len(self.hidden_layers) * self.hidden_size
         attentions = self.num_token_pairs * len(self.attention_layers) * self.num_heads
-        return (states + attentions) * BYTES_PER_VALUE + self.num_rows * self.num_labels * BYTES_PER_LOGIT
+        relations = self.num_tokens * len(self.relation_layers) * 3 * self.relation_width
+        return (states + attentions + relations) * BYTES_PER_VALUE + self.num_rows * self.num_labels * BYTES_PER_LOGIT
 
 
 class TeacherStore:
@@ -101,11 +106,19 @@ class TeacherStore:
 
     def get_hidden_states(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
         """(rows, layers, tokens, hidden), float16, zero where the mask (rows, tokens) says padding, on either side."""
-        layout = (len(self.spec.hidden_layers), self.spec.hidden_size)
-        states = torch.zeros((*attention_mask.shape, *layout), dtype=torch.float16)
-        real_tokens = [self._read_row(STATES, row).reshape(-1, *layout) for row in rows]
-        states[attention_mask.bool()] = torch.cat(real_tokens)
-        return states.transpose(1, 2)
+        return self._get_token_values(STATES, rows, attention_mask, len(self.spec.hidden_layers), self.spec.hidden_size)
+
+    def get_relations(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
+        """(rows, layers, 3, tokens, width), float16: queries, keys, values; zero where the mask says padding."""
+        layout = (len(self.spec.relation_layers), 3, self.spec.relation_width)
+        return self._get_token_values(RELATIONS, rows, attention_mask, *layout).transpose(2, 3)
+
+    def _get_token_values(self, kind: str, rows: Sequence[int], attention_mask: Tensor, *layout: int) -> Tensor:
+        """(rows, layers, tokens, ...) for a layout (layers, ...) of the values of a token."""
+        values = torch.zeros((*attention_mask.shape, *layout), dtype=torch.float16)
+        real_tokens = [self._read_row(kind, row).reshape(-1, *layout) for row in rows]
+        values[attention_mask.bool()] = torch.cat(real_tokens)
+        return values.transpose(1, 2)
 
     def get_attentions(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
         """(rows, layers, heads, tokens, tokens), float16, zero where the mask (rows, tokens) says padding."""
@@ -139,6 +152,8 @@ class StoredOutputsCollator:
             batch["teacher_hidden_states"] = self.store.get_hidden_states(rows, batch["attention_mask"])
         if self.store.spec.attention_layers:
             batch["teacher_attentions"] = self.store.get_attentions(rows, batch["attention_mask"])
+        if self.store.spec.relation_layers:
+            batch["teacher_relations"] = self.store.get_relations(rows, batch["attention_mask"])
         return batch
 
 
@@ -148,6 +163,7 @@ def make_spec(
     rows: Dataset,
     hidden_layers: Sequence[int] = (),
     attention_layers: Sequence[int] = (),
+    relation_layers: Sequence[int] = (),
 ) -> StoreSpec:
     """The spec of a store of a teacher's outputs for `rows`, without computing any."""
     lengths = [len(ids) for ids in rows["input_ids"]]
@@ -162,6 +178,8 @@ def make_spec(
         attention_layers=tuple(attention_layers),
         num_token_pairs=sum(length**2 for length in lengths) if attention_layers else 0,
         num_heads=config.num_attention_heads if attention_layers else 0,
+        relation_layers=tuple(relation_layers),
+        relation_width=get_relation_width(config) if relation_layers else 0,
     )
 
 

@@ -26,6 +26,7 @@ from teacher_store import (
     ATTENTIONS,
     LOGITS_NAME,
     MANIFEST_NAME,
+    RELATIONS,
     STATES,
     StoreSpec,
     TeacherStore,
@@ -130,7 +131,7 @@ def write_part(
     for batch_rows in tqdm(batches, desc="teacher outputs", disable=not state.is_main_process, leave=False):
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers)
+        outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers, spec.relation_layers)
         done += batch_rows
         logits.append(outputs.logits.float().cpu().numpy())
         values = take_real_values(outputs, batch["attention_mask"])
@@ -143,19 +144,23 @@ def write_part(
 
 
 def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str, list[np.ndarray]]:
-    """Per row, float16: hidden states (real tokens, layers, hidden), attentions (layers, heads, real, real tokens).
+    """Per row, float16: hidden states (real tokens, layers, hidden), attentions (layers, heads, real, real tokens),
+    relations (real tokens, layers, 3, width).
 
     Raises:
         ValueError: a value does not fit half precision.
     """
     mask = attention_mask.bool()
-    values: dict[str, list[Tensor]] = {STATES: [], ATTENTIONS: []}
+    values: dict[str, list[Tensor]] = {STATES: [], ATTENTIONS: [], RELATIONS: []}
     if outputs.hidden_states:
         states = torch.stack(outputs.hidden_states, dim=2)
         values[STATES] = [row[real].half() for row, real in zip(states, mask, strict=True)]
     if outputs.attentions:
         attentions = torch.stack(outputs.attentions, dim=1)
         values[ATTENTIONS] = [row[..., real, :][..., real].half() for row, real in zip(attentions, mask, strict=True)]
+    if outputs.relations:
+        relations = torch.stack(outputs.relations, dim=1).movedim(3, 1)
+        values[RELATIONS] = [row[real].half() for row, real in zip(relations, mask, strict=True)]
     if not all(torch.isfinite(row).all() for rows in values.values() for row in rows):
         raise ValueError("the teacher's intermediate outputs overflow half precision: take --teacher_outputs live")
     return {kind: [row.cpu().numpy() for row in rows] for kind, rows in values.items()}

@@ -3,15 +3,23 @@ store or from the live teacher, whichever the arguments and the sizes say."""
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
-from attention_targets import switch_on_attentions
 from distillation_arguments import DistillationTrainingArguments
+from loss_terms import (
+    WantedLayers,
+    check_architecture_fits,
+    list_wanted_layers,
+    select_term_weights,
+    switch_on_outputs,
+)
+from relation_targets import resolve_relation_layer
+from student_init import get_num_layers
 from tasks import TaskData
 from teacher import Teacher, TeacherArguments
 from teacher_store import StoreSpec, TeacherStore, make_spec
@@ -40,14 +48,26 @@ class TeacherSupply:
     ) -> PreTrainedModel | TeacherStore:
         """The store of the training rows' outputs or, where that is wanted or does not fit, the teacher itself.
 
+        Args:
+            hidden_layers, attention_layers: the matched teacher layers, where a term compares them.
+
         Raises:
-            ValueError: --teacher_outputs stored, and a store cannot serve.
+            ValueError: --teacher_outputs stored, and a store cannot serve; the teacher lacks what a term compares.
         """
-        spec = self._make_spec(rows, hidden_layers, attention_layers)
+        config, terms = self.teacher.model.config, select_term_weights(self.training, has_teacher=True)
+        check_architecture_fits([config], self.training, terms)
+        relation_layer = resolve_relation_layer(self.training.relation_layer, get_num_layers(config))
+        layers = WantedLayers(
+            hidden_layers=list_wanted_layers(terms, hidden_layers, relation_layer).hidden_layers,
+            attention_layers=tuple(attention_layers),
+            relation_layers=list_wanted_layers(terms, (), relation_layer).relation_layers,
+        )
+        spec = self._make_spec(rows, layers)
         reason = explain_live(spec, self.arguments)
+        if reason is None and not names_layers(terms, hidden_layers, attention_layers):
+            reason = "the layers to imitate are not known here"
         if reason is None:
-            if attention_layers:
-                switch_on_attentions(self.teacher.model)
+            switch_on_outputs(self.teacher.model, terms)
             try:
                 store = self._open_store(spec, rows)
                 logger.info("teacher outputs: stored, %s", self._describe(store))
@@ -64,16 +84,19 @@ class TeacherSupply:
         size = format_bytes(store.spec.count_bytes())
         return f"{size} in {store.folder}, made in {store.fill_seconds:.0f} s; a run saves about {saved:.0f} s by it"
 
-    def _make_spec(
-        self, rows: Dataset, hidden_layers: Sequence[int] = (), attention_layers: Sequence[int] = ()
-    ) -> StoreSpec:
-        config = self.teacher.model.config
-        return make_spec(config, self.teacher.fingerprint, rows, hidden_layers, attention_layers)
+    def _make_spec(self, rows: Dataset, layers: WantedLayers = WantedLayers()) -> StoreSpec:  # noqa: B008 - immutable
+        return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, *layers)
 
     def _open_store(self, spec: StoreSpec, rows: Dataset) -> TeacherStore:
         root = Path(self.arguments.cache_dir).expanduser() / "teacher_outputs"
         collate = DataCollatorWithPadding(self.teacher.tokenizer)
         return open_or_fill(root, spec, self.teacher.model, rows, collate, self.training.device)
+
+
+def names_layers(terms: Mapping[str, float], hidden_layers: Sequence[int], attention_layers: Sequence[int]) -> bool:
+    """Whether the matched layers are there for every term that compares them."""
+    needs_hidden, needs_attention = bool({"hidden", "pkd"} & terms.keys()), "attention" in terms
+    return (bool(hidden_layers) or not needs_hidden) and (bool(attention_layers) or not needs_attention)
 
 
 def explain_live(spec: StoreSpec, arguments: TeacherArguments) -> str | None:

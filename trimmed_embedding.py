@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
+ELEMENTWISE_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused", "sgd"})  # others may couple rows, by norms say
 LARGEST_USED_SHARE = 0.5  # above it the smaller table saves too little to be worth the indirection
 
 

@@ -93,12 +93,22 @@ def run_two_processes(folder: Path, runs: dict[str, dict]) -> None:
 def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
     """Global batches of 8. Of 21 rows the last round has 5, so that accelerate fills it up with duplicates, which must
     not count; of 17 rows it has one, and the second process none at all. 21 evaluated rows likewise."""
-    row_counts = {"five left": 21, "one left": 17}
-    run_two_processes(
-        tmp_path, {name: {"num_rows": rows, "per_device_train_batch_size": 4} for name, rows in row_counts.items()}
-    )
-    for name, rows in row_counts.items():
-        single = make_trainer(tmp_path / f"{name} on one", num_rows=rows)
+    runs = {
+        "five left": {"num_rows": 21},
+        "one left": {"num_rows": 17},
+        "more terms in two stages": {
+            "num_rows": 21,
+            **dict.fromkeys(["pkd_weight", "embedding_weight", "relation_weight"], 1.0),
+            "relation_heads": 4,
+            "attention_loss": "kl",
+            "num_train_epochs": 2,
+            "intermediate_epochs": 1.0,
+            "schedules": "temperature=linear:1,pkd_weight=cosine:0",
+        },
+    }
+    run_two_processes(tmp_path, {name: options | {"per_device_train_batch_size": 4} for name, options in runs.items()})
+    for name, options in runs.items():
+        single = make_trainer(tmp_path / f"{name} on one", **options)
         single.train()
         assert_same_weights(single.model.state_dict(), torch.load(tmp_path / name / "weights.pt"))
         log = json.loads((tmp_path / name / "log.json").read_text())

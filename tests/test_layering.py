@@ -23,11 +23,11 @@ LAYERS = [
     ["untrained_student"],
     ["preview_report", "run_preparation"],
     ["command_line", "run_facts"],
-    ["publish", "report", "teacher_supply"],
+    ["layer_search", "publish", "report", "teacher_supply"],
     ["teacher"],
     ["teacher_training", "predictions"],
     ["distill_trainer"],
-    ["interruption", "layer_similarity", "loss_terms", "training_watch"],
+    ["interruption", "layer_scores", "layer_similarity", "loss_terms", "training_watch"],
     [
         "batches",
         "distillation_arguments",
@@ -39,8 +39,18 @@ LAYERS = [
     ],
     ["teacher_store_filling"],
     ["data_arguments", "teacher_store"],
-    ["attention_targets", "losses", "metrics", "run_record", "student_init", "task_columns", "teacher_outputs"],
-    ["checkpoints", "data_files", "locks", "natural_logic", "representation_similarity"],
+    ["losses", "metrics", "run_record", "student_init", "task_columns", "teacher_outputs"],
+    ["relation_targets"],
+    [
+        "attention_targets",
+        "checkpoints",
+        "data_files",
+        "locks",
+        "loss_schedules",
+        "natural_logic",
+        "representation_similarity",
+        "subset_search",
+    ],
 ]
 LEAVES = {"losses", "student_init", "natural_logic", "run_record"}
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

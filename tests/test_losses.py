@@ -8,9 +8,13 @@ import torch
 from losses import (
     attention_loss,
     cross_entropy_loss,
+    embedding_loss,
     hidden_state_loss,
     kl_divergence_loss,
     logit_cosine_loss,
+    patient_loss,
+    relation_loss,
+    relational_distance_loss,
     squared_error_loss,
 )
 
@@ -82,6 +86,71 @@ def test_attention_loss_by_hand_counts_real_queries_and_keys_only():
     assert attention_loss([student], [teacher], torch.tensor([[1, 1, 0]])).item() == pytest.approx(0.5)
 
 
+def test_attention_kl_by_hand_is_over_real_keys_only():
+    student, teacher = torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, 3, 3)
+    teacher[0, 0, 0, 1] = LOG3  # query 0: 1/4, 3/4 against 1/2, 1/2; query 1 is the same in both
+    teacher[0, 0, 2, :2] = torch.tensor([5.0, -5.0])  # a padded query
+    teacher[0, 0, :, 2] = 9.0  # a padded key
+    loss = attention_loss([student], [teacher], torch.tensor([[1, 1, 0]]), kind="kl")
+    assert loss.item() == pytest.approx(divide_kl([0.25, 0.75]) / 2, rel=1e-6)
+
+
+def divide_kl(probabilities: list[float]) -> float:
+    """KL of a distribution to the uniform one."""
+    return sum(p * math.log(p * len(probabilities)) for p in probabilities)
+
+
+def test_embedding_loss_by_hand():
+    student, teacher = torch.tensor([[[1.0, 0.0], [7.0, 7.0]]]), torch.tensor([[[0.0, 3.0], [0.0, 0.0]]])
+    assert embedding_loss(student, teacher, torch.tensor([[1, 0]])).item() == pytest.approx((1 + 9) / 2)
+
+
+def test_patient_loss_by_hand_takes_directions_of_first_real_tokens():
+    student = torch.tensor([[[3.0, 0.0], [1.0, 1.0]], [[9.0, 9.0], [0.0, 4.0]]])
+    teacher = torch.tensor([[[0.0, 2.0], [1.0, 1.0]], [[-9.0, 0.0], [0.0, 0.5]]])
+    mask = torch.tensor([[1, 1], [0, 1]])  # the second row is padded on the left
+    assert patient_loss([student], [teacher], mask).item() == pytest.approx((2.0 + 0.0) / 2)
+
+
+def test_patient_loss_pulls_across_the_student_s_state_never_along_it():
+    student, teacher = torch.randn(3, 2, 8, requires_grad=True), torch.randn(3, 2, 8)
+    patient_loss([student], [teacher], torch.ones(3, 2)).backward()
+    torch.testing.assert_close((student.grad[:, 0] * student[:, 0]).sum(-1), torch.zeros(3), rtol=0, atol=1e-6)
+    assert student.grad[:, 0].abs().min() > 0
+    assert torch.equal(student.grad[:, 1], torch.zeros(3, 8))
+
+
+def test_relation_loss_by_hand():
+    """Two relation heads of width 2; in the teacher's queries head 0 has the scaled products a_i * a_j."""
+    values = [1.0, 1.0 + LOG3]
+    teacher = torch.zeros(1, 3, 3, 4)
+    teacher[0, 0, :2, 0] = torch.tensor(values) * 2**0.25  # the product over sqrt(2) is a_i * a_j
+    teacher[0, :, 2] = 9.0  # padding
+    expected = 0.0
+    for value in values:
+        weights = [math.exp(value * other) for other in values]
+        expected += divide_kl([weight / sum(weights) for weight in weights])
+    loss = relation_loss(torch.zeros(1, 3, 3, 8), teacher, torch.tensor([[1, 1, 0]]), num_heads=2)
+    assert loss.item() == pytest.approx(expected / 2 / 6, rel=1e-5)  # 2 queries, 3 kinds * 2 heads
+
+
+def test_relational_distance_by_hand_and_whatever_the_scale():
+    student = torch.tensor([[0.0], [1.0], [3.0]])  # distances 1, 3, 2 in units of 2
+    teacher = torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 2.0]])  # 1, 2, 1 in units of 4/3
+    expected = (0.5 * 0.25**2 + 0 + 0.5 * 0.25**2) / 3
+    for scale in (1.0, 7.0):
+        assert relational_distance_loss(scale * student, teacher).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 2.0]], [[1.0, 2.0]] * 3, [[1.0, 2.0], [1.0, 2.0], [0.0, 5.0]]])
+def test_relational_distance_of_rows_that_coincide_has_a_finite_gradient(rows):
+    student = torch.tensor(rows, requires_grad=True)
+    loss = relational_distance_loss(student, torch.randn(len(rows), 2))
+    loss.backward()
+    assert loss.isfinite()
+    assert student.grad.isfinite().all()
+
+
 def draw_pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(*shape), torch.randn(*shape)
 
@@ -89,6 +158,7 @@ def draw_pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("kind", ["mse", "cosine"])
 def test_every_term_is_zero_at_equality(kind):
     logits, states, attentions = torch.randn(4, 3), torch.randn(4, 6, 8), torch.randn(4, 2, 6, 6)
+    relations = torch.randn(4, 3, 6, 8)
     mask = torch.ones(4, 6, dtype=torch.long)
     losses = [
         kl_divergence_loss(logits, logits, 3.0),
@@ -96,6 +166,11 @@ def test_every_term_is_zero_at_equality(kind):
         squared_error_loss(logits[:, :1], logits[:, 0]),
         hidden_state_loss([states], [states], mask, kind),
         attention_loss([attentions], [attentions], mask),
+        attention_loss([attentions], [attentions], mask, kind="kl"),
+        embedding_loss(states, states, mask),
+        patient_loss([states], [states], mask),
+        relation_loss(relations, relations, mask, num_heads=4),
+        relational_distance_loss(logits, logits),
     ]
     assert torch.stack(losses).abs().max().item() < 1e-6
 
@@ -115,14 +190,38 @@ def test_more_padding_changes_no_term():
     wide = [
         torch.nn.functional.pad(matrix, (0, 5, 0, 5), value=value) for matrix, value in ((student, 8), (teacher, 1))
     ]
-    short = attention_loss([student], [teacher], mask)
-    assert attention_loss([wide[0]], [wide[1]], padded_mask).item() == pytest.approx(short.item(), rel=1e-6)
+    for kind in ("mse", "kl"):
+        short = attention_loss([student], [teacher], mask, kind=kind)
+        long = attention_loss([wide[0]], [wide[1]], padded_mask, kind=kind)
+        assert long.item() == pytest.approx(short.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_more_padding_changes_no_term_of_whole_layers(side):
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    added = (0, 5) if side == "right" else (5, 0)
+    states, relations = draw_pair(2, 4, 8), draw_pair(2, 3, 4, 8)
+    wide_mask = torch.nn.functional.pad(mask, added)
+    wide_states, wide_relations = (
+        [
+            torch.nn.functional.pad(tensor, (0, 0, *added), value=value)
+            for tensor, value in zip(pair, (8.0, -3.0), strict=True)
+        ]
+        for pair in (states, relations)
+    )
+    pairs = [
+        (embedding_loss(*states, mask), embedding_loss(*wide_states, wide_mask)),
+        (patient_loss(states[:1], states[1:], mask), patient_loss(wide_states[:1], wide_states[1:], wide_mask)),
+        (relation_loss(*relations, mask, 2), relation_loss(*wide_relations, wide_mask, 2)),
+    ]
+    for short, long in pairs:
+        torch.testing.assert_close(long, short, rtol=1e-5, atol=1e-7)
 
 
 def test_parts_with_the_whole_count_add_up_to_the_whole():
     student, teacher = draw_pair(7, 3)
     labels = torch.tensor([0, 1, -100, 2, 0, -100, 1])
-    states, attentions = draw_pair(7, 5, 4), draw_pair(7, 2, 5, 5)
+    states, attentions, relations = draw_pair(7, 5, 4), draw_pair(7, 2, 5, 5), draw_pair(7, 3, 5, 4)
     mask = (torch.arange(5) < torch.tensor([5, 1, 3, 2, 4, 5, 2])[:, None]).long()
     tokens = mask.sum()
 
@@ -136,6 +235,10 @@ def test_parts_with_the_whole_count_add_up_to_the_whole():
                 logit_cosine_loss(student[rows], teacher[rows], count),
                 hidden_state_loss([states[0][rows]], [states[1][rows]], mask[rows], "mse", words),
                 attention_loss([attentions[0][rows]], [attentions[1][rows]], mask[rows], words),
+                attention_loss([attentions[0][rows]], [attentions[1][rows]], mask[rows], words, "kl"),
+                embedding_loss(states[0][rows], states[1][rows], mask[rows], words),
+                patient_loss([states[0][rows]], [states[1][rows]], mask[rows], count),
+                relation_loss(relations[0][rows], relations[1][rows], mask[rows], 2, words),
             ]
         )
 

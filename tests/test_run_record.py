@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from run_record import RECORD_NAME, RunRecord, find_best_epoch, find_damage, main, read_run_record, summarize_history
+from command_line import parse_command_line
+from run_record import (
+    EARLIER_BEHAVIOUR,
+    RECORD_NAME,
+    RunRecord,
+    find_best_epoch,
+    find_damage,
+    main,
+    read_run_record,
+    summarize_history,
+)
 
 
 def make_record(**arguments: object) -> RunRecord:
@@ -17,7 +27,7 @@ def make_record(**arguments: object) -> RunRecord:
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path):
-    record = make_record(temperature=2.0)
+    record = make_record(temperature=2.0, **EARLIER_BEHAVIOUR)
     record.metrics = {"validation": {"loss": 0.25}}
     record.write(tmp_path)
     assert read_run_record(tmp_path) == record
@@ -129,3 +139,13 @@ def test_reading_records_needs_no_torch():
     code = "import sys, run_record; sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_a_record_from_before_a_flag_says_what_was_done_then(tmp_path):
+    make_record(temperature=2.0).write(tmp_path)
+    assert read_run_record(tmp_path).list_differences({"seed": 1, "temperature": 2.0} | EARLIER_BEHAVIOUR) == []
+
+
+def test_earlier_behaviour_is_todays_default():
+    parsed = parse_command_line([]).to_dict()
+    assert {name: parsed[name] for name in EARLIER_BEHAVIOUR} == EARLIER_BEHAVIOUR

@@ -143,3 +143,11 @@ def test_nothing_is_trimmed_where_most_rows_are_used_or_none_is_trained(prepare)
     with train_used_rows(model, prepare(model)) as is_trimmed:
         assert not is_trimmed
         assert type(model.get_input_embeddings()) is nn.Embedding
+
+
+def test_an_optimizer_that_couples_rows_gets_the_whole_table(tmp_path, tokenizer):
+    trainer = make_trainer(tmp_path / "run", tokenizer, optim="adafactor")
+    with trainer._trim_embedding() as is_trimmed:
+        assert not is_trimmed
+    with make_trainer(tmp_path / "run", tokenizer)._trim_embedding() as is_trimmed:
+        assert is_trimmed

@@ -1,0 +1,63 @@
+"""Values of the loss that change while it trains: `--schedules temperature=linear:1,hidden_weight=cosine:0`.
+
+A schedule leads from the value of the flag itself to the end it names. It is a pure function of the share of steps
+that are done, so that a resumed run and every process go through the same values.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+SHAPES: dict[str, Callable[[float], float]] = {
+    "linear": lambda progress: progress,
+    "cosine": lambda progress: (1 - math.cos(math.pi * progress)) / 2,
+}
+
+
+class Schedule(NamedTuple):
+    """How a value changes, a key of `SHAPES`, and the value that it tends to."""
+
+    shape: str
+    end: float
+
+
+def parse_schedules(text: str, names: Sequence[str]) -> dict[str, Schedule]:
+    """`name=shape:end` pairs, separated by commas, by name; what is not named stays constant.
+
+    Raises:
+        ValueError: an entry of another form, a name that is not one of `names` or is there twice, an end below 0.
+    """
+    schedules: dict[str, Schedule] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, _, rest = entry.partition("=")
+        shape, _, end = rest.partition(":")
+        if name not in names or name in schedules:
+            raise ValueError(f"--schedules names {name!r}: name each of {', '.join(names)} at most once")
+        if shape not in SHAPES:
+            raise ValueError(f"--schedules has {entry!r}: write {name}=SHAPE:END, SHAPE one of {', '.join(SHAPES)}")
+        schedules[name] = Schedule(shape, parse_end(entry, end))
+    return schedules
+
+
+def parse_end(entry: str, end: str) -> float:
+    """The end of a schedule; raises ValueError unless it is a finite number that is at least 0."""
+    try:
+        value = float(end)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"--schedules has {entry!r}: its end has to be a number, at least 0")
+    return value
+
+
+def evaluate_schedule(schedules: Mapping[str, Schedule], name: str, start: float, progress: float) -> float:
+    """The value of `name` after the share `progress` (0 to 1) of all steps; `start` where it has no schedule."""
+    if name not in schedules:
+        return start
+    shape, end = schedules[name]
+    return start + (end - start) * SHAPES[shape](progress)
+
+
+def count_first_stage_steps(intermediate_epochs: float, num_train_epochs: float, max_steps: int) -> int:
+    """Optimizer steps of the first of two stages."""
+    return round(max_steps * intermediate_epochs / num_train_epochs)

@@ -1,0 +1,241 @@
+"""The terms inside the trainer: the right layers compared, exact sums, stored = live, schedules and stages by step."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import make_bert, make_rows, pad_rows
+from datasets import Dataset
+from test_distill_trainer import assert_same_weights, compute_batch_loss
+from tiny_project import make_project
+from tiny_training import make_trainer
+from transformers import AutoModelForSequenceClassification
+
+from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from loss_terms import WantedLayers, check_architecture_fits, check_store_fits, list_wanted_layers, switch_on_outputs
+from losses import attention_loss, patient_loss, relation_loss
+from run_distillation import main
+from run_record import read_run_record
+from teacher import fingerprint_model
+from teacher_store import TeacherStore, make_spec
+from teacher_store_filling import open_or_fill
+from teacher_supply import names_layers
+
+MORE_TERMS = {
+    "pkd_weight": 1.0,
+    "embedding_weight": 1.0,
+    "relation_weight": 1.0,
+    "relation_heads": 4,
+    "attention_loss": "kl",
+}
+OFF = dict.fromkeys(["ce_weight", "kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"], 0.0)
+
+
+def record_projections(model: torch.nn.Module, layer: int) -> list[torch.Tensor]:
+    """Queries, keys and values of every forward pass from now on, in this order."""
+    found, attention = [], model.bert.encoder.layer[layer].attention.self
+    for projection in (attention.query, attention.key, attention.value):
+        projection.register_forward_hook(lambda module, inputs, output: found.append(output))
+    return found
+
+
+@pytest.mark.parametrize(("relation_layer", "imitated"), [(None, 3), (1, 1)])
+def test_the_terms_compare_the_documented_layers(tmp_path, relation_layer, imitated):
+    """Written out once more: embeddings, [CLS] states and attention of the pairs 0-1 and 1-3, relations of one pair."""
+    options = OFF | MORE_TERMS | {"attention_weight": 0.5, "relation_layer": relation_layer}
+    trainer = make_trainer(tmp_path, **options)
+    student, teacher = trainer.model.eval(), trainer.teacher_outputs.teacher
+    batch = pad_rows(make_rows(5))
+    mask = batch["attention_mask"]
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": mask}
+    our_states, their_states = record_projections(student, 1), record_projections(teacher, imitated)
+    ours, theirs = (model(**inputs, output_hidden_states=True, output_attentions=True) for model in (student, teacher))
+    expected = F.mse_loss(ours.hidden_states[0][mask.bool()], theirs.hidden_states[0][mask.bool()])
+    pairs = [(0, 1), (1, 3)]
+    states = [[model.hidden_states[pair[side] + 1] for pair in pairs] for side, model in enumerate((ours, theirs))]
+    expected += patient_loss(*states, mask)
+    attentions = [[model.attentions[pair[side]] for pair in pairs] for side, model in enumerate((ours, theirs))]
+    expected += 0.5 * attention_loss(*attentions, mask, kind="kl")
+    expected += relation_loss(torch.stack(our_states[:3], 1), torch.stack(their_states[:3], 1), mask, 4)
+    assert trainer.compute_loss(student, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pkd", "embedding", "relation", "rkd"])
+def test_each_term_can_stand_alone_and_only_it_is_computed(tmp_path, name):
+    options = OFF | {f"{name}_weight": 2.0, "relation_heads": 4, "logging_strategy": "steps", "logging_steps": 1}
+    trainer = make_trainer(tmp_path, **options)
+    before = {key: tensor.clone() for key, tensor in trainer.model.state_dict().items()}
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert {key for key in logged if key.endswith("_loss")} == {f"{name}_loss"}
+    assert logged["loss"] == pytest.approx(2.0 * logged[f"{name}_loss"], rel=1e-5)
+    assert any(not torch.equal(tensor, before[key]) for key, tensor in trainer.model.state_dict().items())
+    layers = trainer.teacher_outputs
+    expected = {"pkd": ((1, 3), ()), "embedding": ((-1,), ()), "relation": ((), (3,)), "rkd": ((), ())}[name]
+    assert (layers.hidden_layers, layers.relation_layers) == expected
+    assert layers.attention_layers == ()
+
+
+def test_a_batch_padded_further_has_the_same_loss_and_gradients(tmp_path):
+    losses, gradients = [], []
+    for length in (None, 40):
+        trainer = make_trainer(tmp_path, **MORE_TERMS, rkd_weight=1.0)
+        loss = compute_batch_loss(trainer, make_rows(8), length)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append({name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None})
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert_same_weights(*gradients)
+
+
+# ---- stored = live -----------------------------------------------------------------------------------------------
+
+
+def fill(root: Path, layers: WantedLayers, terms: dict[str, float]) -> TeacherStore:
+    teacher, rows = make_bert(4, seed=1), Dataset.from_list(make_rows(22))
+    switch_on_outputs(teacher, terms)
+    spec = make_spec(teacher.config, fingerprint_model(teacher), rows, *layers)
+    return open_or_fill(root, spec, teacher, rows, pad_rows, torch.device("cpu"))
+
+
+def test_training_from_the_store_has_the_losses_of_training_live(tmp_path):
+    options = MORE_TERMS | {"rkd_weight": 1.0, "logging_strategy": "steps", "logging_steps": 1, "eval_strategy": "no"}
+    live = make_trainer(tmp_path / "live", **options)
+    layers = list_wanted_layers(live.term_weights, [1, 3], relation_layer=3)
+    assert layers == ((-1, 1, 3), (1, 3), (3,))
+    store = fill(tmp_path / "stores", layers, live.term_weights)
+    stored = DistillationTrainer(
+        model=make_bert(2, seed=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
+        teacher=store,
+        args=live.args,
+        data_collator=pad_rows,
+        train_dataset=live.train_dataset,
+    )
+    live.train()
+    stored.train()
+    assert stored.teacher_outputs is None
+    names = [name for name in live.state.log_history[0] if name.endswith("loss")]
+    assert len(names) == 10  # nine terms and their sum
+    for own, other in zip(live.state.log_history[:3], stored.state.log_history[:3], strict=True):
+        assert {name: other[name] for name in names} == pytest.approx({n: own[n] for n in names}, rel=1e-2)
+    shards = [path.stat().st_size for path in store.folder.glob("*.f16")]
+    assert store.spec.count_bytes() == sum(shards) + 22 * 3 * 4
+
+
+def test_stored_relations_are_the_teacher_s_own_and_zero_at_padding(tmp_path):
+    store, rows = fill(tmp_path, WantedLayers(relation_layers=(0, 2)), {"relation": 1.0}), make_rows(22)
+    picked = [7, 0, 21]
+    batch = pad_rows([rows[row] for row in picked], 20)
+    mask = batch["attention_mask"]
+    teacher = make_bert(4, seed=1)
+    recorded = [record_projections(teacher, layer) for layer in (0, 2)]
+    with torch.no_grad():
+        teacher(input_ids=batch["input_ids"], attention_mask=mask)
+    expected = torch.stack([torch.stack(states, dim=1) for states in recorded], dim=1) * mask[:, None, None, :, None]
+    for flip in (False, True):  # padding on the left too
+        found = store.get_relations(picked, mask.flip(1) if flip else mask).float()
+        shifted = torch.zeros_like(expected)
+        for row, length in enumerate(mask.sum(dim=1).tolist()):
+            shifted[row, :, :, slice(-length, None) if flip else slice(length)] = expected[row, :, :, :length]
+        torch.testing.assert_close(found, shifted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_store_without_what_a_term_compares_is_refused(tmp_path):
+    store = fill(tmp_path, WantedLayers(hidden_layers=(1, 3)), {})
+    with pytest.raises(ValueError, match=r"hidden states of teacher layers \[1, 3\].*imitate \[-1, 1, 3\]"):
+        check_store_fits(store, [1, 3], {"hidden": 1.0, "embedding": 1.0})
+    with pytest.raises(ValueError, match=r"relations of teacher layers \[\].*imitate \[2\]: fill a store"):
+        check_store_fits(store, [1, 3], {"relation": 1.0}, relation_layer=2)
+
+
+def test_layers_that_nobody_named_are_seen():
+    assert names_layers({"pkd": 1.0, "attention": 1.0}, [1, 3], [1, 3])
+    assert names_layers({"embedding": 1.0, "relation": 1.0, "kl": 1.0}, [], [])
+    assert not names_layers({"pkd": 1.0}, [], [1, 3])
+    assert not names_layers({"attention": 1.0}, [1, 3], [])
+
+
+def test_terms_are_computed_in_float32_whatever_the_models_compute_in(tmp_path):
+    trainer = make_trainer(tmp_path, **MORE_TERMS, rkd_weight=1.0)
+    exact = compute_batch_loss(trainer, make_rows(6))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = compute_batch_loss(trainer, make_rows(6))
+    assert rough.dtype == torch.float32
+    assert rough.item() == pytest.approx(exact.item(), rel=0.03)
+    states = [torch.randn(2, 3, 5, 8) for _ in range(2)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = relation_loss(*states, torch.ones(2, 5), 2)
+    assert inside.item() == relation_loss(*states, torch.ones(2, 5), 2).item()
+
+
+def test_a_run_with_every_term_fills_a_store_and_ends_in_a_plain_student(tmp_path):
+    flags = [f"--{name}={value}" for name, value in MORE_TERMS.items()] + ["--attention_weight=1", "--rkd_weight=1"]
+    stages = ["--intermediate_epochs=1", "--schedules=temperature=linear:1"]
+    assert main([*make_project(tmp_path), *flags, *stages]) == 0
+    record = read_run_record(tmp_path / "run")
+    for name in ("pkd", "embedding", "relation", "attention", "rkd"):
+        assert record.history[0][f"train_{name}_loss"] > 0
+    assert record.best_epoch == 2
+    manifests = [json.loads(path.read_text())["spec"] for path in (tmp_path / "cache").rglob("manifest.json")]
+    assert [spec["relation_layers"] for spec in manifests if spec["hidden_layers"]] == [[3]]
+    student = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")
+    assert student.config._attn_implementation == "sdpa"
+
+
+# ---- what cannot be meant ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pkd_weight": -1.0}, "pkd_weight is -1.0: a weight is at least 0"),
+        ({"attention_loss": "cosine"}, "attention_loss is 'cosine': choose one of mse, kl"),
+        ({"second_stage": "none"}, "second_stage is 'none': choose one of all, prediction"),
+        ({"schedules": "temperature=linear:0"}, "temperature is 0.0: it has to be above 0"),
+        ({"rkd_weight": 1.0, "gradient_accumulation_steps": 2}, "--gradient_accumulation_steps 2 and 1 processes"),
+        ({"relation_weight": 1.0, "activation_checkpointing": True}, "what --activation_checkpointing throws away"),
+        ({"intermediate_epochs": 3.0}, "--intermediate_epochs 3 has to leave epochs for the second stage"),
+        ({"intermediate_epochs": 1.0, "max_steps": 9}, "without --max_steps"),
+        ({"intermediate_epochs": 1.0, "hidden_weight": 0.0}, "in its first stage: set one of --hidden_weight"),
+        ({"intermediate_epochs": 1.0, "ce_weight": 0, "kl_weight": 0}, "in its second stage: set one of --ce_weight"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_a_weight_that_a_schedule_raises_is_on_from_the_start(tmp_path):
+    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, schedules="pkd_weight=linear:1", hidden_weight=0)
+    assert args.get_largest_weights() == {"ce": 0.5, "kl": 0.5, "pkd": 1.0} | dict.fromkeys(
+        ["logit_cosine", "rkd", "hidden", "attention", "embedding", "relation"], 0.0
+    )
+
+
+def test_relation_heads_that_do_not_divide_the_widths_are_refused_by_the_trainer(tmp_path):
+    with pytest.raises(ValueError, match="is 12 and has to divide the width 16: take one of 1, 2, 4, 8, 16"):
+        make_trainer(tmp_path, relation_weight=1.0)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options", "message"),
+    [
+        ("gpt2", {"pkd_weight": 1.0}, "in gpt2 these see no other"),
+        (
+            "deberta-v2",
+            {"attention_weight": 1.0, "attention_loss": "kl"},
+            "deberta-v2 does not give: take mse, or one of",
+        ),
+        ("modernbert", {"attention_weight": 1.0, "attention_loss": "kl"}, "modernbert does not give"),
+        ("mpnet", {"relation_weight": 1.0}, "mpnet does not show them"),
+    ],
+)
+def test_an_architecture_that_lacks_what_a_term_compares_is_refused(tmp_path, model_type, options, message):
+    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, **options)
+    weights = {name: weight for name, weight in args.get_largest_weights().items() if weight > 0}
+    config = make_bert(2).config
+    config.model_type = model_type
+    with pytest.raises(ValueError, match=message):
+        check_architecture_fits([config], args, weights)
