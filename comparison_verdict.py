@@ -189,6 +189,7 @@ def describe_tasks(ranks: TaskRanks) -> list[str]:
             f"Friedman's test over {ranks.num_tasks} tasks: p {format_p_value(ranks.friedman_p_value)}. Mean ranks "
             f"that differ by less than {ranks.critical_difference:.2f} (Nemenyi) cannot be told apart."
         )
+        lines += describe_rank_differences(ranks)
     if ranks.pairwise_p_values:
         lines += [
             f"{first} against {second}: Wilcoxon p {format_p_value(p_value)} (Holm)."
@@ -196,11 +197,26 @@ def describe_tasks(ranks: TaskRanks) -> list[str]:
         ]
     else:
         lines.append(
-            f"No pair of strategies is tested over tasks: with {count(ranks.num_tasks, 'task')} that all agree, the "
+            f"No pair of strategies is tested by Wilcoxon's test: with {count(ranks.num_tasks, 'task')} that all agree, the "
             f"smallest possible corrected p is {ranks.smallest_pairwise_p_value:.3f}; at least "
             f"{count_needed_tasks(len(ranks.mean_ranks))} tasks could reach {LEVEL:.2f}."
         )
     return lines
+
+
+def describe_rank_differences(ranks: TaskRanks) -> list[str]:
+    """Who ranks better than whom by Nemenyi's test, which asks for Friedman's to be significant first."""
+    if ranks.friedman_p_value >= LEVEL:
+        return ["So no strategy is shown to rank better than another."]
+    ordered = sorted(ranks.mean_ranks, key=ranks.mean_ranks.__getitem__)
+    worse = {
+        first: [
+            other for other in ordered if ranks.mean_ranks[other] - ranks.mean_ranks[first] >= ranks.critical_difference
+        ]
+        for first in ordered
+    }
+    told_apart = [f"{first} ranks better than {' and '.join(others)}." for first, others in worse.items() if others]
+    return told_apart or ["So no pair of strategies is told apart."]
 
 
 def count_needed_tasks(num_arms: int) -> int:

@@ -12,12 +12,20 @@ from comparison import group_runs
 from comparison_pairs import Pair
 from comparison_results import UnitResult, analyse_unit, summarize_tasks
 from comparison_runs import find_run_folders, read_runs
-from comparison_statistics import Components, Estimate, find_needed_rows, find_needed_seeds, rank_over_tasks
+from comparison_statistics import (
+    Components,
+    Estimate,
+    TaskRanks,
+    find_needed_rows,
+    find_needed_seeds,
+    rank_over_tasks,
+)
 from comparison_verdict import (
     count_needed_tasks,
     describe_need,
     describe_number,
     describe_random_draws,
+    describe_rank_differences,
     describe_ranks,
     describe_scope,
     describe_tasks,
@@ -189,9 +197,9 @@ def test_ranks_over_tasks_say_what_they_average_and_leave_out(tmp_path):
 
 def test_too_few_tasks_are_said_plainly():
     few = rank_over_tasks(list("abc"), np.random.default_rng(0).random((3, 3)))
-    assert describe_tasks(few)[1] == (
-        "No pair of strategies is tested over tasks: with 3 tasks that all agree, the smallest possible corrected p is "
-        "0.750; at least 7 tasks could reach 0.05."
+    assert describe_tasks(few)[2] == (
+        "No pair of strategies is tested by Wilcoxon's test: with 3 tasks that all agree, the smallest possible corrected "
+        "p is 0.750; at least 7 tasks could reach 0.05."
     )
     two = rank_over_tasks(["a", "b"], np.array([[1.0, 0.5], [0.4, 0.3]]))
     assert describe_tasks(two)[0].startswith("Friedman's test needs 3 strategies")
@@ -201,3 +209,17 @@ def test_too_few_tasks_are_said_plainly():
 def test_the_needed_number_of_tasks_is_the_least_that_could_do(num_arms):
     needed, pairs = count_needed_tasks(num_arms), num_arms * (num_arms - 1) / 2
     assert pairs * 2.0 ** (1 - needed) < 0.05 <= pairs * 2.0 ** (2 - needed)
+
+
+@pytest.mark.parametrize(
+    ("friedman", "critical", "sentence"),
+    [
+        (0.03, 2.7, "even ranks better than bottom."),
+        (0.03, 1.2, "even ranks better than odd and bottom."),
+        (0.03, 3.5, "So no pair of strategies is told apart."),
+        (0.2, 2.7, "So no strategy is shown to rank better than another."),
+    ],
+)
+def test_ranks_over_tasks_say_who_is_told_apart(friedman, critical, sentence):
+    ranks = TaskRanks({"bottom": 4.6, "even": 1.4, "odd": 2.6}, 5, friedman, critical, 0.6, {})
+    assert describe_rank_differences(ranks)[0] == sentence
