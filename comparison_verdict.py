@@ -197,7 +197,7 @@ def describe_tasks(ranks: TaskRanks) -> list[str]:
         ]
     else:
         lines.append(
-            f"No pair of strategies is tested by Wilcoxon's test: with {count(ranks.num_tasks, 'task')} that all agree, "
+            f"No pair of strategies is tested by Wilcoxon: with {count(ranks.num_tasks, 'task')} that all agree, "
             f"the smallest possible corrected p is {ranks.smallest_pairwise_p_value:.3f}; at least "
             f"{count_needed_tasks(len(ranks.mean_ranks))} tasks could reach {LEVEL:.2f}."
         )

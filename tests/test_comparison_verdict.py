@@ -198,7 +198,7 @@ def test_ranks_over_tasks_say_what_they_average_and_leave_out(tmp_path):
 def test_too_few_tasks_are_said_plainly():
     few = rank_over_tasks(list("abc"), np.random.default_rng(0).random((3, 3)))
     assert describe_tasks(few)[2] == (
-        "No pair of strategies is tested by Wilcoxon's test: with 3 tasks that all agree, the smallest possible "
+        "No pair of strategies is tested by Wilcoxon: with 3 tasks that all agree, the smallest possible "
         "corrected p is 0.750; at least 7 tasks could reach 0.05."
     )
     two = rank_over_tasks(["a", "b"], np.array([[1.0, 0.5], [0.4, 0.3]]))
