@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from comparison import Unit, group_runs
-from comparison_files import format_text, write_reports
+from comparison_files import add_pictures, format_text, write_reports
 from comparison_report import list_blocks
 from comparison_results import UnitResult, analyse_unit, summarize_tasks
 from comparison_runs import LeftOut, find_run_folders, read_runs
@@ -84,7 +84,7 @@ def compare(arguments: argparse.Namespace) -> None:
     write_reports(arguments.output_dir, blocks, results, ranks, left_out)
     print(format_text(blocks))
     if not arguments.no_pictures:
-        draw_where_possible(results, ranks, arguments.output_dir)
+        add_pictures(arguments.output_dir, blocks, draw_where_possible(results, ranks, arguments.output_dir))
     logger.info("written to %s", arguments.output_dir)
 
 
@@ -107,14 +107,14 @@ def split_off_lone_arms(units: list[Unit]) -> tuple[list[Unit], list[LeftOut]]:
     return comparable, alone + [left for unit in lone for left in unit.left_out]
 
 
-def draw_where_possible(results: Sequence[UnitResult], ranks: TaskRanks | None, folder: Path) -> None:
+def draw_where_possible(results: Sequence[UnitResult], ranks: TaskRanks | None, folder: Path) -> list[Path]:
     """Pictures are extra: without matplotlib the comparison is there all the same, and a line says what is missing."""
     try:
         from comparison_pictures import draw_pictures  # here, because it loads matplotlib
     except ModuleNotFoundError as error:
         logger.warning("no pictures: the module %s is not installed", error.name)
-        return
-    draw_pictures(results, ranks, folder)
+        return []
+    return draw_pictures(results, ranks, folder)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,15 @@ def format_markdown(blocks: Sequence[Block]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def add_pictures(folder: Path, blocks: Sequence[Block], pictures: Sequence[Path]) -> None:
+    """Writes comparison.md once more, with the pictures below the tables."""
+    links = [f"![{path.stem.replace('_', ' ')}]({path.relative_to(folder).as_posix()})" for path in pictures]
+    if links:
+        write_file(
+            folder / "comparison.md", "\n\n".join([format_markdown(blocks).rstrip(), "## Pictures", *links]) + "\n"
+        )
+
+
 def escape_markdown(text: str) -> str:
     """Names come from users: nothing in them may open a cell, a tag, a link or a line."""
     escaped = MARKDOWN_SYNTAX.sub(lambda match: f"\\{match.group()}", clean_text(text))

@@ -20,17 +20,20 @@ from comparison_results import ArmResult, UnitResult
 from comparison_statistics import TaskRanks
 
 
-def draw_pictures(results: Sequence[UnitResult], ranks: TaskRanks | None, folder: Path) -> None:
-    """One set for every unit, in a folder of its own where there are several."""
+def draw_pictures(results: Sequence[UnitResult], ranks: TaskRanks | None, folder: Path) -> list[Path]:
+    """One set for every unit, in a folder of its own where there are several; returns what was drawn."""
+    drawn = []
     for number, result in enumerate(results, start=1):
         unit_folder = folder if len(results) == 1 else folder / f"{number}-{clean_file_name(result.unit.name)}"
         unit_folder.mkdir(exist_ok=True)
-        draw_unit(result, unit_folder)
+        drawn += draw_unit(result, unit_folder)
     if ranks is not None:
-        plot_mean_ranks(ranks.mean_ranks, ranks.critical_difference, folder / "mean_ranks.png")
+        drawn.append(folder / "mean_ranks.png")
+        plot_mean_ranks(ranks.mean_ranks, ranks.critical_difference, drawn[-1])
+    return drawn
 
 
-def draw_unit(result: UnitResult, folder: Path) -> None:
+def draw_unit(result: UnitResult, folder: Path) -> list[Path]:
     """Losses by epoch, the metric with intervals, where the layers come from, quality against size."""
     metric_name = f"{result.split} {result.metric_name}"
     curves = {arm.name: [run.run.record.history for run in arm.runs] for arm in result.arms}
@@ -42,6 +45,7 @@ def draw_unit(result: UnitResult, folder: Path) -> None:
     num_teacher_layers = result.unit.runs[0].record.teacher["layers"]
     plot_layer_map(list_layers(result), num_teacher_layers, folder / "layer_map.png")
     plot_pareto([*make_teacher_points(result), *map(make_point, result.arms)], metric_name, folder / "pareto.png")
+    return [folder / f"{name}.png" for name in ("metric_intervals", "loss_curves", "layer_map", "pareto")]
 
 
 def make_interval(arm: ArmResult, is_control: bool) -> ArmInterval:

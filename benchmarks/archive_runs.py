@@ -9,12 +9,11 @@ predictions that were compared. The students stay where they are.
 import argparse
 import dataclasses
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -39,14 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def archive_run(record: RunRecord, folder: Path, target: Path) -> None:
-    """Record and predictions of one run; the teacher's logits, the same for all runs, are left out."""
+    """Record and predictions of one run."""
     arguments = {name: shorten_paths(value) for name, value in record.arguments.items()}
     teacher = record.teacher | {"name": shorten_paths(record.teacher["name"])}
     command = shorten_paths(record.command)
     dataclasses.replace(record, arguments=arguments, teacher=teacher, command=command).write(target)
-    with np.load(folder / PREDICTIONS_NAME) as predictions:
-        kept = {name: predictions[name] for name in predictions.files if not name.endswith(".teacher_logits")}
-    np.savez_compressed(target / PREDICTIONS_NAME, **kept)
+    shutil.copy(folder / PREDICTIONS_NAME, target)
 
 
 def shorten_paths(value: Any) -> Any:

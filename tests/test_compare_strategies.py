@@ -105,6 +105,8 @@ def test_pictures_are_drawn(tmp_path):
         write_run(tmp_path / "runs" / strategy, strategy)
     compare(tmp_path / "runs", "--output_dir", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == PICTURES
+    report = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert all(f"]({name})" in report for name in PICTURES)
 
 
 def test_every_unit_has_its_pictures_in_a_folder_of_its_own(sweep, tmp_path, monkeypatch):
