@@ -122,7 +122,7 @@ class DistillationTrainer(Trainer):
         ):
             return nullcontext(False)
         token_ids = {token for ids in rows["input_ids"] for token in ids}
-        return train_used_rows(self.model, token_ids | set(self.processing_class.all_special_ids))
+        return train_used_rows(self.model, token_ids | set(self.data_collator.tokenizer.all_special_ids))
 
     def get_train_dataloader(self) -> DataLoader:
         """The stock loader; from a store, its collator adds the teacher's outputs (of the training rows only)."""

@@ -57,12 +57,12 @@ def open_or_fill(
     """
     folder, state = root / spec.name, PartialState()
     lock = FileLock(root / f"{spec.name}.lock")
-    if state.is_main_process:
-        root.mkdir(parents=True, exist_ok=True)
-        acquire_with_notice(lock)
-        remove_damaged(folder, spec)
     try:
-        state.wait_for_everyone()
+        with agree_on_failure():
+            if state.is_main_process:
+                root.mkdir(parents=True, exist_ok=True)
+                acquire_with_notice(lock)
+                remove_damaged(folder, spec)
         if not folder.exists():
             fill(folder, spec, teacher, rows, collate, device)
         state.wait_for_everyone()
@@ -82,11 +82,11 @@ def fill(
     """One pass of the teacher, each process over its part; the main process puts the parts together and renames."""
     state = PartialState()
     unfinished, start = folder.with_suffix(".unfinished"), time.perf_counter()
-    if state.is_main_process:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-    state.wait_for_everyone()
     try:
+        with agree_on_failure():
+            if state.is_main_process:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
         with agree_on_failure():
             write_part(unfinished, spec, teacher.to(device).eval(), rows, collate, device)
         with agree_on_failure():

@@ -3,17 +3,19 @@
     python benchmarks/archive_runs.py runs/sick results/sick
 
 Of every finished run below the first folder: its record, with file names instead of this machine's paths, and the
-predictions that were compared. The students stay where they are.
+predictions that were compared. The students stay where they are, and so do the data: rows are put in the order of their
+labels and of the teacher's logits, the same for all runs of a teacher, from which no data set can be read back.
 """
 
 import argparse
 import dataclasses
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -43,7 +45,18 @@ def archive_run(record: RunRecord, folder: Path, target: Path) -> None:
     teacher = record.teacher | {"name": shorten_paths(record.teacher["name"])}
     command = shorten_paths(record.command)
     dataclasses.replace(record, arguments=arguments, teacher=teacher, command=command).write(target)
-    shutil.copy(folder / PREDICTIONS_NAME, target)
+    with np.load(folder / PREDICTIONS_NAME) as predictions:
+        np.savez_compressed(target / PREDICTIONS_NAME, **sort_rows(dict(predictions)))
+
+
+def sort_rows(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every split's rows by label, then by the teacher's logits."""
+    sorted_arrays = {}
+    for split in {name.rpartition(".")[0] for name in arrays}:
+        teacher_logits, labels = arrays[f"{split}.teacher_logits"], arrays[f"{split}.labels"]
+        order = np.lexsort((*teacher_logits.T, labels))
+        sorted_arrays |= {name: array[order] for name, array in arrays.items() if name.rpartition(".")[0] == split}
+    return sorted_arrays
 
 
 def shorten_paths(value: Any) -> Any:

@@ -180,8 +180,7 @@ def test_a_failed_write_leaves_nothing_half_written(tmp_path, monkeypatch):
     assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
 
 
-@pytest.mark.slow
-def test_two_processes_fill_one_store_together(tmp_path):
+def fill_on_two_processes(tmp_path: Path, root: Path) -> subprocess.CompletedProcess:
     script = (
         "import sys; from pathlib import Path; from test_teacher_store import fill;"
         "import torch.distributed as d; from accelerate import PartialState; PartialState(cpu=True);"
@@ -191,8 +190,21 @@ def test_two_processes_fill_one_store_together(tmp_path):
     environment = os.environ | {"PYTHONPATH": f"{folder}:{folder.parent}", "CUDA_VISIBLE_DEVICES": ""}
     (tmp_path / "script.py").write_text(script)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, *launch, str(tmp_path / "script.py"), str(tmp_path / "two")]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, *launch, str(tmp_path / "script.py"), str(root)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow
+def test_two_processes_end_together_where_one_of_them_cannot_write(tmp_path):
+    (tmp_path / "file").touch()
+    result = fill_on_two_processes(tmp_path, tmp_path / "file" / "stores")
+    assert result.returncode != 0
+    assert result.stderr.count("NotADirectoryError: [Errno 20]") >= 2  # the process that never touched it knows why too
+
+
+@pytest.mark.slow
+def test_two_processes_fill_one_store_together(tmp_path):
+    result = fill_on_two_processes(tmp_path, tmp_path / "two")
     assert result.returncode == 0, result.stderr[-2000:]
     one = fill(tmp_path / "one")
     two = TeacherStore(tmp_path / "two" / one.spec.name, one.spec, make_bert(4).config)

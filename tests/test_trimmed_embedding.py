@@ -9,7 +9,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from tiny_project import write_tokenizer
 from torch import nn
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from trimmed_embedding import TrimmedEmbedding, train_used_rows
@@ -150,4 +150,17 @@ def test_an_optimizer_that_couples_rows_gets_the_whole_table(tmp_path, tokenizer
     with trainer._trim_embedding() as is_trimmed:
         assert not is_trimmed
     with make_trainer(tmp_path / "run", tokenizer)._trim_embedding() as is_trimmed:
+        assert is_trimmed
+
+
+def test_the_collator_s_tokenizer_is_enough(tmp_path, tokenizer):
+    options = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    whole = make_trainer(tmp_path / "run", tokenizer, **options)
+    trainer = DistillationTrainer(
+        model=whole.model,
+        args=whole.args,
+        train_dataset=whole.train_dataset,
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    with trainer._trim_embedding() as is_trimmed:
         assert is_trimmed
