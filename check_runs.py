@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from checkpoints import list_checkpoints
 from command_line import exit_with_error, parse_command_line
 from run_preparation import check_arguments, open_record
 from run_record import FINISHED, find_damage
@@ -59,7 +60,8 @@ def check_run(flags: Sequence[str]) -> str:
         # Another run is there, which is for the command itself to say: its launcher may set what defaults go by.
         return "open"
     is_finished = record.status == FINISHED and find_damage(folder) is None
-    return "finished" if is_finished and not arguments.training.push_to_hub else "open"
+    is_cleared = arguments.training.keep_checkpoints or not list_checkpoints(folder)
+    return "finished" if is_finished and is_cleared and not arguments.training.push_to_hub else "open"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 import yaml
@@ -19,18 +19,23 @@ from transformers import HfArgumentParser
 
 from data_arguments import DataArguments, name_task
 from distill_trainer import DistillationTrainingArguments
-from layer_search import SEARCHED_STRATEGIES, SearchArguments
+from layer_search import SEARCHED_STRATEGIES
+from markdown_text import clean_text
+from student_arguments import OriginArguments
 from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, parse_layer_list
+from student_names import STUDENT_SIZES, name_folder, name_variant
 from teacher import TeacherArguments
 
 BUILT_IN_RECIPE = Path(__file__).parent / "recipes" / "natural_logic.yaml"
 DATA_SOURCES = ("task_name", "dataset_name", "train_file")
 NO_VALUES = ("", "null", "~")
+OTHER_RECIPES = {yaml.SequenceNode: "a list", yaml.ScalarNode: "a single value", type(None): "nothing"}
+MAX_NAME_CHARACTERS = 100
 DEFAULT_STRATEGY = "top"
 
 
 @dataclass
-class StudentArguments(SearchArguments):
+class StudentArguments(OriginArguments):
     """Where the student's weights come from."""
 
     layer_strategy: str | None = field(
@@ -56,16 +61,34 @@ class StudentArguments(SearchArguments):
                 f"both --layer_strategy {self.layer_strategy} and --student_layers {self.student_layers} are given: "
                 "leave one out"
             )
-        if self.student_layers is None and self.layer_strategy is None:
+        self._check_existing_student()
+        if self.student_layers is None and self.layer_strategy is None and self.student_model_name_or_path is None:
             self.layer_strategy = DEFAULT_STRATEGY
         if self.student_num_layers is not None and self.student_num_layers < 1:
             raise ValueError(f"--student_num_layers is {self.student_num_layers}: a student has at least 1 layer")
         if self.student_layers is not None:
             parse_layer_list(self.student_layers)
 
+    def _check_existing_student(self) -> None:
+        """Raises ValueError where an existing student is to be cut all the same."""
+        names = ("layer_strategy", "student_layers", "student_num_layers", "student_source_model", *STUDENT_SIZES)
+        given = [name for name in names if getattr(self, name) is not None]
+        if self.student_model_name_or_path is not None and given:
+            raise ValueError(
+                f"--student_model_name_or_path {self.student_model_name_or_path} is the student as it is, and --"
+                f"{given[0]} {getattr(self, given[0])} would cut one from the teacher: leave one of the two out"
+            )
+
+    @property
+    def run_name(self) -> str:
+        """The strategy's name and what else tells this student from others, as it stands in names of folders."""
+        return self.strategy_name + name_folder(name_variant(vars(self)))
+
     @property
     def strategy_name(self) -> str:
-        """The strategy without its alias, or the list, as it stands in names of folders and tables."""
+        """The strategy without its alias, the list, or the existing model, as it stands in names of tables."""
+        if self.student_model_name_or_path is not None:
+            return f"model{name_folder('-' + PurePath(self.student_model_name_or_path).name)}"
         if self.layer_strategy is None:
             return f"layers-{'-'.join(map(str, parse_layer_list(self.student_layers)))}"
         return LAYER_STRATEGY_ALIASES.get(self.layer_strategy, self.layer_strategy)
@@ -101,10 +124,16 @@ class OneLineParser(HfArgumentParser):
         exit_with_error(message)
 
 
-def exit_with_error(message: str, status: int = 2) -> NoReturn:
-    """One line on stderr, from one process only, and the exit status: 2 where the user can mend it."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"run_distillation.py: error: {' '.join(message.split())}", file=sys.stderr)
+def exit_with_error(message: str, status: int = 2, is_shared: bool = True) -> NoReturn:
+    """One line on stderr, and the exit status: 2 where the user can mend it.
+
+    Args:
+        is_shared: every process of the run has this to say, and the first one does.
+    """
+    rank = os.environ.get("RANK", "0")
+    if rank == "0" or not is_shared:
+        process = "" if rank == "0" else f" in process {rank}"
+        print(f"run_distillation.py: error{process}: {clean_text(message)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -114,14 +143,18 @@ def suggest(got: str, names: Sequence[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def parse_command_line(argv: Sequence[str]) -> RunArguments:
-    """The effective arguments; ends the process with status 2 where they are wrong."""
-    parser = OneLineParser(
+def make_parser() -> OneLineParser:
+    return OneLineParser(
         (StudentArguments, DataArguments, TeacherArguments, DistillationTrainingArguments),
         prog="run_distillation.py",
         allow_abbrev=False,
         usage="%(prog)s [recipe.yaml] [--flag value ...]",
     )
+
+
+def parse_command_line(argv: Sequence[str]) -> RunArguments:
+    """The effective arguments; ends the process with status 2 where they are wrong."""
+    parser = make_parser()
     recipe, flags = split_recipe(parser, list(argv))
     if recipe is None and not any(is_given(source, flags) for source in DATA_SOURCES):
         recipe = BUILT_IN_RECIPE
@@ -142,8 +175,8 @@ def parse_command_line(argv: Sequence[str]) -> RunArguments:
 
 def write_command(argv: Sequence[str], secret: str | None) -> str:
     """The command as typed, without the secret."""
-    command = shlex.join(["run_distillation.py", *argv])
-    return command.replace(secret, "***") if secret else command
+    words = ["run_distillation.py", *argv]
+    return shlex.join([word.replace(secret, "***") for word in words] if secret else words)
 
 
 def split_recipe(parser: OneLineParser, argv: list[str]) -> tuple[Path | None, list[str]]:
@@ -160,21 +193,51 @@ def split_recipe(parser: OneLineParser, argv: list[str]) -> tuple[Path | None, l
 
 
 def read_recipe(path: Path, parser: OneLineParser) -> dict[str, str]:
-    """The recipe's keys and values as text, every key checked against the flags."""
-    try:
-        # Every value stays the text that it is: YAML would read "no" as False.
-        recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        parser.error(f"{path} is not valid YAML: {error}")
-    if not isinstance(recipe, dict):
-        parser.error(f"{path} holds {type(recipe).__name__}, not flags and values, such as temperature: 2.0")
-    names = list_flags(parser)
-    for key, value in recipe.items():
+    """The recipe's keys and values as text, every key checked against the flags.
+
+    From YAML's nodes and not its objects: a value stays the text that it is (YAML would read "no" as False), a key that
+    is there twice shows, and lists of aliases of lists do not multiply.
+    """
+    root = compose_recipe(path, parser)
+    if not isinstance(root, yaml.MappingNode):
+        parser.error(f"{path} holds {OTHER_RECIPES[type(root)]}, not flags and values, such as temperature: 2.0")
+    names, recipe = list_flags(parser), {}
+    for key_node, value_node in root.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or a mapping"
         if key not in names:
-            parser.error(f"{path} has the unknown key {key!r}{suggest(str(key), names)}: keys are the flags without --")
-        if value in NO_VALUES or isinstance(value, dict):
-            parser.error(f"{path} has {key}: {value!r}; give one value, or a list of layers or columns")
-    return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in recipe.items()}
+            parser.error(f"{path} has the unknown key {key!r}{suggest(key, names)}: keys are the flags without --")
+        name, value = key.replace("-", "_"), read_value(value_node)
+        if value is None:
+            parser.error(f"{path} has no plain value for {name}: give one value, or a list of layers or columns")
+        if name in recipe:
+            parser.error(f"{path} has the key {name!r} twice: leave one out")
+        recipe[name] = value
+    return recipe
+
+
+def compose_recipe(path: Path, parser: OneLineParser) -> yaml.Node | None:
+    """The nodes of a recipe, None where it is empty. A tag is refused: it would be ignored, whatever it asks for."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tags = [token.value for token in yaml.scan(text) if isinstance(token, yaml.TagToken)]
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+    except UnicodeDecodeError as error:
+        parser.error(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8")
+    except yaml.YAMLError as error:
+        parser.error(f"{path} is not valid YAML: {error}")
+    except RecursionError:
+        parser.error(f"{path} is nested too deep: a recipe holds flags and values, such as temperature: 2.0")
+    if tags:
+        parser.error(f"{path} has the tag {''.join(filter(None, tags[0]))!r}: values are plain here, leave it out")
+    return root
+
+
+def read_value(node: yaml.Node) -> str | None:
+    """A value's text, those of a list with commas between; None for what is empty or holds others in turn."""
+    entries = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    if any(not isinstance(entry, yaml.ScalarNode) or entry.value in NO_VALUES for entry in entries):
+        return None
+    return ",".join(entry.value for entry in entries) or None
 
 
 def list_flags(parser: OneLineParser) -> list[str]:
@@ -192,7 +255,7 @@ def drop_overruled(recipe: dict[str, str], flags: Sequence[str]) -> list[str]:
 
 
 ALTERNATIVES = (
-    (("layer_strategy", "student_layers"), ()),
+    (("layer_strategy", "student_layers", "student_model_name_or_path"), ()),
     (DATA_SOURCES, ("dataset_config_name", "validation_split", "validation_file", "test_file")),
 )
 
@@ -217,4 +280,6 @@ def choose_output_dir(parser: OneLineParser, flags: Sequence[str]) -> str:
     data, student = (
         part(**{field.name: values[field.name] for field in fields(part)}) for part in (DataArguments, StudentArguments)
     )
-    return f"runs/{name_task(data)}/{student.strategy_name}-seed{values['seed']}"
+    if len(student.run_name) > MAX_NAME_CHARACTERS:
+        raise ValueError("--student_layers names too many layers for the name of a folder: give --output_dir")
+    return f"runs/{name_task(data)}/{student.run_name}-seed{values['seed']}"

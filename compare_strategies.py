@@ -7,6 +7,7 @@ A run is known by its run_record.json and predictions.npz, never by its folder's
 """
 
 import argparse
+import errno
 import logging
 import sys
 from collections.abc import Sequence
@@ -19,8 +20,11 @@ from comparison_report import list_blocks
 from comparison_results import UnitResult, analyse_unit, summarize_tasks
 from comparison_runs import LeftOut, find_run_folders, read_runs
 from comparison_statistics import TaskRanks
+from locks import hold_lock
 
 logger = logging.getLogger(__name__)
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -30,10 +34,10 @@ class OneLineParser(argparse.ArgumentParser):
         exit_with_error(message)
 
 
-def exit_with_error(message: str) -> NoReturn:
-    """One line on stderr and exit status 2."""
+def exit_with_error(message: str, status: int = 2) -> NoReturn:
+    """One line on stderr, and the exit status: 2 where the user can mend it."""
     print(f"compare_strategies.py: error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def build_parser() -> OneLineParser:
@@ -61,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         compare(arguments)
     except (ValueError, OSError) as error:
         logger.debug("where it was found", exc_info=True)
-        exit_with_error(str(error))
+        is_full = isinstance(error, OSError) and error.errno in FULL_DISK
+        exit_with_error(str(error), status=1 if is_full else 2)
     return 0
 
 
@@ -81,10 +86,12 @@ def compare(arguments: argparse.Namespace) -> None:
     results = [analyse_unit(unit, arguments.split, arguments.metric, arguments.resamples) for unit in units]
     ranks = summarize_tasks(results)
     blocks = list_blocks(results, ranks, left_out)
-    write_reports(arguments.output_dir, blocks, results, ranks, left_out)
-    print(format_text(blocks))
-    if not arguments.no_pictures:
-        add_pictures(arguments.output_dir, blocks, draw_where_possible(results, ranks, arguments.output_dir))
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    with hold_lock(arguments.output_dir / ".lock"):
+        write_reports(arguments.output_dir, blocks, results, ranks, left_out)
+        print(format_text(blocks))
+        if not arguments.no_pictures:
+            add_pictures(arguments.output_dir, blocks, draw_where_possible(results, ranks, arguments.output_dir))
     logger.info("written to %s", arguments.output_dir)
 
 

@@ -14,19 +14,25 @@ import numpy as np
 
 from comparison_runs import TEACHER_TERMS, LeftOut, Run
 from run_record import HARMLESS_ARGUMENTS
+from student_names import VARIANT_ARGUMENTS, name_variant
 
 # What makes the arms, and what the fingerprints of teacher and rows say better than a path does.
 FREE_ARGUMENTS = frozenset(
     ["layer_strategy", "student_layers", "student_num_layers", "seed", "data_seed"]
     + ["teacher_model_name_or_path", "train_file", "validation_file", "teacher_outputs", "teacher_store_max_gb"]
     + ["per_device_eval_batch_size", "eval_accumulation_steps", "use_cpu", "calibration_rows", "beam_width"]
+    + [*VARIANT_ARGUMENTS, "student_width_init"]
 )
 # Without a teacher there is nothing that these could change.
 TEACHER_ARGUMENTS = frozenset(
     [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
     + ["relation_heads", "schedules", "intermediate_epochs", "second_stage"]
 )
-READABLE_DIFFERENCES = {"task fingerprint": "other rows", "teacher fingerprint": "other teacher"}
+READABLE_DIFFERENCES = {
+    "task fingerprint": "other rows",
+    "teacher fingerprint": "other teacher",
+    "source fingerprint": "another checkpoint that its weights came from",
+}
 
 
 @dataclass
@@ -87,7 +93,7 @@ def group_unit(task_name: str, num_layers: int, runs: list[Run]) -> Unit:
     for run in kept:
         arms.setdefault(run.arm_name, []).append(run)
     for name, found in arms.items():
-        agreeing = keep_majority(unit, found, lambda run: {"layers": name_layers(run)}, f"arm {name!r}")
+        agreeing = keep_majority(unit, found, describe_start, f"arm {name!r}")
         unit.arms.append(Arm(name, drop_duplicates(unit, name, agreeing)))
     unit.remarks += list_equal_starts(unit.arms) + list_missing_seeds(unit.arms) + list_mixed_machines(unit.runs)
     return unit
@@ -194,6 +200,12 @@ def format_setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def describe_start(run: Run) -> dict[str, Any]:
+    """What runs of one arm start from: the layers, and the checkpoint where it is not the teacher."""
+    source = run.record.student.get("source")  # no record from before has one
+    return {"layers": name_layers(run), "source fingerprint": source and source["fingerprint"]}
+
+
 def name_layers(run: Run) -> str:
     """Draws of `random` are one arm whatever was drawn."""
     if run.record.strategy == "random":
@@ -226,11 +238,14 @@ def hold_same_predictions(first: Run, second: Run) -> bool:
 
 def list_equal_starts(arms: Sequence[Arm]) -> list[str]:
     """Strategies that, of this many layers, choose the same: they are one start under several names."""
-    starts: dict[str, list[str]] = {}
+    starts: dict[tuple, list[str]] = {}
     for arm in arms:
         if not arm.is_control:
-            starts.setdefault(name_layers(arm.runs[0]), []).append(arm.name)
-    return [f"the same start: {' and '.join(names)} (layers {key})" for key, names in starts.items() if len(names) > 1]
+            run = arm.runs[0]
+            key = (name_layers(run), name_variant(run.record.arguments), describe_start(run)["source fingerprint"])
+            starts.setdefault(key, []).append(arm.name)
+    found = [(layers, names) for (layers, _, _), names in starts.items() if len(names) > 1]
+    return [f"the same start: {' and '.join(names)} (layers {layers})" for layers, names in found]
 
 
 def list_missing_seeds(arms: Sequence[Arm]) -> list[str]:

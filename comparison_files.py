@@ -8,7 +8,6 @@ import dataclasses
 import io
 import json
 import math
-import os
 import re
 import textwrap
 from collections.abc import Sequence
@@ -21,11 +20,11 @@ from comparison_results import ArmResult, RunResult, UnitResult
 from comparison_runs import LeftOut
 from comparison_statistics import Estimate, TaskRanks
 from comparison_verdict import describe_random_draws, describe_ranks, write_verdict
+from markdown_text import clean_text, escape_markdown
 
 TEXT_COLUMNS = 100
-# Brackets only where they could be a link, a definition or a check box: intervals have them too.
-MARKDOWN_SYNTAX = re.compile(r"[\\`*|~#]|(?<!\w)_|_(?!\w)|^\[|\](?=[(\[:])")
-HTML_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+# What spreadsheets take for a formula, but for layers such as "- - 3".
+FORMULA = re.compile(r"[=+@]|-(?![-\d ]*$)")
 
 
 def write_reports(
@@ -44,7 +43,7 @@ def write_reports(
 
 
 def write_file(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".unfinished-{path.name}")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
@@ -70,17 +69,6 @@ def add_pictures(folder: Path, blocks: Sequence[Block], pictures: Sequence[Path]
         write_file(
             folder / "comparison.md", "\n\n".join([format_markdown(blocks).rstrip(), "## Pictures", *links]) + "\n"
         )
-
-
-def escape_markdown(text: str) -> str:
-    """Names come from users: nothing in them may open a cell, a tag, a link or a line."""
-    escaped = MARKDOWN_SYNTAX.sub(lambda match: f"\\{match.group()}", clean_text(text))
-    return "".join(HTML_ENTITIES.get(character, character) for character in escaped)
-
-
-def clean_text(text: str) -> str:
-    """One line without control characters, which could steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def format_text(blocks: Sequence[Block]) -> str:
@@ -113,12 +101,21 @@ def align(table: list[list[str]]) -> list[str]:
 
 
 def format_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Missing numbers are empty cells."""
+    """Missing numbers are empty cells. A text that a spreadsheet would run as a formula begins with an apostrophe."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: "" if is_missing(value) else value for name, value in row.items()} for row in rows)
+    writer.writerows({name: format_csv_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def format_csv_cell(value: Any) -> Any:
+    if is_missing(value):
+        return ""
+    if not isinstance(value, str):
+        return value
+    text = clean_text(value)
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def list_arm_rows(result: UnitResult) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ from comparison_plots import (
 from comparison_results import ArmResult, UnitResult
 from comparison_statistics import TaskRanks
 
+MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
+
 
 def draw_pictures(results: Sequence[UnitResult], ranks: TaskRanks | None, folder: Path) -> list[Path]:
     """One set for every unit, in a folder of its own where there are several; returns what was drawn."""
@@ -76,4 +78,4 @@ def list_layers(result: UnitResult) -> dict[str, list[int | None]]:
 
 
 def clean_file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    return re.sub(r"[^\w.-]+", "-", name)[:MAX_NAME_CHARACTERS].strip("-.")

@@ -5,7 +5,6 @@ pyplot, so that no window, backend or current figure is involved.
 """
 
 import math
-import os
 import re
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -64,7 +63,7 @@ def plot_mean_ranks(mean_ranks: dict[str, float], critical_difference: float | N
 @matplotlib.rc_context(STYLE)
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG in one step, `WIDTH_INCHES * DOTS_PER_INCH` pixels wide; equal figures give equal bytes."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         figure.savefig(unfinished, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
         unfinished.replace(path)

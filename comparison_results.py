@@ -193,7 +193,7 @@ def compare_controls(scores: PairedScores, strategies: list[ArmResult], controls
 
 def compare_teacher_terms(scores: PairedScores, arms: list[ArmResult]) -> list[Pair]:
     """Each strategy with a teacher against itself without."""
-    by_key = {(arm.arm.strategy, arm.arm.runs[0].has_teacher_terms): arm.arm for arm in arms}
+    by_key = {(arm.arm.runs[0].start_name, arm.arm.runs[0].has_teacher_terms): arm.arm for arm in arms}
     pairs = [(arm, by_key[name, False]) for (name, has), arm in by_key.items() if has and (name, False) in by_key]
     return scores.compare_all(pairs)
 

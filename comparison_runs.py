@@ -15,6 +15,7 @@ import numpy as np
 
 from comparison_metrics import CLASS_SCORERS, NUMBER_SCORERS, make_scorer, score_all_rows
 from run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
+from student_names import name_variant
 
 PREDICTIONS_NAME = "predictions.npz"
 TEACHER_TERMS = (
@@ -52,8 +53,13 @@ class Run:
         return any(arguments[name] > 0 or name in arguments["schedules"] for name in TEACHER_TERMS)
 
     @property
+    def start_name(self) -> str:
+        """The strategy, and what else its students are: narrower, or of another checkpoint than the teacher."""
+        return self.record.strategy + name_variant(self.record.arguments)
+
+    @property
     def arm_name(self) -> str:
-        return self.record.strategy + ("" if self.has_teacher_terms else ", without teacher")
+        return self.start_name + ("" if self.has_teacher_terms else ", without teacher")
 
     @property
     def is_control(self) -> bool:

@@ -12,6 +12,7 @@ from task_columns import LABEL_KINDS, suggest_name
 BUILT_IN_TASK = "natural_logic"
 DEFAULT_MAX_LENGTH = 128
 MIN_MAX_LENGTH = 8
+MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
 
 
 @dataclass(frozen=True)
@@ -188,4 +189,4 @@ def name_task(arguments: DataArguments) -> str:
 
 
 def clean_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "task"
+    return re.sub(r"[^\w.-]+", "-", name)[:MAX_NAME_CHARACTERS].strip("-.") or "task"

@@ -18,6 +18,7 @@ import pyarrow.parquet
 from datasets import ClassLabel, Dataset, Features
 
 MAX_FIELD_CHARACTERS = 2**31 - 1
+MAX_INT_DIGITS = 4300
 HUGGINGFACE_SCHEMA_KEY = b"huggingface"
 
 
@@ -76,6 +77,8 @@ def read_delimited(path: Path, delimiter: str) -> RawSplit:
         rows: list[list[str]] = []
         try:
             for row in filter(None, reader):
+                if not rows and any("\0" in name for name in row):
+                    raise ValueError(f"{path} has NUL bytes in its header, so it is no UTF-8 text: save it as UTF-8.")
                 if rows and len(row) != len(rows[0]):
                     raise csv.Error(f"{len(row)} fields, the header has {len(rows[0])}")
                 rows.append(row)
@@ -95,7 +98,7 @@ def read_json(path: Path) -> RawSplit:
     text = path.read_text(encoding="utf-8-sig")
     if not text.lstrip().startswith("["):
         return read_json_lines(path)
-    return arrange_objects(json.loads(text, object_pairs_hook=build_object), str(path))
+    return arrange_objects(parse_json(text, str(path), "repair it, or write one object per line"), str(path))
 
 
 def read_json_lines(path: Path) -> RawSplit:
@@ -103,22 +106,38 @@ def read_json_lines(path: Path) -> RawSplit:
     objects = []
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                objects += [json.loads(line, object_pairs_hook=build_object)] if line.strip() else []
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {number} is not JSON ({error.msg}): write one object per line, or one array."
-                ) from error
+            if line.strip():
+                objects.append(parse_json(line, f"{path}, line {number}", "write one object per line, or one array"))
     return arrange_objects(objects, str(path))
+
+
+def parse_json(text: str, origin: str, remedy: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=build_object, parse_int=read_whole_number)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{origin} is not JSON ({error.msg}): {remedy}.") from error
+    except RecursionError as error:
+        raise ValueError(f"{origin} is nested too deep: write rows as {{column: value, ...}}.") from error
 
 
 def read_parquet(path: Path) -> RawSplit:
     # Before read_table, which refuses repeated names in words that do not help.
     check_distinct(pyarrow.parquet.read_schema(path).names, str(path))
     table = pyarrow.parquet.read_table(path)
-    has_features = HUGGINGFACE_SCHEMA_KEY in (table.schema.metadata or {})
-    class_names = list_class_names(Features.from_arrow_schema(table.schema)) if has_features else {}
-    return RawSplit(str(path), table.to_pydict(), class_names)
+    return RawSplit(str(path), table.to_pydict(), read_class_names(table.schema, str(path)))
+
+
+def read_class_names(schema: pyarrow.Schema, origin: str) -> dict[str, list[str]]:
+    """Those that `datasets` wrote beside the columns, as JSON; that anyone may have written too."""
+    if HUGGINGFACE_SCHEMA_KEY not in (schema.metadata or {}):
+        return {}
+    try:
+        return list_class_names(Features.from_arrow_schema(schema))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{origin} has a schema of `datasets` that cannot be read ({first_line(error)}): write the file again, "
+            "without that metadata."
+        ) from error
 
 
 READERS: dict[str, Callable[[Path], RawSplit]] = {
@@ -135,13 +154,30 @@ def arrange_objects(objects: list[Any], origin: str) -> RawSplit:
     for number, row in enumerate(objects, start=1):
         if not isinstance(row, dict):
             raise ValueError(f"{origin}, row {number} is not an object: write rows as {{column: value, ...}}.")
+        check_encodable(row, f"{origin}, row {number}")
     names = dict.fromkeys(name for row in objects for name in row)
     return RawSplit(origin, {name: [row.get(name) for row in objects] for name in names})
+
+
+def check_encodable(row: dict[str, Any], origin: str) -> None:
+    """JSON can escape half of a surrogate pair, which is no character: neither tokenizer nor file takes it."""
+    for name, value in row.items():
+        try:
+            f"{name}{value if isinstance(value, str) else ''}".encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{origin} has half of a surrogate pair in {name!r}: write the whole character, or drop it."
+            ) from error
 
 
 def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     check_distinct([name for name, _ in pairs], "a JSON object")
     return dict(pairs)
+
+
+def read_whole_number(digits: str) -> int | float:
+    """Infinite, as JSON's 1e999 is, where it has more digits than Python reads."""
+    return int(digits) if len(digits) <= MAX_INT_DIGITS else float(digits)
 
 
 def check_distinct(names: list[str], origin: str) -> list[str]:

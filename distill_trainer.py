@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer
+from transformers import EvalPrediction, PreTrainedModel, Trainer
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
@@ -30,16 +30,19 @@ from loss_terms import (
     WantedLayers,
     add_terms,
     compute_terms,
+    list_projected_pairs,
     list_wanted_layers,
     match_layers,
     select_term_weights,
     switch_on_outputs,
 )
 from metrics import compute_task_loss, compute_teacher_agreement
+from projections import Projections, attach_projections, make_projections
 from teacher_outputs import LiveTeacherOutputs, ModelOutputs, run_model
 from teacher_store import StoredOutputsCollator, TeacherStore
-from training_watch import NonFiniteLossError, StepWatch
-from trimmed_embedding import ELEMENTWISE_OPTIMIZERS, train_used_rows
+from token_counts import find_used_tokens, measure_lengths
+from training_watch import LossWatch, NonFiniteLossError, StepWatch
+from trimmed_embedding import ELEMENTWISE_OPTIMIZERS, knows_all_tokens, train_used_rows
 
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
 
@@ -53,6 +56,7 @@ class DistillationTrainer(Trainer):
         teacher: a model with the student's labels and vocabulary, the store of its outputs for `train_dataset`, or None
             for plain fine-tuning. A model is put in eval mode and gets no gradients; it is part of neither the
             student, the optimizer nor any checkpoint.
+        projection_start: where the projections start that a student of another width is given (`projections.py`).
         The rest is `transformers.Trainer`'s. `compute_metrics` sees the student's logits.
         A column `teacher_logits` takes the live teacher's place; a label of -100 (regression: nan) is none.
 
@@ -68,6 +72,7 @@ class DistillationTrainer(Trainer):
         args: DistillationTrainingArguments,
         teacher: PreTrainedModel | TeacherStore | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        projection_start: Mapping[int, Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
         self.term_weights = select_term_weights(args, has_teacher=teacher is not None)
@@ -76,53 +81,47 @@ class DistillationTrainer(Trainer):
         self.layer_matching: list[int] = []
         self.teacher_outputs: LiveTeacherOutputs | None = None
         self.teacher_store: TeacherStore | None = None
+        self.projections: Projections | None = None
         self.sampler: PooledLengthSampler | None = None
         self._term_means = TermMeans()
-        self._first_bad_step = torch.tensor(-1, device=args.device)
+        self._loss_watch = LossWatch(args.device)
         if teacher is not None:
             self.layer_matching, layers = match_layers(model, teacher, args, self.term_weights)
-            self._prepare_teacher(model, teacher, args, layers)
+            self._prepare_teacher(model, teacher, layers)
+            pairs = list_projected_pairs(model.config, teacher.config, self.term_weights, self.layer_matching)
+            self.projections = make_projections(pairs, model.config, teacher.config, args.seed, projection_start)
         super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
         self.add_callback(StepWatch(self))
 
     def _prepare_teacher(
-        self,
-        student: PreTrainedModel,
-        teacher: PreTrainedModel | TeacherStore,
-        args: DistillationTrainingArguments,
-        layers: WantedLayers,
+        self, student: PreTrainedModel, teacher: PreTrainedModel | TeacherStore, layers: WantedLayers
     ) -> None:
         """Makes the models show what is compared, and decides where the teacher's outputs come from."""
         if kind := switch_on_outputs(student, self.term_weights):
-            logger.info("attention term: %s of the attention %s", args.attention_loss, kind)
+            logger.info("attention term: %s of the attention %s", self.loss_plan.args.attention_loss, kind)
         if isinstance(teacher, TeacherStore):
             self.teacher_store = teacher
             return
         switch_on_outputs(teacher, self.term_weights)
-        self.teacher_outputs = LiveTeacherOutputs(teacher.to(args.device), *layers)
+        self.teacher_outputs = LiveTeacherOutputs(teacher.to(self.loss_plan.args.device), *layers)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """The stock loop; where that changes nothing but its cost, only the embeddings of used tokens are trained."""
         names = {"no": "fp32", "bf16": "bf16 (--bf16 false: fp32)"}
         logger.info("computing in %s", names.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision))
-        with self._trim_embedding() as is_trimmed:
+        with self._trim_embedding() as is_trimmed, attach_projections(self.model, self.projections, self.optimizer):
             output = super().train(*args, **kwargs)
-        if is_trimmed:
-            self.optimizer = self.lr_scheduler = None  # they hold the rows' parameter, which is gone
+        if is_trimmed or self.projections is not None:
+            self.optimizer = self.lr_scheduler = None  # they hold parameters that are no part of the model any more
         return output
 
     def _trim_embedding(self) -> AbstractContextManager[bool]:
-        rows = self.train_dataset
-        is_known = isinstance(rows, Dataset) and "input_ids" in rows.column_names
         is_plain = self.optimizer is None and self.args.optim in ELEMENTWISE_OPTIMIZERS
         is_plain = is_plain and not self.is_deepspeed_enabled and not self.is_fsdp_enabled
-        # Another collator may write ids into a batch that no row holds.
-        if not (self.args.trim_embedding and is_known and is_plain) or not isinstance(
-            self.data_collator, DataCollatorWithPadding
-        ):
+        if not (self.args.trim_embedding and is_plain and knows_all_tokens(self.train_dataset, self.data_collator)):
             return nullcontext(False)
-        token_ids = {token for ids in rows["input_ids"] for token in ids}
-        return train_used_rows(self.model, token_ids | set(self.data_collator.tokenizer.all_special_ids))
+        special = self.data_collator.tokenizer.all_special_ids
+        return train_used_rows(self.model, find_used_tokens(self.train_dataset) | set(special))
 
     def get_train_dataloader(self) -> DataLoader:
         """The stock loader; from a store, its collator adds the teacher's outputs (of the training rows only)."""
@@ -141,7 +140,7 @@ class DistillationTrainer(Trainer):
         if not is_pooled or "input_ids" not in rows.column_names:
             return super()._get_train_sampler(train_dataset)
         self.sampler = PooledLengthSampler(
-            lengths=[len(ids) for ids in rows["input_ids"]],
+            lengths=measure_lengths(rows),
             batch_rows=self._train_batch_size * self.accelerator.num_processes * self.args.gradient_accumulation_steps,
             pool_batches=self.args.length_pool_batches,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
@@ -192,7 +191,9 @@ class DistillationTrainer(Trainer):
             held = (stored.hidden_states, stored.attentions, stored.relations)
             if all(tensors or not layers for tensors, layers in zip(held, wanted, strict=True)):
                 return stored
-        return self.teacher_outputs.get_batch(model_inputs)
+        outputs = self.teacher_outputs.get_batch(model_inputs)
+        self._loss_watch.watch_teacher(outputs.logits, self.state.global_step + 1)
+        return outputs
 
     # ---- exact means over accumulated and distributed batches --------------------------------------------------
 
@@ -220,7 +221,7 @@ class DistillationTrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
         if not isinstance(eval_dataset, Dataset) or "input_ids" not in eval_dataset.column_names:
             return super()._get_eval_sampler(eval_dataset)
-        return LengthSortedSampler([len(ids) for ids in eval_dataset["input_ids"]])
+        return LengthSortedSampler(measure_lengths(eval_dataset))
 
     def predict(self, test_dataset: Dataset, *args: Any, **kwargs: Any) -> PredictionOutput:
         """The stock prediction; logits and labels come in the order of the rows."""
@@ -265,13 +266,15 @@ class DistillationTrainer(Trainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        extra = {"teacher_logits", "example_index"}
-        self._signature_columns = list(dict.fromkeys([*self._signature_columns, *sorted(extra)]))
+        self._signature_columns = list(dict.fromkeys([*self._signature_columns, "example_index", "teacher_logits"]))
 
     def _remember_terms(self, terms: Mapping[str, Tensor], loss: Tensor) -> None:
         self._term_means.add(terms)
-        is_first_bad = (self._first_bad_step < 0) & ~torch.isfinite(loss.detach())
-        self._first_bad_step = torch.where(is_first_bad, self.state.global_step + 1, self._first_bad_step)
+        self._loss_watch.watch_loss(loss, self.state.global_step + 1)
+
+    def forget_steps(self) -> None:
+        """Nothing was trained so far."""
+        self._term_means, self._loss_watch = TermMeans(), LossWatch(self.args.device)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds `<term>_loss`, the mean of each unweighted term since the last log, and what a schedule changes."""
@@ -291,10 +294,5 @@ class DistillationTrainer(Trainer):
         super()._save_checkpoint(model, trial)
 
     def raise_if_not_finite(self) -> None:
-        """Raises NonFiniteLossError if the loss of any step so far was nan or infinite."""
-        step = int(self._first_bad_step)
-        if step >= 0:
-            raise NonFiniteLossError(
-                f"the training loss became nan or infinite at step {step}; nothing was saved after it: lower "
-                f"--learning_rate (now {self.args.learning_rate}), lengthen --warmup_steps, or train without --fp16"
-            )
+        """Raises NonFiniteLossError if the loss, or a live teacher, of any step so far was nan or infinite."""
+        self._loss_watch.raise_if_not_finite(self.args.learning_rate)

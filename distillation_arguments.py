@@ -1,5 +1,6 @@
 """DistillationTrainingArguments: the loss's flags beside those of `transformers.TrainingArguments`."""
 
+import math
 import os
 from dataclasses import dataclass, field
 
@@ -31,6 +32,13 @@ SAMPLING_STRATEGIES = ("random", "sequential")
 class DistillationTrainingArguments(TrainingArguments):
     """transformers.TrainingArguments plus the loss; some defaults differ, so that the best student is what is kept."""
 
+    hub_token: str | None = field(
+        default=None,
+        metadata={
+            "help": "Token for --push_to_hub. Better not here, where everyone on this machine sees it in the list of "
+            "processes: run `hf auth login`, or set HF_TOKEN."
+        },
+    )
     ce_weight: float = field(default=0.5, metadata={"help": "Weight of the task's loss on the true labels."})
     kl_weight: float = field(
         default=0.5, metadata={"help": "Weight of T^2 KL(teacher || student); for regression of the squared error."}
@@ -92,7 +100,8 @@ class DistillationTrainingArguments(TrainingArguments):
         default="block",
         metadata={
             "help": "Which teacher layer each student layer imitates: block (the end of its block), the name of a "
-            "layer strategy, or a list such as 1,3,5."
+            "layer strategy, a list such as 1,3,5, or best (the layer that it resembles most before training, by CKA "
+            "on --calibration_rows, in ascending order)."
         },
     )
     length_pool_batches: int = field(
@@ -154,6 +163,7 @@ class DistillationTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU; without one torch only warns
+        self._check_numbers()
         self._check_loss()
         self._check_stages()
         self._check_training()
@@ -170,6 +180,12 @@ class DistillationTrainingArguments(TrainingArguments):
             flag = f"{name}_weight"
             weights[name] = max(getattr(self, flag), schedules[flag].end if flag in schedules else 0.0)
         return weights
+
+    def _check_numbers(self) -> None:
+        """nan and infinity pass every comparison below, or end as a loss that is no number, hours later."""
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"--{name} is {value}: give a finite number")
 
     def _check_loss(self) -> None:
         weights = {name: getattr(self, f"{name}_weight") for name in TERM_NAMES}

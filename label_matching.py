@@ -48,8 +48,7 @@ def match_labels(teacher_labels: Sequence[str], task_labels: Sequence[str], name
     Raises:
         ValueError: with both lists, where they do not match.
     """
-    teacher_names = [str(label).strip().lower() for label in teacher_labels]
-    task_names = [str(label).strip().lower() for label in task_labels]
+    teacher_names, task_names = fold_names(teacher_labels), fold_names(task_labels)
     if len(teacher_names) == len(task_names):
         if sorted(teacher_names) == sorted(task_names):
             return [teacher_names.index(label) for label in task_names]
@@ -65,6 +64,13 @@ def match_labels(teacher_labels: Sequence[str], task_labels: Sequence[str], name
         f"the labels of the teacher {name} {list(teacher_labels)} are not the task's {list(task_labels)}: give a "
         "teacher that was trained on this task, or rename the labels in its config.json (id2label, label2id)"
     )
+
+
+def fold_names(labels: Sequence[str]) -> list[str]:
+    """Without blanks around and, unless two of them would be one then (US, us), without capitals."""
+    names = [str(label).strip() for label in labels]
+    folded = [name.lower() for name in names]
+    return folded if len(set(folded)) == len(set(names)) else names
 
 
 def is_unnamed(labels: Sequence[str]) -> bool:

@@ -1,8 +1,10 @@
 """Which teacher layer each student layer imitates. Where its weights come from is another axis: `student_init`."""
 
+from collections.abc import Sequence
+
 from student_init import choose_student_layers, parse_layer_list
 
-BLOCK = "block"
+BLOCK, BEST = "block", "best"
 
 
 def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_layers: int) -> list[int]:
@@ -13,8 +15,14 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
             a layer strategy, or a list such as `1,3,5`.
 
     Raises:
-        ValueError: an unknown name, or a list that is not one existing teacher layer per student layer.
+        ValueError: an unknown name, or a list that is not one existing teacher layer per student layer; `best`, which
+            `match_in_order` answers once the student is there.
     """
+    if matching == BEST:
+        raise ValueError(
+            f"--layer_matching {BEST} needs the student's layers on some rows: resolve it by match_in_order, and name "
+            "the list that comes out, such as 1,3,5"
+        )
     if matching == BLOCK:
         return [(layer + 1) * teacher_num_layers // student_num_layers - 1 for layer in range(student_num_layers)]
     if not matching[:1].isdigit():
@@ -34,6 +42,35 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
             f"--layer_matching {matching} names layer {outside[0]}, and the teacher has 0 to {teacher_num_layers - 1}"
         )
     return layers
+
+
+def match_in_order(similarity: Sequence[Sequence[float]], ends_meet: bool = False) -> list[int]:
+    """The teacher layer of every student layer for which the sum of their similarities is largest, in ascending order.
+
+    In order, because each layer builds on the one below: to imitate an earlier layer than that one does would undo its
+    work. Each teacher layer once, because two student layers with one target leave nothing to do for the second;
+    only a student with more layers than its teacher repeats some. By dynamic programming, so that no other ascending
+    list is better. Ties: the layers nearest the input.
+
+    Args:
+        similarity: one row per student layer, one column per teacher layer, such as linear CKA.
+        ends_meet: match the two last layers, and no other layer with the teacher's last (`check_final_norm`).
+    """
+    num_student_layers, num_teacher_layers = len(similarity), len(similarity[0])
+    if ends_meet:
+        rest = [row[:-1] for row in similarity[:-1]]
+        return (match_in_order(rest) if rest else []) + [num_teacher_layers - 1]
+    step = 1 if num_student_layers <= num_teacher_layers else 0
+    best = {-step: (0.0, [])}  # last layer that is taken -> the largest sum so far, and its layers
+    for row in similarity:
+        grown: dict[int, tuple[float, list[int]]] = {}
+        for layer, value in enumerate(row):
+            ways = [(total, layers) for last, (total, layers) in best.items() if last + step <= layer]
+            if ways:
+                total, layers = max(ways, key=lambda way: way[0])
+                grown[layer] = (total + value, [*layers, layer])
+        best = grown
+    return max(best.values(), key=lambda way: way[0])[1]
 
 
 # The last entry of their hidden states has passed the model's final norm, the others have not.

@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,9 +20,9 @@ from transformers import PreTrainedModel
 
 from layer_scores import Batch, SubsetScorer, measure_influence, measure_similarity
 from locks import acquire_with_notice
+from process_locks import agree_on_failure
 from student_init import get_num_layers
 from subset_search import beam_search, cover_layers
-from teacher_store_filling import agree_on_failure
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +196,7 @@ def search_once(path: Path, spec: SearchSpec, calibrate: Callable[[], Calibratio
 
 def write_choice(path: Path, spec: SearchSpec, choice: LayerChoice) -> None:
     """Writes beside `path` and renames: the file is whole or not there."""
-    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished = path.with_suffix(".unfinished")  # under the lock: what a kill left is written over
     unfinished.write_text(json.dumps({"spec": asdict(spec), "choice": asdict(choice)}, indent=1), encoding="utf-8")
     unfinished.replace(path)
 

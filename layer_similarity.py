@@ -13,6 +13,7 @@ from representation_similarity import LayerSimilarity
 from student_init import get_num_layers
 from teacher_outputs import run_model
 from teacher_store_filling import plan_batches
+from token_counts import measure_lengths
 
 INPUT_COLUMNS = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -68,7 +69,7 @@ def iterate_batches(
     """The model's inputs, padded, in batches of rows of similar length."""
     collate = DataCollatorWithPadding(tokenizer)
     rows = rows.select_columns([name for name in INPUT_COLUMNS if name in rows.column_names])
-    for batch_rows in plan_batches([len(ids) for ids in rows["input_ids"]]):
+    for batch_rows in plan_batches(measure_lengths(rows)):
         yield {name: tensor.to(device) for name, tensor in collate(rows.select(batch_rows).to_list()).items()}
 
 

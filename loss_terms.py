@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 import losses
-from attention_targets import ATTENTION_TARGETS, SCORES, switch_on_attentions
+from attention_targets import ATTENTION_TARGETS, SCORES, get_attention_target, switch_on_attentions
 from batches import ItemCounts
 from distillation_arguments import INTERMEDIATE_TERMS, PREDICTION_TERMS, DistillationTrainingArguments
 from layer_matching import check_final_norm, resolve_layer_matching
@@ -119,7 +119,7 @@ def match_layers(
     Raises:
         ValueError: the terms ask for what teacher (or its store) and student cannot give.
     """
-    check_teacher_fits(student, teacher, weights)
+    check_teacher_fits(student.config, teacher.config, weights)
     check_architecture_fits([student.config, teacher.config], args, weights)
     num_layers = get_num_layers(teacher.config)
     matching = resolve_layer_matching(args.layer_matching, num_layers, get_num_layers(student.config))
@@ -131,22 +131,39 @@ def match_layers(
     return matching, list_wanted_layers(weights, matching, relation_layer)
 
 
-def check_teacher_fits(
-    student: PreTrainedModel, teacher: PreTrainedModel | TeacherStore, weights: Mapping[str, float]
-) -> None:
-    """Raises ValueError where the two cannot be compared."""
-    compared = [("num_labels", "logits")]
-    compared += [("hidden_size", "hidden states")] if {"hidden", "pkd", "embedding"} & weights.keys() else []
-    compared += [("num_attention_heads", "attention matrices")] if "attention" in weights else []
-    for attribute, what in compared:
-        student_value, teacher_value = getattr(student.config, attribute), getattr(teacher.config, attribute)
-        if student_value != teacher_value:
-            raise ValueError(
-                f"the {what} of student and teacher cannot be compared: {attribute} is {student_value} in the student "
-                f"and {teacher_value} in the teacher; cut the student from this teacher, or set that term's weight to 0"
-            )
-    if student.config.num_labels == 1 and "logit_cosine" in weights:
+def list_projected_pairs(
+    student: PreTrainedConfig, teacher: PreTrainedConfig, terms: Mapping[str, float], layer_matching: Sequence[int]
+) -> dict[int, int]:
+    """Student layer -> teacher layer whose states `terms` compare, where their widths differ."""
+    if student.hidden_size == teacher.hidden_size:
+        return {}
+    layers = list_wanted_layers(terms, range(len(layer_matching)), relation_layer=0).hidden_layers
+    return {layer: EMBEDDING_LAYER if layer == EMBEDDING_LAYER else layer_matching[layer] for layer in layers}
+
+
+def check_teacher_fits(student: PreTrainedConfig, teacher: PreTrainedConfig, weights: Mapping[str, float]) -> None:
+    """Raises ValueError where the two cannot be compared. Widths may differ: `projections.py`."""
+    if student.num_labels != teacher.num_labels:
+        raise ValueError(
+            f"the logits of student and teacher cannot be compared: num_labels is {student.num_labels} in the student "
+            f"and {teacher.num_labels} in the teacher; give both the task's labels"
+        )
+    check_attentions_fit(student, teacher, weights)
+    if student.num_labels == 1 and "logit_cosine" in weights:
         raise ValueError("logit_cosine_weight > 0 on a regression task: one output has no direction; set it to 0")
+
+
+def check_attentions_fit(student: PreTrainedConfig, teacher: PreTrainedConfig, weights: Mapping[str, float]) -> None:
+    """Raises ValueError where attention matrices are wanted, and those of the two are not of one kind and number."""
+    if "attention" not in weights:
+        return
+    heads = [(config.num_attention_heads, get_attention_target(config.model_type)) for config in (student, teacher)]
+    if heads[0] != heads[1]:
+        raise ValueError(
+            f"the attention matrices of student and teacher cannot be compared: {heads[0][0]} heads of {heads[0][1]} "
+            f"in the student and {heads[1][0]} of {heads[1][1]} in the teacher; set --attention_weight 0, or take "
+            "--relation_weight, for which numbers of heads may differ"
+        )
 
 
 def check_architecture_fits(

@@ -73,8 +73,12 @@ class Sentence(NamedTuple):
 
 
 def write_untrained_encoder(folder: Path, seed: int) -> None:
-    """Save the encoder without a head, and its tokenizer: whoever loads a classifier from it sees the head missing."""
-    unfinished = folder.with_name(f".{folder.name}-unfinished-{os.getpid()}")
+    """Save the encoder without a head, and its tokenizer: whoever loads a classifier from it sees the head missing.
+
+    One process at a time: what a killed one left is cleared away first.
+    """
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
         build_untrained_model(seed).bert.save_pretrained(unfinished)
         build_tokenizer().save_pretrained(unfinished)

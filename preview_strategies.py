@@ -22,6 +22,7 @@ from accelerate import PartialState
 from transformers import PreTrainedConfig
 
 from command_line import RunArguments, is_given, parse_command_line, suggest
+from failures import describe_failure
 from layer_search import SEARCHED_STRATEGIES
 from layer_similarity import TeacherBatch, compare_with_teacher, run_teacher, sample_rows
 from predictions import add_teacher_logits, score_logits
@@ -34,7 +35,8 @@ from run_preparation import (
     search_layers,
     set_up_logging,
 )
-from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, Layers, build_student
+from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, Layers
+from student_preparation import make_student
 from tasks import TaskData, fingerprint_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
 from teacher_supply import TeacherSupply
@@ -75,8 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         logger.debug("where it was found", exc_info=True)
         exit_with_error(str(error))
-    except OSError as error:
-        exit_with_error(str(error), status=1)
+    except Exception as error:
+        if (message := describe_failure(error, arguments.training, arguments.teacher.cache_dir)) is None:
+            raise
+        exit_with_error(message, status=1)
     print(format_preview(preview, folder))
     return 0
 
@@ -212,7 +216,7 @@ def preview_strategy(
 ) -> StrategyPreview:
     """Builds one student as a run would, and looks at it."""
     start = time.perf_counter()
-    student = build_student(teacher.model, layers, name, teacher.public_name, seed=arguments.training.seed)
+    student = make_student(arguments, teacher, data, layers, name)
     scores = score_untrained(student, data, teacher.tokenizer, arguments.training)
     cka_tokens, cka_rows = compare_with_teacher(student, batches)
     return StrategyPreview(name, list(layers), scores, cka_tokens, cka_rows, seconds=time.perf_counter() - start)

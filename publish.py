@@ -1,72 +1,81 @@
-"""What leaves a run: the student's folder with its tokenizer and model card, and the push to the Hub."""
+"""What leaves a run: the student's model card in its folder, and the push to the Hub. Without torch.
+
+Entry: `check_push`, `write_model_card`, `push_folder`; `push_student.py` is the command.
+"""
 
 import fnmatch
+import os
 import shlex
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    EvalResult,
-    HfApi,
-    ModelCard,
-    ModelCardData,
-    get_token,
-    is_offline_mode,
-)
+from huggingface_hub import CommitOperationAdd, HfApi, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill_trainer import DistillationTrainingArguments
+from card_scores import ComparisonRow, list_scores
+from model_card import build_model_card
 from run_record import RECORD_NAME, RunRecord, read_run_record
 
 CARD_NAME = "README.md"
+PUSH_SCRIPT = Path(__file__).with_name("push_student.py")
 # The run's own beside the student, all folders apart: what resumes it, and what tells of the user's disk and data.
 NEVER_PUSHED = (".*", "*.bin", "*.pt", "*.pth", "*.npz", RECORD_NAME)
+LONGEST_REASON = 200
+
+
+@dataclass(frozen=True)
+class PushTarget:
+    """Where a student goes. `is_private` None: as the Hub does by itself; `token` None: that of `hf auth login`."""
+
+    name: str
+    is_private: bool | None = None
+    revision: str | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 class PushError(OSError):
     """A push that failed; the message says at what. The student's folder is as it was."""
 
 
-def check_push(arguments: DistillationTrainingArguments) -> None:
+def check_push(target: PushTarget) -> None:
     """Raises ValueError where a push is bound to fail, hours before it is tried: no token, offline, no valid name."""
-    if not arguments.push_to_hub:
-        return
-    if arguments.hub_token is None and get_token() is None:
+    if target.token is None and get_token() is None:
         raise ValueError(
-            "--push_to_hub needs a token of the Hugging Face Hub and found none: run `hf auth login`, set HF_TOKEN, or "
-            "leave --push_to_hub out"
+            "a push needs a token of the Hugging Face Hub and found none: run `hf auth login`, set HF_TOKEN, or leave "
+            "--push_to_hub out (push_student.py pushes the finished student later)"
         )
     if is_offline_mode():
         raise ValueError(
-            "--push_to_hub needs the Hub, and HF_HUB_OFFLINE=1 forbids it: unset it, or leave --push_to_hub out (the "
-            "same command with it pushes the finished student later)"
+            "a push needs the Hub, and HF_HUB_OFFLINE=1 forbids it: unset it, or leave --push_to_hub out "
+            "(push_student.py pushes the finished student later)"
         )
     try:
-        validate_repo_id(name_repository(Path(arguments.output_dir), arguments))
+        validate_repo_id(target.name)
     except HFValidationError as error:
-        raise ValueError(f"--push_to_hub has no valid name to push to ({error}): give --hub_model_id") from error
+        raise ValueError(f"a push has no valid name to go to ({error}): give --hub_model_id") from error
 
 
-def save_student(student: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, record: RunRecord, folder: Path) -> None:
-    """Writes weights, config, tokenizer and model card; the folder then loads anywhere without this project."""
-    student.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    build_model_card(record, str(folder)).save(folder / CARD_NAME)
+def write_model_card(record: RunRecord, folder: Path) -> None:
+    """Into the student's folder, in one step; it says how to load the student from there."""
+    unfinished = folder / f".unfinished-{CARD_NAME}"
+    unfinished.write_text(str(build_model_card(record, str(folder), list_scores(folder, record))), encoding="utf-8")
+    unfinished.replace(folder / CARD_NAME)
 
 
-def push_student(folder: Path, arguments: DistillationTrainingArguments) -> str:
+def push_folder(folder: Path, target: PushTarget, comparison: ComparisonRow | None = None) -> str:
     """Uploads the student of a finished run as one commit, its card naming the repository; returns its address.
 
     Raises:
         PushError: the Hub said no, or could not be reached. Nothing is lost.
     """
-    api = HfApi(token=arguments.hub_token)
+    record = read_run_record(folder)
+    scores = list_scores(folder, record)
+    api = HfApi(token=target.token)
     try:
-        repository = open_repository(api, folder, arguments)
-        card = build_model_card(read_run_record(folder), repository)
+        repository = open_repository(api, target)
+        card = build_model_card(record, repository, scores, comparison)
         commit = api.create_commit(
             repository,
             [
@@ -74,7 +83,7 @@ def push_student(folder: Path, arguments: DistillationTrainingArguments) -> str:
                 *(CommitOperationAdd(path.name, path) for path in list_student_files(folder)),
             ],
             commit_message="Distilled student",
-            revision=arguments.hub_revision,
+            revision=target.revision,
         )
     # The Hub's client raises its HTTP library's errors for lost connections, RuntimeError for a file that did not
     # arrive, ValueError for a card that the Hub refuses, and OSError for the rest.
@@ -92,27 +101,37 @@ def describe_push_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def open_repository(api: HfApi, folder: Path, arguments: DistillationTrainingArguments) -> str:
+def describe_failed_push(reason: str, folder: Path, target: PushTarget, comparison: Path | None = None) -> str:
+    """One line: what is kept, and the command that pushes it later, which needs neither data nor teacher."""
+    short = " ".join(reason.split())[:LONGEST_REASON]
+    command = write_push_command(folder, target, comparison)
+    return f"the push failed ({short}); the student is whole in {folder}; this pushes it: {command}"
+
+
+def write_push_command(folder: Path, target: PushTarget, comparison: Path | None = None) -> str:
+    """As a shell takes it, from the folder it is printed in; never with the token, which others could read there."""
+    words = [sys.executable, os.path.relpath(PUSH_SCRIPT), str(folder), "--hub_model_id", target.name]
+    words += ["--hub_private_repo"] if target.is_private else []
+    words += ["--hub_revision", target.revision] if target.revision is not None else []
+    words += ["--comparison", str(comparison)] if comparison is not None else []
+    return shlex.join(words)
+
+
+def open_repository(api: HfApi, target: PushTarget) -> str:
     """Creates what is missing of repository and branch; returns the repository's name with its owner.
 
     Raises:
         ValueError: it is to be private and exists in public.
     """
-    name = name_repository(folder, arguments)
-    repository = api.create_repo(name, private=arguments.hub_private_repo, exist_ok=True).repo_id
-    if arguments.hub_private_repo and not api.model_info(repository).private:
+    repository = api.create_repo(target.name, private=target.is_private, exist_ok=True).repo_id
+    if target.is_private and not api.model_info(repository).private:
         raise ValueError(
             f"{repository} exists and is public, which --hub_private_repo does not change: make it private on the Hub, "
             "or give another --hub_model_id"
         )
-    if arguments.hub_revision is not None:
-        api.create_branch(repository, branch=arguments.hub_revision, exist_ok=True)
+    if target.revision is not None:
+        api.create_branch(repository, branch=target.revision, exist_ok=True)
     return repository
-
-
-def name_repository(folder: Path, arguments: DistillationTrainingArguments) -> str:
-    """The user's name for it, else the folder's; without an owner the token's."""
-    return arguments.hub_model_id or folder.resolve().name
 
 
 def list_student_files(folder: Path) -> list[Path]:
@@ -122,125 +141,3 @@ def list_student_files(folder: Path) -> list[Path]:
         for path in sorted(folder.iterdir())
         if path.is_file() and not any(fnmatch.fnmatch(path.name, pattern) for pattern in (*NEVER_PUSHED, CARD_NAME))
     ]
-
-
-def build_model_card(record: RunRecord, location: str) -> ModelCard:
-    """The card: what the student was cut from and how, what it scores, how to load it from `location`."""
-    student, task, teacher = record.student, record.task, record.teacher
-    rows = [
-        f"| {layer} | {'fresh weights' if source is None else source} |"
-        for layer, source in enumerate(student["layers"])
-    ]
-    scores = [
-        f"| {split} | {name} | {value:.4f} | {format_optional(teacher['metrics'].get(split, {}).get(name))} |"
-        for split, metrics in record.metrics.items()
-        for name, value in metrics.items()
-    ]
-    content = CARD.format(
-        metadata=build_card_metadata(record, Path(location).name).to_yaml(),
-        name=Path(location).name,
-        teacher=Path(teacher["name"]).name if teacher["is_local"] else teacher["name"],
-        task=task["name"],
-        layers=len(student["layers"]),
-        teacher_layers=teacher["layers"],
-        strategy=record.strategy,
-        layer_rows="\n".join(rows),
-        score_rows="\n".join(scores),
-        parameters=f"{student['parameters']:,}",
-        teacher_parameters=f"{teacher['parameters']:,}",
-        location=location,
-        command=hide_folders(record.command),
-        seed=record.seed,
-    )
-    return ModelCard(content)
-
-
-def hide_folders(command: str) -> str:
-    """The command with the last part in place of every path of this machine."""
-    words = []
-    for word in shlex.split(command):
-        flag, is_pair, value = word.rpartition("=")
-        is_local = "/" in value and (value.startswith(("/", ".", "~")) or Path(value).exists())
-        words.append(f"{flag}{is_pair}{Path(value).name}" if is_local else word)
-    return shlex.join(words)
-
-
-def format_optional(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def build_card_metadata(record: RunRecord, name: str) -> ModelCardData:
-    """The card's machine-readable head: base model, datasets, metrics as a model index, tags."""
-    task, teacher = record.task, record.teacher
-    dataset_name = find_hub_dataset(task)
-    results = [
-        EvalResult(
-            task_type="text-classification",
-            dataset_type=dataset_name or task["name"],
-            dataset_name=task["name"],
-            dataset_split=split,
-            metric_type=metric,
-            metric_value=record.metrics[split][metric],
-        )
-        for split in record.metrics
-        for metric in task["metric_names"]
-        if metric in record.metrics[split]
-    ]
-    return ModelCardData(
-        base_model=None if teacher["is_local"] else teacher["name"],
-        datasets=[dataset_name] if dataset_name else None,
-        eval_results=results or None,
-        library_name="transformers",
-        metrics=list(task["metric_names"]),
-        model_name=name,
-        pipeline_tag="text-classification",
-        tags=["knowledge-distillation", "layer-pruning"],
-    )
-
-
-def find_hub_dataset(task: dict[str, Any]) -> str | None:
-    """The data set's name on the Hub; None for the user's own files or folder, whose name the Hub refuses in a card."""
-    name = task["dataset_name"]
-    return None if name is None or Path(name).is_dir() else name
-
-
-CARD = """---
-{metadata}
----
-
-# {name}
-
-A student of {layers} layers, cut from the {teacher_layers} layers of `{teacher}` (strategy `{strategy}`) and trained by
-knowledge distillation on `{task}`.
-
-```python
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-student = AutoModelForSequenceClassification.from_pretrained("{location}")
-tokenizer = AutoTokenizer.from_pretrained("{location}")
-```
-
-## Where its layers come from
-
-| student layer | teacher layer |
-|---|---|
-{layer_rows}
-
-## Scores
-
-| split | metric | student | teacher |
-|---|---|---|---|
-{score_rows}
-
-Parameters: {parameters} (teacher {teacher_parameters}). One run, seed {seed}: a difference of one or two points from
-another run is within what a seed changes.
-
-## Training
-
-```
-{command}
-```
-
-## Limits
-
-Trained and scored on one data set; it inherits the teacher's biases and licence. Nothing was measured on other data.
-"""

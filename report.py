@@ -18,6 +18,9 @@ def format_report(record: RunRecord, folder: str) -> str:
                         format_value(metrics[name]),
                     )
                 )
+    for batch_size, milliseconds in record.speed.get("milliseconds", {}).items():
+        times = (f"{milliseconds[name]:.2f}" for name in ("teacher", "student"))
+        rows.append((f"ms, batch of {batch_size}", *times))
     first = next(iter(record.metrics.values()))
     for name, title in AGREEMENT_TITLES.items():
         if name in first:

@@ -46,6 +46,7 @@ for flag in "${flags[@]}"; do
         __seed | __seed=* | __output_dir* | __layer_strategy* | __student_layers* | :::)
             fail "$flag differs between the runs: use --strategies, --seeds and --output_root"
             ;;
+        __hub_token*) fail "--hub_token would show in the list of processes: run hf auth login, or set HF_TOKEN" ;;
     esac
 done
 names='^[[:space:]]*[a-z]+([[:space:]]+[a-z]+)*[[:space:]]*$' numbers='^[[:space:]]*[0-9]+([[:space:]]+[0-9]+)*[[:space:]]*$'
@@ -85,7 +86,24 @@ for entry in "${plan[@]}"; do describe_run "$entry" && planned+=(::: "${run[@]}"
 checked=$("$python" "$here/check_runs.py" "${planned[@]}") || exit $?
 mapfile -t states <<<"$checked"
 
-trap 'printf "\nstopped; the same command goes on from here\n" >&2; exit 130' INT TERM
+start_group() { # a command, to be waited for, in a process group of its own: a signal ends all that it started at once
+    set -m
+    "$@" </dev/null &
+    set +m
+}
+
+stop() { # signal, exit status
+    trap '' INT TERM
+    for group in $(jobs -p); do
+        kill "-$1" -- "-$group" || true
+        while kill -0 -- "-$group"; do sleep 0.1; done
+    done 2>/dev/null
+    printf '\nstopped by SIG%s; the same command goes on from here\n' "$1" >&2
+    exit "$2"
+}
+
+trap 'stop INT 130' INT
+trap 'stop TERM 143' TERM
 mkdir -p "$output_root/logs"
 finished=() arms=() failed=()
 for index in "${!plan[@]}"; do
@@ -93,7 +111,8 @@ for index in "${!plan[@]}"; do
     printf '[%d/%d] %s: ' $((index + 1)) ${#plan[@]} "$name"
     start=$SECONDS status=0 took="finished before"
     if [[ ${states[index]} != finished ]]; then
-        "${launch[@]}" "$here/run_distillation.py" "${run[@]}" >>"$log" 2>&1 </dev/null || status=$?
+        start_group "${launch[@]}" "$here/run_distillation.py" "${run[@]}" >>"$log" 2>&1
+        wait "$!" || status=$?
         took="$((SECONDS - start)) s"
     fi
     if ((status == 0)) && score=$("$python" "$here/run_record.py" "$folder" 2>>"$log"); then
@@ -107,8 +126,8 @@ for index in "${!plan[@]}"; do
 done
 
 if (($(printf '%s\n' "${arms[@]}" | sort -u | grep -c .) > 1)); then
-    "$python" "$here/compare_strategies.py" "${finished[@]}" --output_dir "$output_root/comparison" ||
-        failed+=("comparison: exit status $?")
+    start_group "$python" "$here/compare_strategies.py" "${finished[@]}" --output_dir "$output_root/comparison"
+    wait "$!" || failed+=("comparison: exit status $?")
 else
     echo "nothing to compare: fewer than two kinds of runs are finished"
 fi

@@ -16,18 +16,27 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import EarlyStoppingCallback, PreTrainedModel
 
-from checkpoints import find_checkpoint
+from checkpoints import find_checkpoint, list_checkpoints
 from command_line import RunArguments, exit_with_error, parse_command_line
-from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
+from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from failures import describe_failure
 from interruption import Interrupted, describe_interruption, signals_as_exceptions
-from layer_matching import resolve_layer_matching
 from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions, score_logits
-from publish import PushError, push_student, save_student
+from process_locks import hold_run_folder, is_agreed
+from publish import PushError, describe_failed_push, push_folder, write_model_card
 from report import format_layer_map, format_report
 from run_facts import describe_student, describe_teacher, measure_peak_memory, timed
-from run_preparation import PreparedRun, check_arguments, make_scorer, open_record, prepare_run, set_up_logging
+from run_preparation import (
+    PreparedRun,
+    check_arguments,
+    make_push_target,
+    make_scorer,
+    open_record,
+    prepare_run,
+    set_up_logging,
+)
 from run_record import FINISHED, RUNNING, RunRecord, find_best_epoch, find_damage, summarize_history
-from student_init import get_num_layers
+from student_speed import measure_speed
 from teacher import warn_about_majority
 from teacher_store import TeacherStore
 from teacher_supply import TeacherSupply
@@ -51,9 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         logger.debug("where it was found", exc_info=True)
         exit_with_error(str(error))
-    except (NonFiniteLossError, OSError) as error:
+    except Exception as error:
         logger.debug("where it was found", exc_info=True)
-        exit_with_error(str(error), status=1)
+        if (message := describe_failure(error, arguments.training, arguments.teacher.cache_dir)) is None:
+            raise
+        exit_with_error(message, status=1, is_shared=is_agreed(error))
     if PartialState().is_main_process:
         print(format_report(record, str(folder)))
     return push_result(folder, arguments)
@@ -64,13 +75,20 @@ def run_stages(arguments: RunArguments) -> RunRecord:
 
     Raises:
         ValueError: the user's arguments, data or teacher cannot be meant so.
-        NonFiniteLossError, OSError: training diverged; a disk or the network failed.
+        Exception: `failures.py` knows what a disk, the memory or another process may end a run with.
     """
-    folder = Path(arguments.training.output_dir)
     check_arguments(arguments)
+    with hold_run_folder(Path(arguments.training.output_dir)):
+        return run_alone(arguments)
+
+
+def run_alone(arguments: RunArguments) -> RunRecord:
+    """The run, as the only one in its folder."""
+    folder = Path(arguments.training.output_dir)
     record = open_record(folder, arguments)
     if record.status == FINISHED and (damage := find_damage(folder)) is None:
         logger.info("%s holds this very run, finished: nothing to train", folder)
+        drop_checkpoints(folder, arguments)  # where a kill came between the record and this
         return record
     if record.status == FINISHED:
         logger.warning("%s: %s; trained again", folder, damage)
@@ -90,8 +108,10 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
         teacher_logits = supply.get_evaluation_logits(run.data)
         run.data = add_teacher_logits(run.data, teacher_logits)
         imitated = supply.choose_training_source(run.data.train, *list_imitated_layers(run, arguments.training))
-    record.teacher = describe_teacher(run.teacher, score_logits(run.data, teacher_logits, make_scorer(run.data)))
+    teacher_metrics = score_logits(run.data, teacher_logits, make_scorer(run.data))
+    record.teacher = describe_teacher(run.teacher, arguments.teacher.teacher_revision, teacher_metrics)
     warn_about_majority(run.teacher.name, record.teacher["metrics"], run.data)
+    teacher_class, teacher_config = type(run.teacher.model), run.teacher.model.config
     if isinstance(imitated, TeacherStore):
         run.teacher.model = None  # its weights need no memory while the student trains
     with timed(record, "untrained"):  # before the trainer is made, which seeds everything anew
@@ -106,18 +126,26 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     record.history = summarize_history(trainer.state.log_history)
     kept_step = trainer.state.best_global_step if arguments.training.load_best_model_at_end else None
     record.best_epoch = find_best_epoch(record.history, kept_step or trainer.state.global_step)
-    record.student = describe_student(trainer.model, run.layers, trainer.layer_matching) | {"untrained": untrained}
+    record.student = describe_student(trainer.model, run.layers, trainer.layer_matching, trainer.projections)
+    record.student |= {"untrained": untrained, "train_batch_rows": trainer.state.train_batch_size}
     record.peak_memory_bytes = measure_peak_memory(arguments.training.device)
     if trainer.is_world_process_zero():
+        with timed(record, "speed"):
+            record.speed = measure_speed(
+                type(trainer.model),
+                teacher_config,
+                trainer.model.config,
+                arguments.data.max_length,
+                arguments.training.device,
+                teacher_class,
+            )
         finish_run(trainer.model, run, predictions, record, arguments)
     trainer.accelerator.wait_for_everyone()
 
 
 def list_imitated_layers(run: PreparedRun, training: DistillationTrainingArguments) -> tuple[list[int], list[int]]:
     """The teacher layers whose hidden states, and those whose attention matrices the loss needs."""
-    matching = resolve_layer_matching(
-        training.layer_matching, get_num_layers(run.teacher.model.config), len(run.layers)
-    )
+    matching = run.layer_matching
     weights = training.get_largest_weights()
     compares_states = weights["hidden"] > 0 or weights["pkd"] > 0
     return matching if compares_states else [], matching if weights["attention"] > 0 else []
@@ -128,10 +156,13 @@ def make_trainer(
 ) -> DistillationTrainer:
     """The trainer of the student, which chooses its best epoch on the first validation set."""
     patience = arguments.training.early_stopping_patience
+    matching = ",".join(map(str, run.layer_matching))
     return DistillationTrainer(
         model=run.student,
         teacher=imitated,
-        args=dataclasses.replace(arguments.training, push_to_hub=False, hub_token=None),  # pushed at the very end
+        # Pushed at the very end. The matching as it was resolved, whatever it was resolved by.
+        args=dataclasses.replace(arguments.training, push_to_hub=False, hub_token=None, layer_matching=matching),
+        projection_start=run.projection_start,
         train_dataset=run.data.train,
         eval_dataset=run.data.first_validation,
         processing_class=run.teacher.tokenizer,
@@ -153,11 +184,18 @@ def finish_run(
     """Writes student, card and predictions, then the record that says finished, then drops the checkpoints."""
     folder = Path(arguments.training.output_dir)
     save_predictions(predictions, folder)
-    save_student(student, run.teacher.tokenizer, record, folder)
+    student.save_pretrained(folder)
+    run.teacher.tokenizer.save_pretrained(folder)
+    write_model_card(record, folder)
     record.status = FINISHED
     record.write(folder)
-    if not arguments.training.keep_checkpoints:
-        for checkpoint in folder.glob("checkpoint-*"):
+    drop_checkpoints(folder, arguments)
+
+
+def drop_checkpoints(folder: Path, arguments: RunArguments) -> None:
+    """Removes the checkpoints of a finished run, unless they are to be kept."""
+    if PartialState().is_main_process and not arguments.training.keep_checkpoints:
+        for checkpoint in list_checkpoints(folder):
             shutil.rmtree(checkpoint)
 
 
@@ -165,15 +203,15 @@ def push_result(folder: Path, arguments: RunArguments) -> int:
     """Pushes the finished student where that was asked for; returns the exit status."""
     if not arguments.training.push_to_hub or not PartialState().is_main_process:
         return 0
+    target = make_push_target(arguments.training)
     try:
-        logger.info("pushed to %s", push_student(folder, arguments.training))
-    except PushError as error:
-        print(
-            f"\nrun_distillation.py: error: the push failed ({' '.join(str(error).split())[:200]}); the student "
-            f"is whole in {folder}, and the same command pushes it without training again",
-            file=sys.stderr,
-        )
-        return 1
+        with signals_as_exceptions():
+            logger.info("pushed to %s", push_folder(folder, target))
+    except (Interrupted, PushError) as error:
+        is_stopped = isinstance(error, Interrupted)
+        message = describe_failed_push(f"stopped by {error}" if is_stopped else str(error), folder, target)
+        print(f"\nrun_distillation.py: error: {message}", file=sys.stderr)
+        return error.exit_status if is_stopped else 1
     return 0
 
 

@@ -14,10 +14,12 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedModel
 
+from projections import Projections, count_projections
 from run_record import RunRecord
 from student_init import get_num_layers
 from tasks import TaskData
 from teacher import Teacher
+from teacher_card import read_teacher_card
 
 RECORDED_PACKAGES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "scikit-learn")
 
@@ -50,6 +52,8 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
     return {
         "name": data.name,
         "dataset_name": data.dataset_name,
+        "dataset_config_name": data.dataset_config_name,
+        "text_columns": list(data.text_columns),
         "label_names": data.label_names,
         "metric_names": list(data.metric_names),
         "rows": {split: len(rows) for split, rows in data.list_splits()},
@@ -57,8 +61,8 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def describe_teacher(teacher: Teacher, metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """What was imitated, and how good it is itself."""
+def describe_teacher(teacher: Teacher, revision: str, metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """What was imitated, how good it is itself, and what its own card says; `revision` is of one on the Hub."""
     return {
         "name": teacher.name,
         "is_local": Path(teacher.location).is_dir(),
@@ -68,17 +72,29 @@ def describe_teacher(teacher: Teacher, metrics: dict[str, dict[str, float]]) -> 
         "layers": get_num_layers(teacher.model.config),
         "parameters": count_parameters(teacher.model),
         "metrics": metrics,
+        "card": read_teacher_card(teacher.location, revision),
     }
 
 
-def describe_student(student: PreTrainedModel, layers: list[int | None], layer_matching: list[int]) -> dict[str, Any]:
+def describe_student(
+    student: PreTrainedModel,
+    layers: list[int | None],
+    layer_matching: list[int],
+    projections: Projections | None = None,
+) -> dict[str, Any]:
     """What came out; `layers[j]` is where student layer j started from, `layer_matching[j]` what it was to imitate,
-    `layer_scores` what a strategy that looks at data chose by, None for the others."""
+    `layer_scores` what a strategy that looks at data chose by, None for the others; `source` the checkpoint that it
+    came from instead of the teacher. `projection_parameters` were trained beside it and are no part of it."""
+    made = student.config.distillation
     return {
         "layers": layers,
-        "layer_scores": student.config.distillation.get("layer_scores"),
+        "layer_scores": made.get("layer_scores"),
         "layer_matching": layer_matching,
+        "matching_similarity": made.get("matching_similarity"),
+        "source": made.get("source"),
+        "hidden_size": student.config.hidden_size,
         "parameters": count_parameters(student),
+        "projection_parameters": count_projections(projections),
     }
 
 

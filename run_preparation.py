@@ -4,6 +4,7 @@ Entry: `set_up_logging`, `check_arguments`, `open_record`, `prepare_run`, in thi
 """
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,9 @@ from transformers import (
 )
 from transformers.integrations import get_reporting_integration_callbacks
 
-from attention_targets import get_attention_target
 from command_line import RunArguments
 from distillation_arguments import DistillationTrainingArguments
-from layer_matching import check_final_norm, resolve_layer_matching
+from layer_matching import BEST, check_final_norm, resolve_layer_matching
 from layer_search import (
     SEARCHED_STRATEGIES,
     Calibration,
@@ -35,23 +35,25 @@ from layer_search import (
     make_spec,
 )
 from layer_similarity import iterate_batches, sample_rows
-from loss_terms import check_architecture_fits, select_term_weights
+from loss_terms import check_architecture_fits, check_attentions_fit, select_term_weights
 from metrics import compute_task_metrics
-from publish import check_push
+from model_checks import explain_errors
+from publish import PushTarget, check_push
 from relation_targets import resolve_relation_layer
 from run_facts import describe_hardware, describe_task, list_versions, timed
 from run_record import RECORD_NAME, RunRecord, read_run_record
 from student_init import (
-    build_student,
     check_layers_fit,
     choose_student_layers,
     find_layer_stack,
     get_num_layers,
     parse_layer_list,
 )
+from student_preparation import check_origin, choose_matching, make_student, plan_student, start_projections
 from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
 from teacher_store import fingerprint_rows
+from teacher_supply import find_existing
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ class PreparedRun:
     teacher: Teacher
     student: PreTrainedModel
     layers: list[int | None]
+    layer_matching: list[int]
+    projection_start: dict[int, torch.Tensor] | None = None
 
 
 def set_up_logging(training: DistillationTrainingArguments) -> None:
@@ -81,7 +85,8 @@ def set_up_logging(training: DistillationTrainingArguments) -> None:
 
 def check_arguments(arguments: RunArguments) -> None:
     """What the flags alone can show to be wrong."""
-    check_push(arguments.training)
+    if arguments.training.push_to_hub:
+        check_push(make_push_target(arguments.training))
     get_reporting_integration_callbacks(arguments.training.report_to)  # a ValueError for an unknown one
     has_own_data = arguments.data.task_name != "natural_logic"
     if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
@@ -91,8 +96,28 @@ def check_arguments(arguments: RunArguments) -> None:
         )
     resume = arguments.training.resume_from_checkpoint
     folder = Path(arguments.training.output_dir)
+    check_writable(folder, "--output_dir")
+    check_writable(Path(arguments.teacher.cache_dir).expanduser(), "--cache_dir")
     if resume is not None and not (Path(resume).is_dir() and Path(resume).resolve().parent == folder.resolve()):
         raise ValueError(f"--resume_from_checkpoint {resume} is no checkpoint of {folder}: leave it out to go on there")
+
+
+def make_push_target(training: DistillationTrainingArguments) -> PushTarget:
+    """The user's name for it, else the folder's; without an owner the token's."""
+    name = training.hub_model_id or Path(training.output_dir).resolve().name
+    return PushTarget(name, training.hub_private_repo, training.hub_revision, training.hub_token)
+
+
+def check_writable(folder: Path, flag: str) -> None:
+    """Raises ValueError where a folder, or what it is to be made in, can take no files: training would be for nothing.
+
+    Nothing is written: a folder appears with what is to be in it.
+    """
+    existing = find_existing(folder)
+    if not existing.is_dir():
+        raise ValueError(f"{flag} {folder} cannot be made, {existing} is a file: give another {flag}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{flag} {folder} cannot be written, {existing} is read-only: give another {flag}")
 
 
 def open_record(folder: Path, arguments: RunArguments) -> RunRecord:
@@ -128,6 +153,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     config = load_teacher_config(location, arguments.teacher)
     layers = plan_layers(arguments, config)
     tokenizer = load_tokenizer(location, arguments.teacher)
+    check_origin(arguments, config, tokenizer)
     with timed(record, "data"):
         data = load_tokenized_task(arguments, tokenizer, config)
         data_fingerprint = fingerprint_task(data)
@@ -145,12 +171,13 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
         with timed(record, "layer_search"):
             choice = search_layers(arguments, teacher, data)
         layers = choice.layers
-    student = build_student(
-        teacher.model, layers, arguments.student.strategy_name, teacher.public_name, seed=arguments.training.seed
-    )
-    if choice is not None:
-        student.config.distillation["layer_scores"] = describe_scores(choice)
-    return PreparedRun(data, teacher, student, layers)
+    with timed(record, "student"):
+        student = make_student(arguments, teacher, data, layers, arguments.student.strategy_name)
+        if choice is not None:
+            student.config.distillation["layer_scores"] = describe_scores(choice)
+        matching = choose_matching(arguments, teacher, data, student)
+        start = start_projections(arguments, teacher, data, student, matching)
+    return PreparedRun(data, teacher, student, layers, matching, start)
 
 
 def search_layers(arguments: RunArguments, teacher: Teacher, data: TaskData) -> LayerChoice:
@@ -192,32 +219,44 @@ def load_tokenized_task(
 
 def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int | None] | None:
     """The teacher layer of each student layer, and every check on layers that the config allows; None where the layers
-    are for `search_layers` to choose, once teacher and data are there."""
-    teacher_num_layers = get_num_layers(config)
-    explicit = arguments.student.student_layers
+    are for `search_layers` to choose, once teacher and data are there. No layer of an existing student is one."""
+    teacher_num_layers, student_config = get_num_layers(config), plan_student(arguments, config)
     is_searched = arguments.student.layer_strategy in SEARCHED_STRATEGIES
-    layers = choose_student_layers(
-        STAND_IN if is_searched else arguments.student.layer_strategy,
-        teacher_num_layers,
-        arguments.student.student_num_layers,
-        student_layers=None if explicit is None else parse_layer_list(explicit),
-        seed=arguments.training.seed,
-    )
+    layers = name_layers(arguments, config, student_config)
     check_layers_fit(config, layers)
-    with torch.device("meta"):  # the shape alone shows whether there is one stack of layers to cut
+    problem = "the teacher's config builds no model for sequence classification"
+    remedy = "correct its config.json, or give another --teacher_model_name_or_path"
+    # The shape alone shows whether there is one stack of layers to cut.
+    with explain_errors(config.name_or_path, problem, remedy), torch.device("meta"):
         skeleton = AutoModelForSequenceClassification.from_config(
             config, trust_remote_code=arguments.teacher.trust_remote_code
         )
     find_layer_stack(skeleton)
-    matching = resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
     terms = select_term_weights(arguments.training, has_teacher=True)
-    if {"hidden", "pkd"} & terms.keys():
-        check_final_norm(config.model_type, matching, teacher_num_layers)
-    if "attention" in terms:
-        get_attention_target(config.model_type)
-    check_architecture_fits([config], arguments.training, terms)
+    if arguments.training.layer_matching != BEST:
+        matching = resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
+        if {"hidden", "pkd"} & terms.keys():
+            check_final_norm(config.model_type, matching, teacher_num_layers)
+    check_attentions_fit(student_config, config, terms)
+    check_architecture_fits([config, student_config], arguments.training, terms)
     resolve_relation_layer(arguments.training.relation_layer, teacher_num_layers)
     return None if is_searched else layers
+
+
+def name_layers(
+    arguments: RunArguments, config: PreTrainedConfig, student_config: PreTrainedConfig
+) -> list[int | None]:
+    """The teacher layer of each student layer; for a strategy that looks at data as many that are possible."""
+    student = arguments.student
+    if student.student_model_name_or_path is not None:
+        return [None] * get_num_layers(student_config)
+    return choose_student_layers(
+        STAND_IN if student.layer_strategy in SEARCHED_STRATEGIES else student.layer_strategy,
+        get_num_layers(config),
+        student.student_num_layers,
+        student_layers=None if student.student_layers is None else parse_layer_list(student.student_layers),
+        seed=arguments.training.seed,
+    )
 
 
 def count_student_layers(arguments: RunArguments, config: PreTrainedConfig) -> int:

@@ -6,7 +6,6 @@ student cannot be read. Without torch, so that it takes no second.
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,6 +60,12 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "rkd_weight": 0.0,
     "schedules": "",
     "second_stage": "prediction",
+    "student_attention_heads": None,
+    "student_hidden_size": None,
+    "student_intermediate_size": None,
+    "student_model_name_or_path": None,
+    "student_source_model": None,
+    "student_width_init": "importance",
 }
 
 
@@ -83,11 +88,15 @@ class RunRecord:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
+    speed: dict[str, Any] = field(default_factory=dict)  # of student_speed.py; empty in records of before it
 
     def write(self, folder: Path) -> None:
-        """Replaces the folder's record in one step, so that a reader finds the old one or the new one whole."""
+        """Replaces the folder's record in one step, so that a reader finds the old one or the new one whole.
+
+        One run at a time writes here (`process_locks.hold_run_folder`), so that what a kill left is written over.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{RECORD_NAME}.{os.getpid()}"
+        unfinished = folder / f".unfinished-{RECORD_NAME}"
         unfinished.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
         unfinished.replace(folder / RECORD_NAME)
 
@@ -177,17 +186,27 @@ def find_best_epoch(history: list[dict[str, float]], best_step: int | None) -> f
     return next((entry["epoch"] for entry in history if entry["step"] == best_step), None)
 
 
-def summarize_run(folder: Path) -> str:
-    """What a finished run scored on its first validation split, in a few words.
+def check_finished(folder: Path) -> RunRecord:
+    """The record of a finished run whose student can be read.
 
     Raises:
-        ValueError: the run is not finished, or its student cannot be read.
+        ValueError: it is not that.
     """
     record = read_run_record(folder)
     if record.status != FINISHED:
         raise ValueError(f"{folder} is not finished: run its command again")
     if damage := find_damage(folder):
         raise ValueError(f"{folder}: {damage}: run its command again")
+    return record
+
+
+def summarize_run(folder: Path) -> str:
+    """What a finished run scored on its first validation split, in a few words.
+
+    Raises:
+        ValueError: the run is not finished, or its student cannot be read.
+    """
+    record = check_finished(folder)
     split, metrics = next(iter(record.metrics.items()))
     headline = record.task["metric_names"][0]
     return f"{split} {headline} {metrics[headline]:.4f}, loss {metrics['loss']:.4f}"

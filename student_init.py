@@ -10,6 +10,7 @@ where it is. One exception, with a warning: a ModernBERT that does not start wit
 import difflib
 import logging
 import random
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -183,10 +184,9 @@ def resolve_strategy(strategy: str | None) -> str:
 
 def parse_layer_list(text: str) -> list[int]:
     """Turns "11,1,3" into [11, 1, 3]."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"got student_layers {text!r}, need whole numbers with commas, such as 0,2,4") from None
+    if not re.fullmatch(r"\s*-?\d{1,9}\s*(,\s*-?\d{1,9}\s*)*", text, re.ASCII):  # int() reads 1_0 as 10
+        raise ValueError(f"got student_layers {text!r}, need whole numbers with commas, such as 0,2,4")
+    return [int(part) for part in text.split(",")]
 
 
 def check_layer_list(student_layers: Sequence[int], teacher_num_layers: int) -> None:

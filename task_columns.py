@@ -14,6 +14,7 @@ Entry: `find_label_column`, `find_text_columns`, `encode_labels`.
 import difflib
 import math
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +22,8 @@ from data_files import RawSplit
 
 IGNORED_LABEL = -100
 MAX_WHOLE_FLOAT_CLASSES = 20
+MAX_NUMBER_CHARACTERS = 400  # longer ones are no finite float, and from 4,300 digits on Python reads no int
+MAX_TARGET = 3.4e38  # what float32, in which losses are computed, can hold
 MAX_SHOWN = 5
 
 LABEL_COLUMNS = ("label", "labels")
@@ -143,10 +146,21 @@ def list_labels(name: str, split: RawSplit, label_column: str) -> list[Any]:
     values = split.columns[check_column(split, label_column, "--label_column")]
     class_names = split.class_names.get(label_column)
     if class_names:
-        # datasets encodes "no label" as -1 in a ClassLabel column.
-        return [class_names[value] if value is not None and value >= 0 else None for value in values]
+        return [name_class(value, class_names, split.origin, row) for row, value in enumerate(values, start=1)]
     labels = [clean_label(value) for value in values]
     return [None] * len(labels) if name == "test" and set(map(parse_number, labels)) == {-1} else labels
+
+
+def name_class(value: Any, class_names: list[str], origin: str, row: int) -> str | None:
+    """datasets encodes "no label" as -1 in a ClassLabel column."""
+    if value is None:
+        return None
+    if not isinstance(value, int) or value >= len(class_names):
+        raise ValueError(
+            f"{origin}, data row {row} has the class {shorten(value)}, and the data name {len(class_names)} classes, "
+            "from 0 on: correct it, or write the labels as names."
+        )
+    return class_names[value] if value >= 0 else None
 
 
 def clean_label(value: Any) -> Any:
@@ -199,6 +213,11 @@ def type_labels(labels: list[Any], kind: str, split: RawSplit, train_origin: str
                 f"{split.origin}, data row {row} has the label {shorten(label)}, but the labels of {train_origin} are "
                 f"{kind}: write both the same way, or set --label_kind."
             )
+        if kind == NUMBERS and value is not None and abs(value) > MAX_TARGET:
+            raise ValueError(
+                f"{split.origin}, data row {row} has the label {shorten(label)}, too large for float32: scale the "
+                "labels down, or set --label_kind classes."
+            )
     return typed
 
 
@@ -236,11 +255,12 @@ def read_label(label: Any, kind: str) -> Any:
 def parse_number(value: Any) -> int | float | None:
     """An int where it is written as one, else a float; None for what is no finite number: "nan", "1_000", True."""
     if isinstance(value, str):
-        if not NUMBER_PATTERN.fullmatch(value):
+        if len(value) > MAX_NUMBER_CHARACTERS or not NUMBER_PATTERN.fullmatch(value):
             return None
         value = int(value) if value.lstrip("+-").isdigit() else float(value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
+    # Not math.isfinite, which fails on an int beyond all floats.
+    return value if is_number and abs(value) <= sys.float_info.max else None
 
 
 def is_text(values: list[Any]) -> bool:

@@ -19,6 +19,7 @@ from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBas
 import natural_logic
 from data_arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
 from data_files import RawSplit, first_line, read_data_file, read_dataset
+from model_checks import explain_errors
 from task_columns import (
     IGNORED_LABEL,
     check_texts,
@@ -28,6 +29,7 @@ from task_columns import (
     find_text_columns,
     suggest_name,
 )
+from token_counts import measure_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -220,17 +222,37 @@ def warn_of_overlap(splits: dict[str, Dataset], text_columns: tuple[str, ...]) -
 
 
 def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TaskData:
-    """The task with the tokenizer's columns in place of the texts: truncated to `max_length` tokens, not padded."""
+    """The task with the tokenizer's columns in place of the texts: truncated to `max_length` tokens, not padded.
+
+    Raises:
+        ValueError: the tokenizer fails, or makes no token at all of a row.
+    """
 
     def tokenize_rows(rows: dict[str, list]) -> BatchEncoding:
         return tokenizer(*(rows[column] for column in data.text_columns), truncation=True, max_length=max_length)
 
-    tokenized = {
-        name: split.map(tokenize_rows, batched=True, remove_columns=list(data.text_columns), desc=f"Tokenizing {name}")
-        for name, split in data.list_splits()
-    }
+    remedy = "save the tokenizer that the teacher was trained with"
+    with explain_errors(tokenizer.name_or_path, "the tokenizer fails on the texts", remedy):
+        tokenized = {
+            name: split.map(
+                tokenize_rows, batched=True, remove_columns=list(data.text_columns), desc=f"Tokenizing {name}"
+            )
+            for name, split in data.list_splits()
+        }
+    for name, split in tokenized.items():
+        check_token_counts(name, split)
     train, test = tokenized.pop("train"), tokenized.pop("test", None)
     return replace(data, train=train, test=test, validation=tokenized)
+
+
+def check_token_counts(name: str, tokenized: Dataset) -> None:
+    """An empty text is a row of [CLS] and [SEP], unless the tokenizer adds nothing, as GPT-2's: no model reads that."""
+    lengths = measure_lengths(tokenized)
+    if 0 in lengths:
+        raise ValueError(
+            f"{name}: {lengths.count(0)} of {len(lengths)} rows, the first is row {lengths.index(0) + 1}, give no "
+            "token: this tokenizer adds none to an empty text; drop these rows, or write something there."
+        )
 
 
 def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:

@@ -7,17 +7,14 @@ with the same encoder, data and training settings finds it.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from accelerate import PartialState
 from filelock import FileLock
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -30,6 +27,7 @@ from transformers import (
 
 from distill_trainer import DistillationTrainingArguments
 from label_matching import match_head_to_task, set_task_labels
+from model_checks import check_tensors, check_vocabulary, explain_errors, one_line_errors, quiet_loading
 from natural_logic import build_untrained_model, write_untrained_encoder
 from tasks import TaskData
 from teacher_training import fine_tune_once
@@ -158,16 +156,11 @@ def load_teacher_config(location: str, arguments: TeacherArguments) -> PreTraine
     Raises:
         ValueError: nothing loadable is there.
     """
-    try:
+    remedy = "give --teacher_model_name_or_path a folder with a config.json, or the name of a model on the Hub"
+    with explain_errors(location, f"no model could be loaded from {location!r}", remedy):
         return AutoConfig.from_pretrained(
             location, revision=arguments.teacher_revision, trust_remote_code=arguments.trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"no model could be loaded from {location!r} ({reason[:160]}): give --teacher_model_name_or_path a folder "
-            "with a config.json, or the name of a model on the Hub"
-        ) from error
 
 
 def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedTokenizerBase:
@@ -176,16 +169,14 @@ def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedToke
     Raises:
         ValueError: none is there, or it cannot pad.
     """
-    try:
+    problem, remedy = f"no tokenizer could be loaded from {location!r}", "save the teacher's tokenizer there"
+    with explain_errors(location, problem, remedy):
         tokenizer = AutoTokenizer.from_pretrained(
             location, revision=arguments.teacher_revision, trust_remote_code=arguments.trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"no tokenizer could be loaded from {location!r}: save the teacher's tokenizer there"
-        ) from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers 5 makes an empty one where there is none
-        raise ValueError(f"no tokenizer could be loaded from {location!r}: save the teacher's tokenizer there")
+        raise ValueError(f"{problem}: {remedy}")
+    tokenizer.chat_template = None  # a classifier has no use for one, and names of templates become names of files
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise ValueError(f"the tokenizer of {location!r} has no pad token: give it one and save it again")
@@ -226,7 +217,9 @@ def prepare_teacher(
     fine_tune_once(
         folder, model, tokenizer, data, make_training_arguments(arguments, training_arguments), compute_metrics
     )
-    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
+    )
     return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True)
 
 
@@ -253,44 +246,23 @@ def load_with_task_head(
 ) -> tuple[PreTrainedModel, bool]:
     """The model, and whether its head was newly initialised; a new head gets the task's labels."""
     common = {"revision": arguments.teacher_revision, "trust_remote_code": arguments.trust_remote_code}
+    # Other sizes are refused by name below; transformers' own error points to a report that is not shown here.
+    options = common | {"use_safetensors": True, "ignore_mismatched_sizes": True}
     load = AutoModelForSequenceClassification.from_pretrained
     with quiet_loading(), one_line_errors(location):
-        model, loading = load(location, output_loading_info=True, **common)
-        is_head_new = bool(loading["missing_keys"])
-        if is_head_new:
-            set_seed(TEACHER_SEED)
-            config = AutoConfig.from_pretrained(location, **common)
-            set_task_labels(config, data.label_names)
-            model = load(location, config=config, **common)
+        model, loading = load(location, output_loading_info=True, **options)
+    check_tensors(model, loading, location)
+    is_head_new = bool(loading["missing_keys"])
+    if is_head_new:
+        set_seed(TEACHER_SEED)
+        config = AutoConfig.from_pretrained(location, **common)
+        set_task_labels(config, data.label_names)
+        with quiet_loading():
+            model = load(location, config=config, **options)
+    check_vocabulary(model, tokenizer, location)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise ValueError(
-            f"the tokenizer of {location!r} has {len(tokenizer)} tokens and the model embeds only "
-            f"{model.get_input_embeddings().num_embeddings}: save the tokenizer that the model was trained with"
-        )
     return model.float(), is_head_new
-
-
-@contextmanager
-def one_line_errors(location: str) -> Iterator[None]:
-    """Whatever is wrong with a folder's weights becomes a ValueError of one line."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"the weights of {location!r} cannot be loaded ({reason}): save the teacher again") from error
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Errors only from transformers, whose report of a missing head is what is decided on here."""
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(verbosity)
 
 
 def fingerprint_model(model: PreTrainedModel) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from relation_targets import get_relation_width
+from token_counts import measure_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ def make_spec(
     relation_layers: Sequence[int] = (),
 ) -> StoreSpec:
     """The spec of a store of a teacher's outputs for `rows`, without computing any."""
-    lengths = [len(ids) for ids in rows["input_ids"]]
+    lengths = measure_lengths(rows)
     return StoreSpec(
         teacher_fingerprint=teacher_fingerprint,
         rows_fingerprint=fingerprint_rows(rows),

@@ -4,8 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from datasets import Dataset
-from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from locks import acquire_with_notice
+from process_locks import agree_on_failure, hold_lock_together
 from teacher_outputs import ModelOutputs, run_model
 from teacher_store import (
     ATTENTIONS,
@@ -35,6 +32,7 @@ from teacher_store import (
     name_shard,
     remove_damaged,
 )
+from token_counts import measure_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +54,13 @@ def open_or_fill(
         OSError: it cannot be written (a full disk, say); nothing half-written stays.
     """
     folder, state = root / spec.name, PartialState()
-    lock = FileLock(root / f"{spec.name}.lock")
-    try:
+    with hold_lock_together(root / f"{spec.name}.lock"):
         with agree_on_failure():
             if state.is_main_process:
-                root.mkdir(parents=True, exist_ok=True)
-                acquire_with_notice(lock)
                 remove_damaged(folder, spec)
         if not folder.exists():
             fill(folder, spec, teacher, rows, collate, device)
         state.wait_for_everyone()
-    finally:
-        lock.release()
     return TeacherStore(folder, spec, teacher.config)
 
 
@@ -93,24 +86,8 @@ def fill(
             if state.is_main_process:
                 join_parts(unfinished, spec, start)
                 unfinished.rename(folder)
-    except OSError:
+    finally:  # renamed, or of no use to anyone
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def agree_on_failure() -> Iterator[None]:
-    """Waits for all processes; if one fails inside, all raise its error, instead of waiting for it for ever."""
-    failure: OSError | ValueError | None = None
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        failure = error
-    if failure is not None and PartialState().num_processes == 1:
-        raise failure
-    failures = [error for error in gather_object([failure]) if error is not None]
-    if failures:
-        raise failures[0]
 
 
 @torch.no_grad()
@@ -127,7 +104,7 @@ def write_part(
     writers = {kind: ShardWriter(folder, kind, state.process_index, state.num_processes) for kind in spec.kinds}
     done, logits = [], [np.zeros((0, spec.num_labels), np.float32)]
     columns = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in rows.column_names]
-    batches = plan_batches([len(ids) for ids in rows["input_ids"]])[state.process_index :: state.num_processes]
+    batches = plan_batches(measure_lengths(rows))[state.process_index :: state.num_processes]
     for batch_rows in tqdm(batches, desc="teacher outputs", disable=not state.is_main_process, leave=False):
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}

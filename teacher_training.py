@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import PartialState
-from filelock import FileLock
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from checkpoints import find_checkpoint
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
-from locks import acquire_with_notice
+from process_locks import hold_lock_together
 from tasks import TaskData
 
 logger = logging.getLogger(__name__)
@@ -31,19 +30,14 @@ def fine_tune_once(
     One run trains while the others wait for its lock, which ends with the process that holds it.
     """
     state = PartialState()
-    lock = FileLock(folder.with_suffix(".lock"))
-    if state.is_main_process:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        acquire_with_notice(lock)
-    state.wait_for_everyone()
-    try:
+    with hold_lock_together(folder.with_suffix(".lock")):
         if not folder.exists():
             fine_tune(folder, model, tokenizer, data, arguments, compute_metrics)
         else:
             logger.info("found the fine-tuned teacher in %s", folder)
+        if state.is_main_process:  # after the teacher was kept, also where a kill came between the two
+            shutil.rmtree(folder.with_suffix(".unfinished"), ignore_errors=True)
         state.wait_for_everyone()
-    finally:
-        lock.release()
 
 
 def fine_tune(
@@ -67,14 +61,13 @@ def fine_tune(
     )
     trainer.train(resume_from_checkpoint=find_checkpoint(work_folder))
     if trainer.is_world_process_zero():
-        keep_teacher(trainer.model, tokenizer, folder, work_folder)
+        keep_teacher(trainer.model, tokenizer, folder)
 
 
-def keep_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, work_folder: Path) -> None:
-    """Writes the model beside `folder`, renames it last, then drops the checkpoints: it is whole or not there."""
+def keep_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes the model beside `folder` and renames it last: it is whole or not there."""
     export_folder = folder.with_suffix(".exported")
     shutil.rmtree(export_folder, ignore_errors=True)
     model.save_pretrained(export_folder)
     tokenizer.save_pretrained(export_folder)
     export_folder.rename(folder)
-    shutil.rmtree(work_folder)

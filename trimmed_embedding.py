@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DataCollatorWithPadding, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,12 @@ def train_used_rows(model: PreTrainedModel, token_ids: Iterable[int]) -> Iterato
         plain.weight.data = trimmed.update_table().data
         for name in names:
             model.set_submodule(name, plain)
+
+
+def knows_all_tokens(rows: Any, collate: Any) -> bool:
+    """Whether the rows say which ids a batch may hold; another collator may write some that no row holds."""
+    is_readable = isinstance(rows, Dataset) and "input_ids" in rows.column_names
+    return is_readable and isinstance(collate, DataCollatorWithPadding)
 
 
 def can_be_trimmed(embedding: nn.Module) -> bool:

@@ -127,6 +127,15 @@ def find_route(method: str, path: str) -> tuple[str, dict[str, str | None]]:
     return "", {}
 
 
+def format_requests(hub: Hub) -> list[str]:
+    """Every request so far, in order, without what changes from one student to the next.
+
+    The client's own look-up, once a day and with no part in a push, is left out.
+    """
+    asked = [(method, path) for method, path in hub.requests if path != "/api/agent-harnesses"]
+    return [f"{method} {re.sub(r'[0-9a-f]{64}', '<sha256>', path)}" for method, path in asked]
+
+
 # ---- clients ---------------------------------------------------------------------------------------------------------
 
 

@@ -98,7 +98,7 @@ def test_the_published_recipe_is_the_published_experiment():
     ("content", "message"),
     [
         ("temprature: 2\n", "unknown key 'temprature' (did you mean temperature?)"),
-        ("- temperature\n", "holds list, not flags and values"),
+        ("- temperature\n", "holds a list, not flags and values"),
         ("temperature: [\n", "is not valid YAML"),
         ("temperature:\n", "give one value"),
         ("temperature: warm\n", "temperature"),

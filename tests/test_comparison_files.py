@@ -7,7 +7,7 @@ import pytest
 from simulated_runs import write_run
 
 from comparison import group_runs
-from comparison_files import escape_markdown, format_markdown, format_text, write_reports
+from comparison_files import format_markdown, format_text, write_reports
 from comparison_report import Block, list_blocks
 from comparison_results import analyse_unit
 from comparison_runs import LeftOut, find_run_folders, read_runs
@@ -37,25 +37,10 @@ def test_names_cannot_break_a_markdown_table():
     assert table[2] == f"| {name} | 1 |"
 
 
-@pytest.mark.parametrize(
-    ("name", "escaped"),
-    [("[a](b)", "\\[a\\](b)"), ("see [a][b]", "see [a\\][b]"), ("[a]: b", "\\[a\\]: b"), ("[x] done", "\\[x] done")],
-)
-def test_brackets_make_no_link_definition_or_check_box(name, escaped):
-    assert escape_markdown(name) == escaped
-
-
 def test_headlines_and_lines_are_escaped_too():
     text = format_markdown([Block("a|<b>", lines=["c\nd <e>"])])
     assert "## a\\|&lt;b&gt;\n" in text
     assert "- c d &lt;e&gt;\n" in text
-
-
-def test_plain_names_stay_as_they_are():
-    assert (
-        escape_markdown("macro_f1, top 0.85 ± 0.01 [0.8, 0.9] (3 seeds)")
-        == "macro_f1, top 0.85 ± 0.01 [0.8, 0.9] (3 seeds)"
-    )
 
 
 def test_text_is_aligned_in_a_hundred_columns_without_control_characters():

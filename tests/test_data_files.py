@@ -105,7 +105,7 @@ def test_csv_field_may_be_long(tmp_path):
         ("rows.csv", "text,text,label\na,b,c\n", r"more than one column named \['text'\]: rename or drop"),
         ("rows.jsonl", '{"a": 1, "a": 2}', r"more than one column named \['a'\]: rename or drop"),
         ("rows.jsonl", '{"a": 1}\n{"a": \n', "line 2 is not JSON .*: write one object per line, or one array"),
-        ("rows.json", '[{"a": 1},', "cannot be read: .* repair the file"),
+        ("rows.json", '[{"a": 1},', "is not JSON .*: repair it, or write one object per line"),
         ("rows.json", "[1, 2]", r"row 1 is not an object: write rows as \{column: value, ...\}"),
         ("rows.jsonl", '"text"', "row 1 is not an object"),
         ("rows.csv", "text,label\nd\xe9j\xe0 vu,a\n".encode("latin-1"), "is not UTF-8 .*: save it as UTF-8"),

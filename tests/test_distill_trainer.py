@@ -253,9 +253,9 @@ def test_arguments_that_cannot_be_meant_are_refused(tmp_path, options, message):
         DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **options)
 
 
-def test_a_teacher_of_other_width_or_labels_is_refused(tmp_path):
-    arguments = DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, hidden_weight=1.0)
+def test_a_teacher_of_other_labels_or_heads_is_refused(tmp_path):
+    arguments = DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, attention_weight=1.0)
     with pytest.raises(ValueError, match="num_labels is 3 in the student and 2 in the teacher"):
         DistillationTrainer(model=make_bert(2), teacher=make_bert(4, num_labels=2), args=arguments)
-    with pytest.raises(ValueError, match="hidden_size is 16 in the student and 32 in the teacher"):
-        DistillationTrainer(model=make_bert(2), teacher=make_bert(4, hidden_size=32), args=arguments)
+    with pytest.raises(ValueError, match=r"2 heads of scores in the student and 4 of scores in the teacher.*relation"):
+        DistillationTrainer(model=make_bert(2), teacher=make_bert(4, num_attention_heads=4), args=arguments)

@@ -44,3 +44,8 @@ def test_a_permuted_head_gives_permuted_logits():
 def test_a_classifier_is_no_teacher_for_a_regression():
     with pytest.raises(ValueError, match="regression with one output, and the teacher t has 3"):
         match_head_to_task(make_bert(2), None, "t")
+
+
+def test_labels_that_differ_in_capitals_alone_are_told_apart():
+    assert match_labels(["US", "us"], ["us", "US"], "t") == [1, 0]
+    assert match_labels(["POSITIVE", "Negative"], ["negative", "positive"], "t") == [1, 0]

@@ -1,8 +1,12 @@
 """Which teacher layer a student layer imitates."""
 
+import itertools
+import operator
+import random
+
 import pytest
 
-from layer_matching import check_final_norm, resolve_layer_matching
+from layer_matching import check_final_norm, match_in_order, resolve_layer_matching
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,35 @@ def test_a_state_behind_the_final_norm_is_compared_with_its_like_only():
     for layers in ([0, 1], [3, 3]):
         with pytest.raises(ValueError, match=r"has passed the final norm.*with teacher layer 3"):
             check_final_norm("llama", layers, 4)
+
+
+def test_best_keeps_the_order_and_gives_every_layer_a_target_of_its_own():
+    # Layer by layer the largest are 2, 0 and 2; of the ascending triples 0 2 3 has the most.
+    similarity = [[0.5, 0.2, 0.9, 0.0], [0.7, 0.1, 0.3, 0.2], [0.1, 0.2, 0.9, 0.8]]
+    assert match_in_order(similarity) == [0, 2, 3]
+
+
+def test_best_is_the_best_of_all_ascending_lists():
+    draw = random.Random(0)
+    for num_student_layers, num_teacher_layers in [(1, 5), (3, 6), (4, 4), (5, 7)]:
+        similarity = [[draw.random() for _ in range(num_teacher_layers)] for _ in range(num_student_layers)]
+        lists = itertools.combinations(range(num_teacher_layers), num_student_layers)
+        expected = max(lists, key=lambda layers: sum(map(operator.getitem, similarity, layers)))
+        assert match_in_order(similarity) == list(expected)
+
+
+def test_best_repeats_layers_only_where_the_student_has_more():
+    assert match_in_order([[0.9, 0.1], [0.8, 0.3], [0.1, 0.7]]) == [0, 0, 1]
+    assert match_in_order([[0.5, 0.5, 0.5]] * 2) == [0, 1]  # a tie goes to the input's end
+
+
+def test_best_matches_what_passed_the_final_norm_with_its_like():
+    similarity = [[0.1, 0.2, 0.9], [0.9, 0.8, 0.1]]
+    assert match_in_order(similarity, ends_meet=True) == [1, 2]
+    assert match_in_order([[0.9, 0.8, 0.1]], ends_meet=True) == [2]
+    check_final_norm("llama", match_in_order(similarity, ends_meet=True), 3)
+
+
+def test_best_is_refused_where_nobody_has_looked_at_the_student():
+    with pytest.raises(ValueError, match="match_in_order, and name the list"):
+        resolve_layer_matching("best", 12, 3)

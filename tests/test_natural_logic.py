@@ -172,6 +172,15 @@ def test_an_encoder_that_fails_to_be_written_leaves_nothing_behind(tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_process_left_of_the_encoder_is_cleared_away(tmp_path):
+    left = tmp_path / "encoder.unfinished"
+    left.mkdir()
+    (left / "half.safetensors").write_bytes(b"half")
+    write_untrained_encoder(tmp_path / "encoder", seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+    assert not (tmp_path / "encoder" / "half.safetensors").exists()
+
+
 def test_building_the_encoder_depends_on_its_seed_alone():
     torch.manual_seed(5)
     expected_draw = torch.rand(1)

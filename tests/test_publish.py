@@ -1,7 +1,10 @@
-"""The card, and pushes to a Hub on 127.0.0.1 through the real client: what arrives, what stays, what failures leave."""
+"""Pushes to a Hub on 127.0.0.1 through the real client: what arrives, what stays, what failures leave behind."""
 
 import logging
+import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,57 +13,30 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 import torch
-import yaml
-from conftest import make_bert
-from hub_api import list_card_errors
-from hub_server import DROP, HubServer, environment, use_hub
-from huggingface_hub import ModelCard
-from tiny_project import write_tokenizer
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
+from hub_server import DROP, HubServer, environment, format_requests, use_hub
+from made_students import make_record, write_student
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import push_student
 from distill_trainer import DistillationTrainingArguments
-from publish import PushError, build_model_card, check_push, push_student, save_student
+from publish import PushError, PushTarget, check_push, push_folder
 from run_distillation import push_result
-from run_record import FINISHED, RunRecord
+from run_preparation import make_push_target
+from run_record import FINISHED, check_finished
 
 NAME = "user/student"
+TARGET = PushTarget(NAME)
+PRIVATE = PushTarget(NAME, is_private=True)
 TOKEN = "hf_a_token_that_nobody_may_see"
 PUSHED = {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 LEFT_BEHIND = [
     "checkpoint-10/model.safetensors",
     "checkpoint-10/optimizer.pt",
     "runs/events.out.tfevents.1",
-    ".run_record.json.123",
+    ".unfinished-run_record.json",
     "training_args.bin",
     "optimizer.pt",
-    "predictions.npz",
 ]
-
-
-def make_record(**changes: dict) -> RunRecord:
-    """The record of a finished run, some of its parts changed."""
-    parts = {
-        "task": {"name": "sst2", "dataset_name": "nyu-mll/glue", "metric_names": ["accuracy"]},
-        "teacher": {
-            "name": "org/teacher",
-            "is_local": False,
-            "layers": 4,
-            "parameters": 9000,
-            "metrics": {"validation": {"accuracy": 0.75, "loss": 0.5}},
-        },
-        "student": {"layers": [1, 3, None], "layer_matching": [1, 3, 3], "parameters": 5000},
-        "metrics": {"validation": {"accuracy": 0.625, "loss": 0.75, "agreement": 0.875}, "test": {"accuracy": 0.5}},
-    }
-    return RunRecord(
-        command="run_distillation.py --layer_strategy odd",
-        arguments={"output_dir": "runs/odd"},
-        versions={},
-        hardware={},
-        seed=7,
-        strategy="odd",
-        status=FINISHED,
-        **{name: part | changes.get(name, {}) for name, part in parts.items()},
-    )
 
 
 def make_arguments(folder: Path, **options: object) -> DistillationTrainingArguments:
@@ -78,58 +54,11 @@ def hub(monkeypatch):
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A finished run's folder, with everything beside the student that a run may leave there."""
-    path = tmp_path / "odd-seed7"
-    write_tokenizer(tmp_path / "tokenizer")
-    record = make_record()
-    save_student(make_bert(num_layers=2), PreTrainedTokenizerFast.from_pretrained(tmp_path / "tokenizer"), record, path)
-    record.write(path)
+    path = write_student(tmp_path / "odd seed's 7", make_record())
     for name in LEFT_BEHIND:
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_bytes(b"not the student's")
     return path
-
-
-# ---- the card --------------------------------------------------------------------------------------------------------
-
-
-def test_the_card_states_origin_scores_and_how_to_load():
-    card = ModelCard(str(build_model_card(make_record(), NAME)))
-    assert card.data.base_model == "org/teacher"
-    assert card.data.datasets == ["nyu-mll/glue"]
-    assert card.data.library_name == "transformers"
-    assert card.data.pipeline_tag == "text-classification"
-    assert card.data.tags == ["knowledge-distillation", "layer-pruning"]
-    results = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
-    assert results == {("validation", "accuracy"): 0.625, ("test", "accuracy"): 0.5}
-    assert list_card_errors(str(card)) == []
-    lines = card.text.splitlines()
-    assert "# student" in lines
-    assert 'student = AutoModelForSequenceClassification.from_pretrained("user/student")' in lines
-    assert "| validation | accuracy | 0.6250 | 0.7500 |" in lines
-    assert "| validation | agreement | 0.8750 | - |" in lines
-    assert "Parameters: 5,000 (teacher 9,000). One run, seed 7" in card.text
-    assert "run_distillation.py --layer_strategy odd" in lines
-
-
-def test_the_card_has_one_row_for_each_student_layer():
-    rows = build_model_card(make_record(), NAME).text.split("| student layer | teacher layer |\n|---|---|\n")[1]
-    assert rows.splitlines()[:4] == ["| 0 | 1 |", "| 1 | 3 |", "| 2 | fresh weights |", ""]
-
-
-def test_the_card_names_no_folder_of_the_user(tmp_path):
-    """The Hub refuses a card whose base model or data set is a path."""
-    teacher, data = tmp_path / "my_teacher", tmp_path / "my_data"
-    data.mkdir()
-    record = make_record(
-        teacher={"name": str(teacher), "is_local": True}, task={"name": "my_data", "dataset_name": str(data)}
-    )
-    card = build_model_card(record, NAME)
-    assert str(tmp_path) not in str(card)
-    assert "`my_teacher`" in card.text
-    metadata = yaml.safe_load(str(card).split("---\n")[1])
-    assert "base_model" not in metadata
-    assert "datasets" not in metadata
-    assert metadata["model-index"][0]["results"][0]["dataset"]["type"] == "my_data"
 
 
 # ---- before the run --------------------------------------------------------------------------------------------------
@@ -138,27 +67,41 @@ def test_the_card_names_no_folder_of_the_user(tmp_path):
 def test_a_push_without_a_token_is_refused_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr("publish.get_token", lambda: None)
     with pytest.raises(ValueError, match="hf auth login"):
-        check_push(make_arguments(tmp_path))
-    check_push(make_arguments(tmp_path, push_to_hub=False))
+        check_push(TARGET)
 
 
 def test_a_push_that_offline_mode_forbids_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(ValueError, match="HF_HUB_OFFLINE=1 forbids it: unset it"):
-        check_push(make_arguments(tmp_path, hub_token=TOKEN))
+        check_push(PushTarget(NAME, token=TOKEN))
 
 
 @pytest.mark.parametrize("options", [{"hub_model_id": "user/my student"}, {"hub_model_id": None}])
 def test_a_push_to_an_impossible_name_is_refused_with_the_remedy(options, tmp_path, hub):
     with pytest.raises(ValueError, match=r"my student.*give --hub_model_id"):
-        check_push(make_arguments(tmp_path / "my student", **options))
-    check_push(make_arguments(tmp_path / "my student"))
+        check_push(make_push_target(make_arguments(tmp_path / "my student", **options)))
+    check_push(make_push_target(make_arguments(tmp_path / "my student")))
 
 
 # ---- what arrives ----------------------------------------------------------------------------------------------------
 
 
+def test_a_push_is_these_requests_in_this_order(folder, hub):
+    push_folder(folder, PushTarget(NAME, is_private=True, revision="odd"))
+    assert format_requests(hub) == [
+        "POST /api/repos/create",
+        "GET /api/models/user/student",
+        "POST /api/models/user/student/branch/odd",
+        "POST /api/validate-yaml",
+        "POST /api/models/user/student/preupload/odd",
+        "POST /user/student.git/info/lfs/objects/batch",
+        "PUT /objects/<sha256>",
+        "POST /user/student.git/info/lfs/objects/verify",
+        "POST /api/models/user/student/commit/odd",
+    ]
+
+
 def test_exactly_the_student_is_pushed_and_in_one_commit(folder, hub):
-    address = push_student(folder, make_arguments(folder))
+    address = push_folder(folder, TARGET)
     repository = hub.repositories[NAME]
     assert repository.files.keys() - {".gitattributes"} == PUSHED
     assert address == f"{hub.url}/{NAME}/commit/{repository.branches['main']}"
@@ -169,19 +112,20 @@ def test_exactly_the_student_is_pushed_and_in_one_commit(folder, hub):
 
 
 def test_the_pushed_card_loads_from_the_hub_and_the_local_one_from_the_folder(folder, hub):
-    push_student(folder, make_arguments(folder))
-    assert f'from_pretrained("{NAME}")' in hub.repositories[NAME].files["README.md"].decode()
+    push_folder(folder, TARGET)
+    assert f'model="{NAME}")' in hub.repositories[NAME].files["README.md"].decode()
     assert str(folder) not in hub.repositories[NAME].files["README.md"].decode()
-    assert f'from_pretrained("{folder}")' in (folder / "README.md").read_text()
+    assert f'model="{folder}")' in (folder / "README.md").read_text()
 
 
 def test_without_a_name_the_repository_is_called_after_the_folder(folder, hub):
-    push_student(folder, make_arguments(folder, hub_model_id=None))
+    renamed = folder.rename(folder.with_name("odd-seed7"))
+    push_folder(renamed, make_push_target(make_arguments(renamed, hub_model_id=None)))
     assert set(hub.repositories) == {"user/odd-seed7"}
 
 
 def test_a_private_push_is_seen_by_nobody_else(folder, hub):
-    push_student(folder, make_arguments(folder, hub_private_repo=True))
+    push_folder(folder, PRIVATE)
     assert hub.repositories[NAME].private
     with pytest.raises(huggingface_hub.errors.RepositoryNotFoundError):
         huggingface_hub.HfApi(token=False).model_info(NAME)
@@ -190,34 +134,34 @@ def test_a_private_push_is_seen_by_nobody_else(folder, hub):
 def test_a_private_push_to_a_public_repository_is_refused(folder, hub):
     hub.add_repository(NAME)
     with pytest.raises(PushError, match=r"exists and is public.*make it private"):
-        push_student(folder, make_arguments(folder, hub_private_repo=True))
+        push_folder(folder, PRIVATE)
     assert hub.repositories[NAME].files.keys() == {".gitattributes"}
 
 
 def test_an_existing_repository_is_updated_and_keeps_its_other_files(folder, hub):
     hub.add_repository(NAME, {"config.json": b"old", "notes.md": b"kept"})
-    push_student(folder, make_arguments(folder))
+    push_folder(folder, TARGET)
     files = hub.repositories[NAME].files
     assert files["config.json"] == (folder / "config.json").read_bytes()
     assert files["notes.md"] == b"kept"
 
 
 def test_the_same_push_again_commits_nothing_new(folder, hub):
-    first = push_student(folder, make_arguments(folder))
-    assert push_student(folder, make_arguments(folder)) == first
+    first = push_folder(folder, TARGET)
+    assert push_folder(folder, TARGET) == first
     assert len(hub.repositories[NAME].commits) == 2
 
 
 def test_a_push_to_a_branch_leaves_main_alone(folder, hub):
     for _ in range(2):
-        push_student(folder, make_arguments(folder, hub_revision="odd"))
+        push_folder(folder, PushTarget(NAME, revision="odd"))
     repository = hub.repositories[NAME]
     assert repository.files.keys() == {".gitattributes"}
     assert repository.find_commit("odd").files.keys() >= PUSHED
 
 
 def test_the_pushed_student_loads_by_its_name_and_then_offline(folder, hub, tmp_path, monkeypatch):
-    push_student(folder, make_arguments(folder, hub_private_repo=True))
+    push_folder(folder, PRIVATE)
     batch = {"input_ids": torch.tensor([[2, 5, 8, 3]])}
     expected = AutoModelForSequenceClassification.from_pretrained(folder)(**batch).logits
     for is_offline in (False, True):
@@ -232,7 +176,7 @@ def test_the_pushed_student_loads_by_its_name_and_then_offline(folder, hub, tmp_
 
 def test_other_processes_find_the_hub_by_their_environment(folder, hub, tmp_path):
     """The server's own test: a snapshot of the student, then a data set of CSV files."""
-    push_student(folder, make_arguments(folder))
+    push_folder(folder, TARGET)
     hub.add_repository("user/data", {"train.csv": b"text,label\nthe red ball,red\n"}, kind="datasets")
     code = (
         f"import huggingface_hub; print(huggingface_hub.snapshot_download('{NAME}'));"
@@ -250,15 +194,16 @@ def test_other_processes_find_the_hub_by_their_environment(folder, hub, tmp_path
 
 # ---- what fails ------------------------------------------------------------------------------------------------------
 
-FAILURES = {
-    "create": (500, "500 the test server was told to fail"),
-    "validate": (DROP, "(RemoteProtocol|Read|Write)Error"),
-    "preupload": (403, "403 the test server was told to fail"),
-    "batch": (404, "404 the test server was told to fail"),
-    "upload": (403, "model.safetensors.* 403 the test server was told to fail"),
-    "verify": (404, "model.safetensors.* 404 the test server was told to fail"),
-    "commit": (DROP, "(RemoteProtocol|Read|Write)Error"),
-}
+# What a failing route makes the Hub's client raise; `info` is asked for private repositories, `branch` for a revision.
+ROUTES = ["create", "info", "branch", "validate", "preupload", "batch", "upload", "verify", "commit"]
+FAULTS = {500: "500 the test server was told to fail", 403: "403 the test server was told to fail", DROP: "Error"}
+ELSEWHERE = {"hub_private_repo": True, "hub_revision": "odd"}
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """The client repeats what failed without waiting in between."""
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
 
 
 def push_and_report(folder: Path, capsys: pytest.CaptureFixture, **options: object) -> tuple[int, str]:
@@ -267,31 +212,66 @@ def push_and_report(folder: Path, capsys: pytest.CaptureFixture, **options: obje
     return status, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("route", FAILURES)
-def test_a_push_that_fails_midway_ends_in_one_line_and_succeeds_when_repeated(route, folder, hub, capsys):
-    hub.fail_at[route], reason = FAILURES[route]
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    status, messages = push_and_report(folder, capsys)
-    assert status == 1
-    line = messages.splitlines()[-1]
-    assert "run_distillation.py: error: the push failed" in line  # behind an unfinished progress bar
-    assert re.search(reason, line), line
-    assert f"the student is whole in {folder}" in line
+def read_all(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def find_command(messages: str) -> list[str]:
+    """The words of the command in the one line that a failed push ends with."""
+    line = messages.rstrip().splitlines()[-1]
     assert "Traceback" not in messages
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    assert NAME not in hub.repositories or hub.repositories[NAME].files.keys() == {".gitattributes"}
+    assert "error: the push failed" in line  # behind an unfinished progress bar
+    words = shlex.split(line.split("; this pushes it: ")[1])
+    assert words[0] == sys.executable
+    assert Path(words[1]).samefile(push_student.__file__)
+    return words
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_push_that_fails_midway_loses_nothing_and_prints_the_command_that_does_it(
+    route, fault, folder, hub, capsys, impatient
+):
+    hub.fail_at[route] = fault
+    before = read_all(folder)
+    status, messages = push_and_report(folder, capsys, **ELSEWHERE)
+    assert status == 1
+    assert re.search(FAULTS[fault], messages), messages
+    assert f"the student is whole in {folder}" in messages
+    assert read_all(folder) == before
+    assert check_finished(folder).status == FINISHED
+    AutoModelForSequenceClassification.from_pretrained(folder)
+    assert all(len(repository.commits) == 1 for repository in hub.repositories.values())  # no half a push
     hub.fail_at.clear()
-    assert push_and_report(folder, capsys)[0] == 0
+    assert push_student.main(find_command(messages)[2:]) == 0
+    assert hub.repositories[NAME].private
+    assert hub.repositories[NAME].find_commit("odd").files.keys() >= PUSHED
+
+
+def test_the_printed_command_pushes_in_a_shell(folder, hub, tmp_path, capsys):
+    hub.fail_at["commit"] = 403
+    _, messages = push_and_report(folder, capsys, hub_token=TOKEN)
+    assert TOKEN not in messages
+    hub.fail_at.clear()
+    command = messages.rstrip().splitlines()[-1].split("; this pushes it: ")[1]
+    done = subprocess.run(
+        command, shell=True, env=environment(hub, tmp_path), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"pushed to {hub.url}/{NAME}/commit/")
     assert hub.repositories[NAME].files.keys() >= PUSHED
 
 
-def test_a_wrong_token_is_named_as_the_reason_and_the_right_one_pushes(folder, hub, capsys):
+def test_a_wrong_token_after_training_loses_nothing_and_the_right_one_pushes(folder, hub, capsys):
+    before = read_all(folder)
     status, messages = push_and_report(folder, capsys, hub_token="hf_wrong")
     assert status == 1
     assert "401 Invalid credentials in Authorization header" in messages
-    assert str(folder) in messages
+    assert "hf_wrong" not in messages
     assert hub.repositories == {}
-    assert push_and_report(folder, capsys)[0] == 0
+    assert read_all(folder) == before
+    assert push_student.main(find_command(messages)[2:]) == 0  # with the token of HF_TOKEN
+    assert hub.repositories[NAME].files.keys() >= PUSHED
 
 
 def test_a_hub_that_is_not_there_ends_in_one_line(folder, monkeypatch, capsys):
@@ -300,7 +280,18 @@ def test_a_hub_that_is_not_there_ends_in_one_line(folder, monkeypatch, capsys):
     status, messages = push_and_report(folder, capsys)
     assert status == 1
     assert "ConnectError" in messages
-    assert f"the student is whole in {folder}" in messages
+    find_command(messages)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_the_push_ends_in_the_same_line(number, expected, folder, hub, capsys, monkeypatch):
+    monkeypatch.setattr("publish.HfApi.create_commit", lambda *_, **__: os.kill(os.getpid(), number))
+    status, messages = push_and_report(folder, capsys)
+    assert status == expected
+    assert f"stopped by {number.name}" in messages
+    find_command(messages)
+    assert push_student.main([str(folder), "--hub_model_id", NAME]) == expected
+    assert f"stopped by {number.name}" in capsys.readouterr().err
 
 
 def test_a_run_that_was_not_told_to_push_asks_the_hub_nothing(folder, hub, capsys):
@@ -326,7 +317,7 @@ def test_the_token_is_in_no_message_and_no_file(options, folder, hub, capsys, ca
 @pytest.mark.slow
 def test_the_pushed_student_loads_in_another_process_and_then_offline(folder, hub, tmp_path):
     """Slow for its imports alone."""
-    push_student(folder, make_arguments(folder, hub_private_repo=True))
+    push_folder(folder, PRIVATE)
     code = (
         "from transformers import AutoModelForSequenceClassification, AutoTokenizer;"
         f"AutoModelForSequenceClassification.from_pretrained('{NAME}'); AutoTokenizer.from_pretrained('{NAME}')"

@@ -10,12 +10,14 @@ def test_the_table_shows_both_models_and_the_loading_code():
     record.teacher = {"layers": 4, "parameters": 1000, "metrics": {"validation": {"loss": 0.5, "accuracy": 0.75}}}
     record.student = {"layers": [1, 3], "parameters": 600}
     record.metrics = {"validation": {"loss": 0.625, "accuracy": 0.5, "agreement": 0.9, "kl_to_teacher": 0.1}}
+    record.speed = {"milliseconds": {"32": {"teacher": 8.0, "student": 4.25}}}
     record.seconds = {"distillation": 12.4}
     text = format_report(record, "runs/x")
     rows = [line.split() for line in text.splitlines()]
     assert ["validation", "accuracy", "0.7500", "0.5000"] in rows
     assert ["parameters", "1,000", "600"] in rows
     assert ["agrees", "with", "the", "teacher", "0.9000"] in rows
+    assert ["ms,", "batch", "of", "32", "8.00", "4.25"] in rows
     assert "seconds: distillation 12" in text
     assert text.endswith("AutoModelForSequenceClassification.from_pretrained('runs/x')")
 

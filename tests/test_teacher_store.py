@@ -16,6 +16,7 @@ from conftest import make_bert, make_rows, pad_rows
 from datasets import Dataset
 from tiny_training import make_trainer
 
+import process_locks
 import teacher_store_filling
 from attention_targets import switch_on_attentions
 from distill_trainer import DistillationTrainer
@@ -224,7 +225,11 @@ def test_bytes_are_known_beforehand(tmp_path):
 
 def test_a_process_that_fails_ends_all_with_its_reason(tmp_path, monkeypatch):
     """The other process's part of the agreement, played here: nothing failed in this one."""
-    monkeypatch.setattr(teacher_store_filling, "gather_object", lambda own: [*own, OSError(28, "No space left")])
+
+    def gather(own: list) -> list:
+        return [*own, *(OSError(28, "No space left") for _ in tmp_path.glob("*.unfinished"))]
+
+    monkeypatch.setattr(process_locks, "gather_object", gather)
     with pytest.raises(OSError, match="No space left"):
         fill(tmp_path)
     assert not list(tmp_path.glob("*.unfinished"))

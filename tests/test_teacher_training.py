@@ -59,8 +59,12 @@ def test_an_interrupted_fine_tuning_ends_with_the_same_weights(tmp_path, monkeyp
     assert sorted(path.name for path in broken.parent.iterdir()) == ["teacher", "teacher.lock", "tokenizer"]
 
 
-def test_a_teacher_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
+def test_a_teacher_that_is_there_is_not_trained_again_and_what_a_kill_left_beside_it_is_cleared(tmp_path, monkeypatch):
     run(tmp_path / "teacher")
+    left = tmp_path / "teacher.unfinished" / "checkpoint-9"  # killed after the rename, before its checkpoints were gone
+    left.mkdir(parents=True)
+    (left / "optimizer.pt").write_bytes(b"half")
     monkeypatch.setattr(teacher_training, "fine_tune", lambda *_: pytest.fail("trained again"))
     run(tmp_path / "teacher")
     assert json.loads((tmp_path / "teacher" / "config.json").read_text())["num_hidden_layers"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["teacher", "teacher.lock", "tokenizer"]

@@ -1,0 +1,72 @@
+"""Pushes the student of a finished run to the Hub; needs neither the data nor the teacher, and loads no torch.
+
+    python push_student.py runs/sick/odd-seed42 --hub_model_id user/name
+    python push_student.py runs/sick/odd-seed42 --hub_model_id user/name --comparison runs/comparison
+
+The token is that of `hf auth login` or HF_TOKEN. With a comparison the model card says how the strategy fared in it.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from card_scores import read_comparison_row
+from interruption import Interrupted, signals_as_exceptions
+from publish import PushError, PushTarget, check_push, describe_failed_push, push_folder
+from run_record import check_finished
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print_error(" ".join(message.split()))
+        sys.exit(2)
+
+
+def build_parser() -> OneLineParser:
+    parser = OneLineParser(prog="push_student.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("folder", type=Path, metavar="RUN", help="The folder of a finished run.")
+    parser.add_argument("--hub_model_id", help="user/name on the Hub. Default: the folder's name, with your account.")
+    # None where it is not given: the Hub decides, as it does in a run.
+    parser.add_argument("--hub_private_repo", action="store_true", default=None, help="Only you can see it.")
+    parser.add_argument("--hub_revision", help="The branch to push to. Default: main.")
+    parser.add_argument("--comparison", type=Path, help="What compare_strategies.py wrote, for the model card.")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    folder, comparison = arguments.folder, arguments.comparison
+    name = arguments.hub_model_id or folder.resolve().name
+    target = PushTarget(name, arguments.hub_private_repo, arguments.hub_revision)
+    try:
+        record = check_finished(folder)
+        row = read_comparison_row(comparison, record, folder) if comparison else None
+        check_push(target)
+    except ValueError as error:
+        print_error(" ".join(str(error).split()))
+        return 2
+    try:
+        with signals_as_exceptions():
+            print(f"pushed to {push_folder(folder, target, row)}")
+    except Interrupted as interrupted:
+        print_error(describe_failed_push(f"stopped by {interrupted}", folder, target, comparison))
+        return interrupted.exit_status
+    except PushError as error:
+        print_error(describe_failed_push(str(error), folder, target, comparison))
+        return 1
+    return 0
+
+
+def print_error(message: str) -> None:
+    print(f"push_student.py: error: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""What tells students apart that start from the same layers: their width, and the checkpoint that these come from.
+
+Without torch, as the comparison reads it from records.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+STUDENT_SIZES = {
+    "student_hidden_size": "hidden",
+    "student_intermediate_size": "intermediate",
+    "student_attention_heads": "heads",
+}
+VARIANT_ARGUMENTS = (*STUDENT_SIZES, "student_source_model", "student_model_name_or_path")
+
+
+def name_variant(arguments: Mapping[str, Any]) -> str:
+    """Such as `, hidden 192, heads 6 (truncation), from bert-base-uncased`; empty for a student as wide as its teacher
+    and cut out of it."""
+    sizes = [f"{title} {arguments[name]}" for name, title in STUDENT_SIZES.items() if arguments[name] is not None]
+    init = f" ({arguments['student_width_init']})" if sizes else ""
+    source = arguments["student_source_model"]
+    origin = [] if source is None else [f"from {PurePath(source).name}"]
+    return "".join(f", {part}" for part in [*([", ".join(sizes) + init] if sizes else []), *origin])
+
+
+def name_folder(text: str) -> str:
+    """The text as a part of a folder's name: what is neither letter, digit, dot nor underscore becomes one dash."""
+    return re.sub(r"[^\w.]+", "-", text).rstrip("-")

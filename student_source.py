@@ -1,0 +1,163 @@
+"""Students and layers that do not come from the teacher: another checkpoint to cut from, or an existing smaller model.
+
+Entry: `load_other_config`, `check_source` and `check_same_vocabulary` before any data are read, `load_source_model` or
+`load_existing_student` once the teacher is there.
+"""
+
+import copy
+import logging
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from label_matching import match_head_to_task, set_task_labels
+from model_checks import explain_errors, one_line_errors, quiet_loading
+from student_init import collect_tensors, find_layer_stack
+from tasks import TaskData
+from teacher import TeacherArguments, load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+# What has to agree before weights of one checkpoint can stand where another's were.
+SHARED_CONFIG_NAMES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+
+
+# ---- checks, from configs and tokenizers alone -------------------------------------------------------------------
+
+
+def check_source(
+    location: str, arguments: TeacherArguments, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Raises ValueError where `location` is not the teacher's architecture, sizes and vocabulary."""
+    source = load_other_config(location, arguments, "--student_source_model")
+    names = ("model_type",) if source.model_type != config.model_type else SHARED_CONFIG_NAMES
+    for name in names:
+        own, wanted = getattr(source, name), getattr(config, name)
+        if own != wanted:
+            raise ValueError(
+                f"--student_source_model {location} has {name} {own}, and the teacher {wanted}: give a checkpoint of "
+                "the teacher's architecture and sizes, such as the one that it was fine-tuned from"
+            )
+    check_same_vocabulary(location, arguments, tokenizer, "--student_source_model")
+
+
+def load_other_config(location: str, arguments: TeacherArguments, flag: str) -> PreTrainedConfig:
+    """Raises ValueError where nothing loadable is there; `arguments` says whether its own code may run."""
+    remedy = "give a folder with a config.json, or the name of a model on the Hub"
+    with explain_errors(location, f"no model could be loaded from {flag} {location!r}", remedy):
+        return AutoConfig.from_pretrained(location, trust_remote_code=arguments.trust_remote_code)
+
+
+def check_same_vocabulary(
+    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, flag: str
+) -> None:
+    """Raises ValueError unless every token has the same number in both: one text is read by teacher and student."""
+    other = load_tokenizer(location, TeacherArguments(trust_remote_code=arguments.trust_remote_code))
+    if other.get_vocab() != tokenizer.get_vocab():
+        shared = len(other.get_vocab().items() & tokenizer.get_vocab().items())
+        raise ValueError(
+            f"{flag} {location} has another vocabulary than the teacher ({len(other)} and {len(tokenizer)} tokens, "
+            f"{shared} of them with the same number): give a model with the teacher's tokenizer"
+        )
+
+
+# ---- another checkpoint to cut from ------------------------------------------------------------------------------
+
+
+def load_source_model(location: str, arguments: TeacherArguments, teacher: PreTrainedModel) -> PreTrainedModel:
+    """The teacher with the encoder (embeddings, layers, norms) of another checkpoint.
+
+    The head is always the teacher's, a pooler too where it is a part of the encoder and the checkpoint has none: only
+    the teacher's is known to answer this task in this order of labels.
+
+    Raises:
+        ValueError: its weights cannot be loaded, or are not the teacher's in shape.
+    """
+    config = copy.deepcopy(teacher.config)
+    with quiet_loading(), one_line_errors(location):
+        source, loading = AutoModelForSequenceClassification.from_pretrained(
+            location,
+            config=config,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            trust_remote_code=arguments.trust_remote_code,
+        )
+    prefix = f"{teacher.base_model_prefix}."
+    absent = {*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}
+    stack_name = find_layer_stack(teacher)[0]
+    lacking = sorted(name for name in absent if name.startswith(f"{stack_name}."))
+    if lacking:
+        raise ValueError(
+            f"--student_source_model {location} lacks {len(lacking)} weights of the teacher's layers, such as "
+            f"{lacking[0]}, or has them in another shape: give a checkpoint of the teacher's architecture and sizes"
+        )
+    source_tensors = collect_tensors(source)
+    model = copy.deepcopy(teacher)
+    for name, tensor in collect_tensors(model).items():
+        if name.startswith(prefix) and name not in absent:
+            tensor.data = source_tensors[name].to(tensor.device, tensor.dtype)
+    return model
+
+
+# ---- an existing smaller model -----------------------------------------------------------------------------------
+
+
+def load_existing_student(
+    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, data: TaskData, seed: int
+) -> PreTrainedModel:
+    """The model in float32 and eval mode, answering the task's labels in their order.
+
+    Its head is kept where it has the task's labels; else a new one is drawn from `seed`, and that is said.
+
+    Raises:
+        ValueError: its weights cannot be loaded, or it embeds fewer tokens than there are.
+    """
+    with quiet_loading(), one_line_errors(location), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model, is_complete = load_classifier(location, arguments, None)
+        if not (is_complete and has_task_labels(model, data)):
+            config = AutoConfig.from_pretrained(location, trust_remote_code=arguments.trust_remote_code)
+            set_task_labels(config, data.label_names)
+            torch.default_generator.manual_seed(seed)
+            model, _ = load_classifier(location, arguments, config)
+            logger.info("the student %s gets a new head for the task's labels", Path(location).name)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise ValueError(
+            f"--student_model_name_or_path {location} embeds {model.get_input_embeddings().num_embeddings} tokens, and "
+            f"the tokenizer has {len(tokenizer)}: give a model with the teacher's tokenizer"
+        )
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return model.float().eval()
+
+
+def load_classifier(
+    location: str, arguments: TeacherArguments, config: PreTrainedConfig | None
+) -> tuple[PreTrainedModel, bool]:
+    """The model, and whether the checkpoint has all its weights."""
+    options = {} if config is None else {"config": config, "ignore_mismatched_sizes": True}
+    model, loading = AutoModelForSequenceClassification.from_pretrained(
+        location,
+        output_loading_info=True,
+        use_safetensors=True,
+        trust_remote_code=arguments.trust_remote_code,
+        **options,
+    )
+    return model, not loading["missing_keys"]
+
+
+def has_task_labels(model: PreTrainedModel, data: TaskData) -> bool:
+    """Whether its head answers the task; brings the answers into the task's order where that is another."""
+    try:
+        match_head_to_task(model, data.label_names, model.name_or_path)
+    except ValueError:
+        return False
+    return True

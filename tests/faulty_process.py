@@ -1,0 +1,43 @@
+"""run_distillation.py with a fault in its second process, named by FAULT in the environment: started by torchrun."""
+
+import os
+import signal
+import sys
+
+import conftest  # noqa: F401 - the paths
+import torch
+from transformers import TrainerCallback
+
+import run_distillation
+import teacher_store_filling
+
+
+class Kill(TrainerCallback):
+    """SIGKILL at the beginning of the step after `step`."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raise_out_of_memory(*_: object) -> None:
+    raise torch.OutOfMemoryError("no memory in process 1")
+
+
+def make_killed_trainer(*arguments):
+    trainer = make_trainer(*arguments)
+    trainer.add_callback(Kill(4))
+    return trainer
+
+
+if __name__ == "__main__":
+    make_trainer = run_distillation.make_trainer
+    fault = os.environ["FAULT"] if os.environ["RANK"] == "1" else ""
+    if fault == "raise in filling":
+        teacher_store_filling.write_part = raise_out_of_memory
+    elif fault == "kill at step 4":
+        run_distillation.make_trainer = make_killed_trainer
+    sys.exit(run_distillation.main())
