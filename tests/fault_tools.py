@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -125,6 +126,21 @@ def run_quietly(flags: Sequence[str]) -> tuple[int, list[str]]:
         except SystemExit as stopped:
             status = stopped.code
     return status, [line for line in errors.getvalue().splitlines() if line.startswith("run_distillation.py: ")]
+
+
+def fail(flags: Sequence[str], status: int, message: str) -> str:
+    """The one line that the run ends with."""
+    got, lines = run_quietly(flags)
+    assert (got, len(lines)) == (status, 1), lines
+    assert re.search(message, lines[0]), lines[0]
+    return lines[0]
+
+
+def finish(flags: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The metrics of the run, which passes."""
+    assert run_quietly(flags) == (0, [])
+    [folder] = [flag.removeprefix("--output_dir=") for flag in flags if flag.startswith("--output_dir=")][-1:]
+    return read_run_record(Path(folder)).metrics
 
 
 def list_leftovers(folder: Path) -> list[str]:

@@ -47,6 +47,7 @@ def test_it_prints_the_report_and_writes_the_files(sweep, tmp_path, capsys):
     assert "3 random draws" in printed
     assert max(map(len, printed.splitlines())) <= 100
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".lock",
         "comparison.csv",
         "comparison.json",
         "comparison.md",
