@@ -90,6 +90,7 @@ def run_two_processes(folder: Path, runs: dict[str, dict]) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
     """Global batches of 8. Of 21 rows the last round has 5, so that accelerate fills it up with duplicates, which must
     not count; of 17 rows it has one, and the second process none at all. 21 evaluated rows likewise."""

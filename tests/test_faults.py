@@ -170,6 +170,7 @@ class AtStep(TrainerCallback):
             self.act()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 4])
 def test_a_cache_removed_before_or_in_training_changes_nothing_and_is_made_anew(tmp_path, monkeypatch, step):
     """Step 0: after the store was filled. What is mapped stays readable."""

@@ -35,6 +35,7 @@ def limit_rows(monkeypatch: pytest.MonkeyPatch, limit: int, error: Exception = O
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OUT_OF_MEMORY, MemoryError("Unable to allocate 9.3 GiB")])
 def test_too_little_memory_ends_in_a_line_with_the_flags_that_help_and_they_do(tmp_path, monkeypatch, error):
     flags = [*make_project(tmp_path, dropout=0.0), "--bf16=false"]
@@ -77,12 +78,14 @@ def check_predictions(folder: Path, name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_where_no_batch_fits_it_is_said(tmp_path, monkeypatch):
     flags = [*make_project(tmp_path), "--auto_find_batch_size=true", "--per_device_train_batch_size=2"]
     limit_rows(monkeypatch, 0)
     fail(flags, 1, r"out of memory \(No executable batch size found, reached zero\.\).*--max_length")
 
 
+@pytest.mark.slow
 def test_activation_checkpointing_gives_the_same_student(tmp_path):
     flags = make_project(tmp_path, dropout=0.0)
     metrics = finish(flags)

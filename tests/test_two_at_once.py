@@ -218,6 +218,8 @@ state.wait_for_everyone()
 print("ready", flush=True)
 acquire_together(FileLock({lock!r}), try_seconds=1)
 print("taken", flush=True)
+state.wait_for_everyone()
+state.destroy_process_group()
 """
 
 
