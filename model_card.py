@@ -134,7 +134,8 @@ def describe_size(record: RunRecord) -> list[str]:
     return [
         format_table(["", "student", "teacher", ""], rows),
         f"Milliseconds per forward pass on {escape_markdown(record.hardware['device'])} "
-        f"(threads: {speed['threads']}), {speed['tokens']} random tokens per row, float32; the "
+        f"(threads: {speed['threads']}), {speed['tokens']} random tokens per row (as many as the "
+        "training rows have on average, at most 128), float32; the "
         f"fastest of {passes} passes of each, by turns, at the end of the run.",
     ]
 

@@ -9,6 +9,7 @@ Layers are numbered from the input: `top` (`first`) are those nearest the input,
 import dataclasses
 import logging
 import shutil
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ from student_speed import measure_speed
 from teacher import warn_about_majority
 from teacher_store import TeacherStore
 from teacher_supply import TeacherSupply
+from token_counts import measure_lengths
 from untrained_student import score_untrained
 
 logger = logging.getLogger(__name__)
@@ -135,7 +137,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
                 type(trainer.model),
                 teacher_config,
                 trainer.model.config,
-                arguments.data.max_length,
+                round(statistics.mean(measure_lengths(run.data.train))),
                 arguments.training.device,
                 teacher_class,
             )

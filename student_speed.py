@@ -24,7 +24,7 @@ def measure_speed(
     model_class: type[PreTrainedModel],
     teacher_config: PreTrainedConfig,
     student_config: PreTrainedConfig,
-    max_length: int,
+    row_tokens: int,
     device: torch.device,
     teacher_class: type[PreTrainedModel] | None = None,
 ) -> dict[str, Any]:
@@ -36,12 +36,13 @@ def measure_speed(
 
     Args:
         model_class: the student's, and the teacher's unless that has another.
+        row_tokens: how long the rows are; at most 128 are taken.
 
     Returns:
         `milliseconds` by batch size and model, each the fastest of `rounds`; `weight_bytes` by model; `tokens` of each
         row; `threads`. Empty where the memory does not suffice, as this must not cost a trained student.
     """
-    tokens = min(MOST_TOKENS, max_length)
+    tokens = min(MOST_TOKENS, row_tokens)
     made = {"teacher": (teacher_class or model_class, teacher_config), "student": (model_class, student_config)}
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode():

@@ -11,9 +11,9 @@ from student_speed import build_model, count_weight_bytes, measure_speed
 CPU = torch.device("cpu")
 
 
-def measure(teacher_layers: int = 4, student_layers: int = 2, max_length: int = 16):
+def measure(teacher_layers: int = 4, student_layers: int = 2, row_tokens: int = 16):
     configs = [make_bert(layers).config for layers in (teacher_layers, student_layers)]
-    return measure_speed(BertForSequenceClassification, *configs, max_length, CPU)
+    return measure_speed(BertForSequenceClassification, *configs, row_tokens, CPU)
 
 
 def test_fewer_layers_take_less_time_and_room():
@@ -25,11 +25,11 @@ def test_fewer_layers_take_less_time_and_room():
     assert speed["threads"] == torch.get_num_threads()
 
 
-@pytest.mark.parametrize(("max_length", "tokens"), [(16, 16), (500, 128)])
-def test_rows_are_as_long_as_the_task_cuts_them_and_no_longer_than_128(max_length, tokens, monkeypatch):
+@pytest.mark.parametrize(("row_tokens", "tokens"), [(16, 16), (500, 128)])
+def test_rows_are_as_long_as_asked_and_no_longer_than_128(row_tokens, tokens, monkeypatch):
     shapes = []
     monkeypatch.setattr(student_speed, "time_models", lambda models, shape, device: (shapes.append(shape), ({}, 1))[1])
-    assert measure(max_length=max_length)["tokens"] == tokens
+    assert measure(row_tokens=row_tokens)["tokens"] == tokens
     assert shapes == [(1, tokens), (32, tokens)]
 
 

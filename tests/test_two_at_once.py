@@ -215,7 +215,8 @@ sys.path.insert(0, {root!r})
 from process_locks import acquire_together
 state = PartialState(cpu=True, timeout=timedelta(seconds=10))
 state.wait_for_everyone()
-print("ready", flush=True)
+if state.is_main_process:
+    print("ready", flush=True)
 acquire_together(FileLock({lock!r}), try_seconds=1)
 print("taken", flush=True)
 state.wait_for_everyone()
