@@ -1,10 +1,13 @@
 """Tiny models, tokenizers and data that the tests make themselves; nothing is downloaded."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background, for all that is started too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: a second thread only costs
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

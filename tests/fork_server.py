@@ -45,7 +45,7 @@ def serve_forks(folder: Path) -> Iterator[tuple[Path, subprocess.Popen]]:
         assert server.stdout.readline().strip() == READY
         yield folder, server
     finally:
-        server.kill()
+        os.killpg(server.pid, signal.SIGKILL)  # forks that are held at a moment too
         server.wait()
 
 
