@@ -1,6 +1,7 @@
 """Figures of the metric: every arm with its interval, quality against size, mean ranks over tasks."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -63,6 +64,8 @@ def build_metric_intervals(intervals: list[ArmInterval], metric_name: str, teach
         )  # fmt: skip
     axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
     axes.set_ylim(len(arms) - 0.4, -0.6)
+    values = [value for arm in arms for value in arm.values] + ([] if teacher_value is None else [teacher_value])
+    axes.set_xlim(choose_limits(arms, values))
     axes.set_xlabel(metric_name)
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
@@ -71,6 +74,17 @@ def build_metric_intervals(intervals: list[ArmInterval], metric_name: str, teach
     keys = [Line2D([], [], label=f"{kind}: mean and 95 % interval", **mark) for kind, mark in shown.items()]
     figure.legend(handles=[*keys, Line2D([], [], label="one seed", **SEED_MARK)], loc="outside lower center", ncols=3)
     return figure
+
+
+def choose_limits(arms: Sequence[ArmInterval | ParetoPoint], values: Sequence[float] = ()) -> tuple[float, float]:
+    """The axis that shows every mean and value, and every interval but those that would dwarf what there is to see: two
+    draws far apart have one as wide as the metric itself. These run to the edge of the picture."""
+    shown = [*values, *(arm.mean for arm in arms)]
+    span = max(shown) - min(shown)
+    ends = [end for arm in arms for end in (arm.low, arm.high) if span == 0 or abs(end - arm.mean) <= span]
+    low, high = min(shown + ends), max(shown + ends)
+    margin = 0.05 * (high - low) or 0.05
+    return low - margin, high + margin
 
 
 def draw_interval(axes: Axes, row: int, arm: ArmInterval) -> None:
@@ -110,6 +124,7 @@ def build_pareto(points: list[ParetoPoint], metric_name: str) -> Figure:
         axes.plot(*list_positions(others), label="matched or beaten by one that is no larger", **BEHIND_MARK)
     axes.set_xlabel("parameters (millions)")
     axes.set_ylabel(metric_name)
+    axes.set_ylim(choose_limits(points))
     axes.grid(True)
     figure.legend(loc="outside lower center", ncols=3)
     label_points(figure, axes, points, list_positions(front))

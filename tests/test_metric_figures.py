@@ -14,6 +14,7 @@ from metric_figures import (
     build_mean_ranks,
     build_metric_intervals,
     build_pareto,
+    choose_limits,
     find_pareto_front,
     list_groups,
 )
@@ -47,6 +48,20 @@ def test_an_interval_ends_at_low_and_high_with_its_one_marker_at_the_mean():
     assert line.get_xdata().tolist() == [0.4, 0.5, 0.6]
     assert line.get_markevery() == [1]
     assert set(line.get_ydata()) == {1}
+
+
+def test_an_interval_wider_than_all_there_is_to_see_leaves_the_others_legible():
+    wide = ArmInterval("random", 0.6, 0.0, 1.0, [0.45, 0.74], True)
+    assert choose_limits([*ARMS, wide], [0.45, 0.76]) == pytest.approx((0.4 - 0.019, 0.78 + 0.019))
+    low, high = build_metric_intervals([*ARMS, wide], "accuracy", 0.8).axes[0].get_xlim()
+    assert 0.3 < low < 0.4
+    assert 0.8 < high < 0.9
+
+
+def test_a_single_arm_has_an_axis_around_its_interval():
+    assert choose_limits([ArmInterval("odd", 0.5, 0.4, 0.6, [0.5], False)]) == pytest.approx((0.39, 0.61))
+    low, high = choose_limits([ArmInterval("odd", 0.5, 0.5, 0.5, [0.5], False)])
+    assert low < 0.5 < high
 
 
 def test_every_seed_is_a_tick_in_its_row():
