@@ -7,6 +7,7 @@ Entry: `load_other_config`, `check_source` and `check_same_vocabulary` before an
 import copy
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -18,8 +19,8 @@ from transformers import (
 )
 
 from label_matching import match_head_to_task, set_task_labels
-from model_checks import explain_errors, one_line_errors, quiet_loading
-from student_init import collect_tensors, find_layer_stack
+from model_checks import check_tensors, explain_errors, one_line_errors, quiet_loading
+from student_init import collect_tensors
 from tasks import TaskData
 from teacher import TeacherArguments, load_tokenizer
 
@@ -91,14 +92,9 @@ def load_source_model(location: str, arguments: TeacherArguments, teacher: PreTr
             trust_remote_code=arguments.trust_remote_code,
         )
     prefix = f"{teacher.base_model_prefix}."
-    absent = {*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}
-    stack_name = find_layer_stack(teacher)[0]
-    lacking = sorted(name for name in absent if name.startswith(f"{stack_name}."))
-    if lacking:
-        raise ValueError(
-            f"--student_source_model {location} lacks {len(lacking)} weights of the teacher's layers, such as "
-            f"{lacking[0]}, or has them in another shape: give a checkpoint of the teacher's architecture and sizes"
-        )
+    mismatched = [entry for entry in loading["mismatched_keys"] if entry[0].startswith(prefix)]  # a head may differ
+    check_tensors(source, loading | {"mismatched_keys": mismatched}, location)
+    absent = set(loading["missing_keys"])
     source_tensors = collect_tensors(source)
     model = copy.deepcopy(teacher)
     for name, tensor in collect_tensors(model).items():
@@ -122,13 +118,15 @@ def load_existing_student(
     """
     with quiet_loading(), one_line_errors(location), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model, is_complete = load_classifier(location, arguments, None)
-        if not (is_complete and has_task_labels(model, data)):
+        model, loading = load_classifier(location, arguments, None)
+    check_tensors(model, loading, location)
+    if loading["missing_keys"] or not has_task_labels(model, data):
+        with quiet_loading(), one_line_errors(location), torch.random.fork_rng(devices=[]):
             config = AutoConfig.from_pretrained(location, trust_remote_code=arguments.trust_remote_code)
             set_task_labels(config, data.label_names)
             torch.default_generator.manual_seed(seed)
             model, _ = load_classifier(location, arguments, config)
-            logger.info("the student %s gets a new head for the task's labels", Path(location).name)
+        logger.info("the student %s gets a new head for the task's labels", Path(location).name)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ValueError(
             f"--student_model_name_or_path {location} embeds {model.get_input_embeddings().num_embeddings} tokens, and "
@@ -141,17 +139,16 @@ def load_existing_student(
 
 def load_classifier(
     location: str, arguments: TeacherArguments, config: PreTrainedConfig | None
-) -> tuple[PreTrainedModel, bool]:
-    """The model, and whether the checkpoint has all its weights."""
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model, and what of its weights the checkpoint has."""
     options = {} if config is None else {"config": config, "ignore_mismatched_sizes": True}
-    model, loading = AutoModelForSequenceClassification.from_pretrained(
+    return AutoModelForSequenceClassification.from_pretrained(
         location,
         output_loading_info=True,
         use_safetensors=True,
         trust_remote_code=arguments.trust_remote_code,
         **options,
     )
-    return model, not loading["missing_keys"]
 
 
 def has_task_labels(model: PreTrainedModel, data: TaskData) -> bool:
