@@ -5,6 +5,7 @@ python tests/strange_inputs.py   # Markdown: every input of tests/test_strange_*
 
 import contextlib
 import io
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,6 +72,17 @@ def try_input(flags: list[str]) -> Accepted | Refused:
         except SystemExit as stopped:
             return Refused(stopped.code, printed.getvalue().strip().splitlines())
     raise AssertionError("the run ended without training or refusing")
+
+
+def check_outcome(case: StrangeInput, outcome: Accepted | Refused) -> None:
+    """Accepted with the right result, or exit status 2 and one printable line with the remedy."""
+    if case.remedy is None:
+        case.check(outcome)
+        return
+    assert outcome.status == 2
+    assert len(outcome.lines) == 1, outcome.lines
+    assert outcome.lines[0].isprintable()
+    assert re.search(case.remedy, outcome.lines[0]), outcome.lines[0]
 
 
 def make_flags(folder: Path, **values: object) -> list[str]:
