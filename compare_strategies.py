@@ -2,11 +2,13 @@
 
     python compare_strategies.py runs/sick
     python compare_strategies.py runs --output_dir comparison --metric macro_f1 --split validation
+    python compare_strategies.py runs --vary layer_matching hidden_weight
 
 A run is known by its run_record.json and predictions.npz, never by its folder's name. Loads no torch.
 """
 
 import argparse
+import difflib
 import errno
 import logging
 import sys
@@ -14,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from comparison import Unit, group_runs
+from comparison import START_ARGUMENTS, Unit, group_runs
 from comparison_files import add_pictures, format_text, write_reports
 from comparison_report import list_blocks
 from comparison_results import UnitResult, analyse_unit, summarize_tasks
-from comparison_runs import LeftOut, find_run_folders, read_runs
+from comparison_runs import LeftOut, Run, find_run_folders, read_runs
 from comparison_statistics import TaskRanks
 from locks import hold_lock
 
@@ -51,6 +53,14 @@ def build_parser() -> OneLineParser:
         help="The rows of the statistics. Default: test where it is labelled, else validation.",
     )
     parser.add_argument("--metric", help="One of the task's metrics. Default: its first.")
+    parser.add_argument(
+        "--vary",
+        nargs="+",
+        default=[],
+        metavar="FLAG",
+        help="Flags of run_distillation.py whose values make arms too, such as layer_matching or hidden_weight. "
+        "Default: runs of other settings than most are left out.",
+    )
     parser.add_argument("--resamples", type=int, default=10_000, help="Resamples of the rows. Default: 10000.")
     parser.add_argument("--no_pictures", action="store_true", help="Write no PNG files.")
     return parser
@@ -74,10 +84,12 @@ def compare(arguments: argparse.Namespace) -> None:
     """Raises ValueError where the runs or the arguments cannot be meant so, OSError where nothing can be written."""
     if arguments.resamples < 100:
         raise ValueError(f"--resamples is {arguments.resamples}: a variance needs at least 100, the default is 10000")
-    runs, left_out = read_runs(find_run_folders(arguments.runs))
+    varied = [name.removeprefix("--") for name in arguments.vary]
+    runs, left_out = read_runs(find_run_folders(arguments.runs), varied)
     warn_about(left_out)
     if not runs:
         raise ValueError(f"none of {len(left_out)} runs can be compared ({left_out[0].folder}: {left_out[0].reason})")
+    check_varied(varied, runs)
     units = group_runs(runs)
     for unit in units:
         warn_about(unit.left_out)
@@ -93,6 +105,18 @@ def compare(arguments: argparse.Namespace) -> None:
         if not arguments.no_pictures:
             add_pictures(arguments.output_dir, blocks, draw_where_possible(results, ranks, arguments.output_dir))
     logger.info("written to %s", arguments.output_dir)
+
+
+def check_varied(varied: Sequence[str], runs: Sequence[Run]) -> None:
+    """Raises ValueError for what is no argument of any run, or makes arms already."""
+    known = {name for run in runs for name in run.record.arguments}
+    for name in varied:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f", did you mean {near[0]}?" if near else ": give flags of run_distillation.py"
+            raise ValueError(f"--vary {name}: no run has such a setting{hint}")
+        if name in ("seed", "data_seed", *START_ARGUMENTS):
+            raise ValueError(f"--vary {name}: starts make arms already, and seeds are what an arm is averaged over")
 
 
 def warn_about(left_out: Sequence[LeftOut]) -> None:

@@ -1,4 +1,5 @@
-"""Groups runs into arms that may be compared: the same task, rows, teacher and settings; they differ in start and seed.
+"""Groups runs into arms that may be compared: the same task, rows, teacher and settings; they differ in start and seed,
+and in what is varied on purpose.
 
 Whatever does not agree is left out by name, with the reason; where it is not clear what to leave out, it is an error.
 
@@ -12,21 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from comparison_runs import TEACHER_TERMS, LeftOut, Run
+from comparison_runs import TEACHER_ARGUMENTS, LeftOut, Run
 from run_record import HARMLESS_ARGUMENTS
-from student_names import VARIANT_ARGUMENTS, name_variant
+from student_names import VARIANT_ARGUMENTS, format_setting
 
+START_ARGUMENTS = ("layer_strategy", "student_layers", "student_num_layers", *VARIANT_ARGUMENTS)
 # What makes the arms, and what the fingerprints of teacher and rows say better than a path does.
 FREE_ARGUMENTS = frozenset(
-    ["layer_strategy", "student_layers", "student_num_layers", "seed", "data_seed"]
+    ["seed", "data_seed", "student_width_init", *START_ARGUMENTS]
     + ["teacher_model_name_or_path", "train_file", "validation_file", "teacher_outputs", "teacher_store_max_gb"]
     + ["per_device_eval_batch_size", "eval_accumulation_steps", "use_cpu", "calibration_rows", "beam_width"]
-    + [*VARIANT_ARGUMENTS, "student_width_init"]
-)
-# Without a teacher there is nothing that these could change.
-TEACHER_ARGUMENTS = frozenset(
-    [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
-    + ["relation_heads", "schedules", "intermediate_epochs", "second_stage"]
 )
 READABLE_DIFFERENCES = {
     "task fingerprint": "other rows",
@@ -134,10 +130,12 @@ def keep_majority(unit: Unit, runs: list[Run], describe: Callable[[Run], dict[st
     largest = first[ranked[0][0]]
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
         other = first[ranked[1][0]]
-        differences = "; ".join(list_differences(describe(largest), describe(other)).values())
+        differences = list_differences(describe(largest), describe(other))
+        names = [name for name in differences if name in largest.record.arguments]
+        remedy = f", or make arms of them by --vary {' '.join(names)}" if len(names) == len(differences) else ""
         raise ValueError(
             f"{where}: {largest.folder} and {other.folder} stand for {ranked[0][1]} run(s) each that do not agree "
-            f"({differences}): give one set alone"
+            f"({'; '.join(differences.values())}): give one set alone{remedy}"
         )
     kept = []
     for run in runs:
@@ -156,7 +154,8 @@ def freeze(settings: dict[str, Any]) -> str:
 
 def list_settings(run: Run) -> dict[str, Any]:
     """All that runs of one comparison have to agree in."""
-    dropped = HARMLESS_ARGUMENTS | FREE_ARGUMENTS | (frozenset() if run.has_teacher_terms else TEACHER_ARGUMENTS)
+    dropped = HARMLESS_ARGUMENTS | FREE_ARGUMENTS | set(run.varied)
+    dropped |= frozenset() if run.has_teacher_terms else TEACHER_ARGUMENTS
     arguments = {
         name: value
         for name, value in run.record.arguments.items()
@@ -194,10 +193,6 @@ def describe_difference(name: str, kept: Any, other: Any) -> str:
     if name == "num_train_epochs":
         return f"{format_setting(kept)} epochs -> {format_setting(other)}"
     return f"{name} {format_setting(kept)} -> {format_setting(other)}"
-
-
-def format_setting(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def describe_start(run: Run) -> dict[str, Any]:
@@ -238,14 +233,16 @@ def hold_same_predictions(first: Run, second: Run) -> bool:
 
 def list_equal_starts(arms: Sequence[Arm]) -> list[str]:
     """Strategies that, of this many layers, choose the same: they are one start under several names."""
-    starts: dict[tuple, list[str]] = {}
+    starts: dict[tuple, list[Arm]] = {}
     for arm in arms:
         if not arm.is_control:
-            run = arm.runs[0]
-            key = (name_layers(run), name_variant(run.record.arguments), describe_start(run)["source fingerprint"])
-            starts.setdefault(key, []).append(arm.name)
-    found = [(layers, names) for (layers, _, _), names in starts.items() if len(names) > 1]
-    return [f"the same start: {' and '.join(names)} (layers {layers})" for layers, names in found]
+            key = (arm.name.removeprefix(arm.strategy), *describe_start(arm.runs[0]).values())
+            starts.setdefault(key, []).append(arm)
+    return [
+        f"the same start: {' and '.join(arm.name for arm in found)} (layers {name_layers(found[0].runs[0])})"
+        for found in starts.values()
+        if len(found) > 1
+    ]
 
 
 def list_missing_seeds(arms: Sequence[Arm]) -> list[str]:

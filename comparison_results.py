@@ -192,9 +192,10 @@ def compare_controls(scores: PairedScores, strategies: list[ArmResult], controls
 
 
 def compare_teacher_terms(scores: PairedScores, arms: list[ArmResult]) -> list[Pair]:
-    """Each strategy with a teacher against itself without."""
-    by_key = {(arm.arm.runs[0].start_name, arm.arm.runs[0].has_teacher_terms): arm.arm for arm in arms}
-    pairs = [(arm, by_key[name, False]) for (name, has), arm in by_key.items() if has and (name, False) in by_key]
+    """Each arm with a teacher against the same start without."""
+    without = {arm.arm.runs[0].start_name: arm.arm for arm in arms if not arm.arm.runs[0].has_teacher_terms}
+    with_teacher = [arm.arm for arm in arms if arm.arm.runs[0].has_teacher_terms]
+    pairs = [(arm, without[arm.runs[0].start_name]) for arm in with_teacher if arm.runs[0].start_name in without]
     return scores.compare_all(pairs)
 
 
@@ -207,8 +208,8 @@ def correlate_before_training(
     one start share its untrained scores, and would count one observation several times.
     """
     starts = group_starts(strategies + [arm for arm in controls if arm.arm.runs[0].has_teacher_terms])
-    groups = {"strategies": [arm.runs for arm in strategies]}
-    if len(starts) > len(strategies):
+    groups = {"strategies": group_starts(strategies)}
+    if len(starts) > len(groups["strategies"]):
         groups["all starts"] = starts
     rows = []
     for name in list_untrained_names(metric_name):

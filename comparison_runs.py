@@ -6,7 +6,7 @@ Entry: `find_run_folders`, `read_runs`.
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +15,17 @@ import numpy as np
 
 from comparison_metrics import CLASS_SCORERS, NUMBER_SCORERS, make_scorer, score_all_rows
 from run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
-from student_names import name_variant
+from student_names import name_settings, name_variant
 
 PREDICTIONS_NAME = "predictions.npz"
 TEACHER_TERMS = (
     *("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"),
     *("pkd_weight", "embedding_weight", "relation_weight", "rkd_weight"),
+)
+# Without a teacher there is nothing that these could change.
+TEACHER_ARGUMENTS = frozenset(
+    [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
+    + ["relation_heads", "schedules", "intermediate_epochs", "second_stage"]
 )
 CONTROL_STRATEGIES = ("random", "scratch")
 NEEDED_ENTRIES = {
@@ -41,11 +46,15 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One finished run. `arrays` as in predictions.npz: `<split>.student_logits`, `.teacher_logits`, `.labels`."""
+    """One finished run. `arrays` as in predictions.npz: `<split>.student_logits`, `.teacher_logits`, `.labels`.
+
+    `varied` are the arguments that make arms of their own, beside the start.
+    """
 
     folder: str
     record: RunRecord
     arrays: dict[str, np.ndarray]
+    varied: tuple[str, ...] = ()
 
     @property
     def has_teacher_terms(self) -> bool:
@@ -54,12 +63,17 @@ class Run:
 
     @property
     def start_name(self) -> str:
-        """The strategy, and what else its students are: narrower, or of another checkpoint than the teacher."""
-        return self.record.strategy + name_variant(self.record.arguments)
+        """The strategy, and what else its students are: narrower, or of another checkpoint than the teacher; and what
+        is varied that would differ without a teacher too."""
+        varied = [name for name in self.varied if name not in TEACHER_ARGUMENTS]
+        return self.record.strategy + name_variant(self.record.arguments) + name_settings(self.record.arguments, varied)
 
     @property
     def arm_name(self) -> str:
-        return self.start_name + ("" if self.has_teacher_terms else ", without teacher")
+        if not self.has_teacher_terms:
+            return self.start_name + ", without teacher"
+        varied = [name for name in self.varied if name in TEACHER_ARGUMENTS]
+        return self.start_name + name_settings(self.record.arguments, varied)
 
     @property
     def is_control(self) -> bool:
@@ -128,12 +142,16 @@ def find_run_folders(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
-    """The finished, whole runs, and the others with the reason."""
+def read_runs(folders: Sequence[Path], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:
+    """The finished, whole runs, and the others with the reason.
+
+    Args:
+        varied: names of arguments whose values make arms, as seeds do not.
+    """
     runs, left_out = [], []
     for folder in folders:
         try:
-            runs.append(read_run(folder))
+            runs.append(replace(read_run(folder), varied=tuple(varied)))
         except ValueError as error:
             left_out.append(LeftOut(str(folder), str(error)))
         except OSError as error:

@@ -4,7 +4,7 @@ Without torch, as the comparison reads it from records.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -24,6 +24,17 @@ def name_variant(arguments: Mapping[str, Any]) -> str:
     source = arguments["student_source_model"]
     origin = [] if source is None else [f"from {PurePath(source).name}"]
     return "".join(f", {part}" for part in [*([", ".join(sizes) + init] if sizes else []), *origin])
+
+
+def name_settings(arguments: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Such as `, layer_matching top, hidden_weight 1`: the values of some arguments; of a path the last part."""
+    return "".join(f", {name} {format_setting(arguments.get(name))}" for name in names)
+
+
+def format_setting(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value in (None, "") else PurePath(str(value)).name
 
 
 def name_folder(text: str) -> str:

@@ -159,6 +159,10 @@ def test_one_arm_is_an_error(tmp_path, capsys):
         (["--split", "train"], "choose from"),
         (["--metrics", "accuracy"], "unrecognized arguments"),
         (["--resample", "200"], "unrecognized arguments"),
+        (["--vary", "temperatur"], "no run has such a setting, did you mean temperature?"),
+        (["--vary", "zzz"], "no run has such a setting: give flags of run_distillation.py"),
+        (["--vary", "layer_strategy"], "starts make arms already"),
+        (["--vary", "seed"], "seeds are what an arm is averaged over"),
     ],
 )
 def test_a_wrong_flag_is_an_error(sweep, tmp_path, capsys, flags, remedy):
@@ -175,6 +179,15 @@ def test_a_tie_of_settings_is_an_error_that_names_both(tmp_path, capsys):
     message = refuse(capsys, tmp_path)
     assert str(tmp_path / "a") in message
     assert str(tmp_path / "b") in message
+    assert message.endswith("give one set alone, or make arms of them by --vary temperature")
+
+
+def test_what_is_varied_on_purpose_makes_arms(tmp_path, capsys):
+    write_run(tmp_path / "a", "top")
+    write_run(tmp_path / "b", "top", arguments={"temperature": 4.0})
+    compare(tmp_path, "--vary", "temperature", "--output_dir", tmp_path / "out", "--no_pictures")
+    arms = json.loads((tmp_path / "out" / "comparison.json").read_text())["units"][0]["arms"]
+    assert sorted(arm["arm"] for arm in arms) == ["top, temperature 2", "top, temperature 4"]
 
 
 def test_two_different_runs_of_one_seed_are_an_error(sweep, capsys):

@@ -6,6 +6,7 @@ import pytest
 from simulated_runs import WITHOUT_TEACHER, write_run
 
 from comparison import Unit, group_runs
+from comparison_results import analyse_unit
 from comparison_runs import find_run_folders, read_runs
 
 
@@ -61,7 +62,7 @@ MISMATCHES = {
     "temperature 2 -> 4": {"arguments": {"temperature": 4.0}},
     "kl_weight 0.5 -> 0.9": {"arguments": {"kl_weight": 0.9}},
     "learning_rate 0.0001 -> 0.0005": {"arguments": {"learning_rate": 5e-4}},
-    "bf16 None -> True": {"arguments": {"bf16": True}},
+    "bf16 none -> True": {"arguments": {"bf16": True}},
     "other test labels": {"has_test_labels": False},
 }
 
@@ -177,3 +178,45 @@ def test_mixed_machines_are_a_remark_not_a_reason(tmp_path):
     unit = group_one(tmp_path)
     assert unit.left_out == []
     assert unit.remarks == ["mixed versions: torch is 2.13.0 and 2.14.0", "mixed hardware: device is CPU and GPU"]
+
+
+# ---- what is varied on purpose -----------------------------------------------------------------------------------
+
+
+def test_varied_settings_make_arms_and_the_others_still_have_to_agree(tmp_path):
+    for matching in ("block", "top"):
+        for seed in (1, 2):
+            write_run(tmp_path / f"{matching}{seed}", "top", seed, arguments={"layer_matching": matching})
+    write_run(tmp_path / "alone", "top", 1, arguments=WITHOUT_TEACHER | {"layer_matching": "top"})
+    write_run(tmp_path / "longer", "top", 3, arguments={"layer_matching": "top", "num_train_epochs": 9.0})
+    runs, _ = read_runs(find_run_folders([tmp_path]), varied=["layer_matching"])
+    [unit] = group_runs(runs)
+    assert {arm.name: arm.seeds for arm in unit.arms} == {
+        "top, layer_matching block": [1, 2],
+        "top, layer_matching top": [1, 2],
+        "top, without teacher": [1],  # nothing was matched there
+    }
+    assert list_reasons(unit) == {"longer": "3 epochs -> 9"}
+    assert [remark for remark in unit.remarks if "same start" in remark] == []
+
+
+def test_what_differs_without_a_teacher_too_tells_those_arms_apart(tmp_path):
+    for epochs in (3.0, 6.0):
+        arguments = {"num_train_epochs": epochs}
+        write_run(tmp_path / f"{epochs:g}", arguments=arguments)
+        write_run(tmp_path / f"alone{epochs:g}", arguments=WITHOUT_TEACHER | arguments)
+    runs, _ = read_runs(find_run_folders([tmp_path]), varied=["num_train_epochs"])
+    [unit] = group_runs(runs)
+    pairs = [(pair.first, pair.second) for pair in analyse_unit(unit, "test", None, 100).teacher_comparisons]
+    names = [f"top, num_train_epochs {epochs}" for epochs in (3, 6)]
+    assert sorted(pairs) == [(name, f"{name}, without teacher") for name in names]
+
+
+def test_every_arm_with_a_teacher_is_held_against_its_start_without(tmp_path):
+    for weight in (1.0, 2.0):
+        write_run(tmp_path / f"{weight}", arguments={"hidden_weight": weight})
+    write_run(tmp_path / "alone", arguments=WITHOUT_TEACHER)
+    runs, _ = read_runs(find_run_folders([tmp_path]), varied=["hidden_weight"])
+    [unit] = group_runs(runs)
+    pairs = [(pair.first, pair.second) for pair in analyse_unit(unit, "test", None, 100).teacher_comparisons]
+    assert sorted(pairs) == [(f"top, hidden_weight {weight}", "top, without teacher") for weight in (1, 2)]
