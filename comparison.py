@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from comparison_runs import TEACHER_ARGUMENTS, LeftOut, Run
+from comparison_runs import TEACHER_ARGUMENTS, TEACHER_TERMS, LeftOut, Run
 from run_record import HARMLESS_ARGUMENTS
 from student_names import VARIANT_ARGUMENTS, format_setting
 
@@ -91,7 +91,8 @@ def group_unit(task_name: str, num_layers: int, runs: list[Run]) -> Unit:
     for name, found in arms.items():
         agreeing = keep_majority(unit, found, describe_start, f"arm {name!r}")
         unit.arms.append(Arm(name, drop_duplicates(unit, name, agreeing)))
-    unit.remarks += list_equal_starts(unit.arms) + list_missing_seeds(unit.arms) + list_mixed_machines(unit.runs)
+    unit.remarks += list_equal_starts(unit.arms) + list_missing_seeds(unit.arms) + list_mixed_losses(unit.arms)
+    unit.remarks += list_mixed_machines(unit.runs)
     return unit
 
 
@@ -254,6 +255,19 @@ def list_missing_seeds(arms: Sequence[Arm]) -> list[str]:
         if missing and arm.strategy != "random":
             remarks.append(f"missing: {arm.name} has no run with seed {', '.join(missing)}")
     return remarks
+
+
+def list_mixed_losses(arms: Sequence[Arm]) -> list[str]:
+    """The training loss is a sum of weighted terms, which only arms with the same weights can be ranked by."""
+    terms = {
+        arm.name: tuple(arm.runs[0].record.arguments.get(name) for name in ("ce_weight", *TEACHER_TERMS))
+        for arm in arms
+    }
+    common = Counter(terms.values()).most_common(1)[0][0]
+    others = [name for name, weights in terms.items() if weights != common]
+    if not others:
+        return []
+    return [f"training loss: what it sums in {' and '.join(others)} is not what it sums in the other arms"]
 
 
 def list_mixed_machines(runs: Sequence[Run]) -> list[str]:

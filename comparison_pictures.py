@@ -29,6 +29,10 @@ def draw_pictures(results: Sequence[UnitResult], ranks: TaskRanks | None, folder
         unit_folder = folder if len(results) == 1 else folder / f"{number}-{clean_file_name(result.unit.name)}"
         unit_folder.mkdir(exist_ok=True)
         drawn += draw_unit(result, unit_folder)
+    for number, (task_name, units) in enumerate(group_by_task(results).items(), start=1):
+        if len(units) > 1:
+            drawn.append(folder / f"pareto-{number}-{clean_file_name(task_name)}.png")
+            draw_sizes(units, drawn[-1])
     if ranks is not None:
         drawn.append(folder / "mean_ranks.png")
         plot_mean_ranks(ranks.mean_ranks, ranks.critical_difference, drawn[-1])
@@ -48,6 +52,23 @@ def draw_unit(result: UnitResult, folder: Path) -> list[Path]:
     plot_layer_map(list_layers(result), num_teacher_layers, folder / "layer_map.png")
     plot_pareto([*make_teacher_points(result), *map(make_point, result.arms)], metric_name, folder / "pareto.png")
     return [folder / f"{name}.png" for name in ("metric_intervals", "loss_curves", "layer_map", "pareto")]
+
+
+def group_by_task(results: Sequence[UnitResult]) -> dict[str, list[UnitResult]]:
+    """The units of each task, which differ in the student's number of layers."""
+    groups: dict[str, list[UnitResult]] = {}
+    for result in results:
+        groups.setdefault(result.unit.task_name, []).append(result)
+    return groups
+
+
+def draw_sizes(units: Sequence[UnitResult], path: Path) -> None:
+    """Quality against size over all numbers of layers of one task: the strategies, and the teacher of the first."""
+    points = make_teacher_points(units[0])
+    for result in units:
+        layers = result.unit.name.removeprefix(result.unit.task_name)
+        points += [point._replace(name=point.name + layers) for point in map(make_point, result.strategies)]
+    plot_pareto(points, f"{units[0].split} {units[0].metric_name}", path)
 
 
 def make_interval(arm: ArmResult, is_control: bool) -> ArmInterval:

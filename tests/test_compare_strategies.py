@@ -124,6 +124,23 @@ def test_every_unit_has_its_pictures_in_a_folder_of_its_own(sweep, tmp_path, mon
     assert found == [*(f"{folder}/{name}" for folder in folders for name in PICTURES), "mean_ranks.png"]
 
 
+def test_students_of_several_sizes_share_a_picture(sweep, tmp_path, monkeypatch):
+    pictures = pytest.importorskip("comparison_pictures", reason="needs matplotlib")
+    drawn = {}
+    for name in ("loss_curves", "metric_intervals", "layer_map"):
+        monkeypatch.setattr(pictures, f"plot_{name}", lambda *values: None)
+    monkeypatch.setattr(pictures, "plot_pareto", lambda points, metric, path: drawn.update({path.name: points}))
+    for strategy in ("top", "bottom"):
+        write_run(sweep / f"short-{strategy}", strategy, 1, student={"layers": [0], "parameters": 400})
+    compare(sweep, "--output_dir", tmp_path / "out")
+    points = drawn["pareto-1-sick.png"]
+    assert {point.name: point.parameters for point in points} == {
+        "teacher": 1000,
+        **{f"{name}, 1 layer": 400 for name in ("top", "bottom")},
+        **{f"{name}, 2 layers": 600 for name in ("top", "bottom", "odd")},
+    }
+
+
 def test_without_matplotlib_a_line_says_so_and_the_rest_is_there(sweep, tmp_path, monkeypatch, caplog):
     monkeypatch.delitem(sys.modules, "comparison_pictures", raising=False)
     monkeypatch.delitem(sys.modules, "comparison_plots", raising=False)

@@ -36,7 +36,7 @@ def test_two_names_of_one_start_are_remarked(tmp_path):
     write_run(tmp_path / "ends", "ends", 1, student={"layers": [1, 3]})
     write_run(tmp_path / "random", "random", 1, student={"layers": [1, 3]})
     write_run(tmp_path / "alone", "top", 1, arguments=WITHOUT_TEACHER)
-    assert group_one(tmp_path).remarks == ["the same start: ends and odd (layers 1 3)"]
+    assert group_one(tmp_path).remarks[0] == "the same start: ends and odd (layers 1 3)"
 
 
 def test_runs_that_differ_in_their_seed_are_one_arm(tmp_path):
@@ -178,6 +178,13 @@ def test_mixed_machines_are_a_remark_not_a_reason(tmp_path):
     unit = group_one(tmp_path)
     assert unit.left_out == []
     assert unit.remarks == ["mixed versions: torch is 2.13.0 and 2.14.0", "mixed hardware: device is CPU and GPU"]
+
+
+def test_a_training_loss_of_other_terms_is_remarked(tmp_path):
+    write_sweep(tmp_path, ("top", "odd"), seeds=(1,))
+    write_run(tmp_path / "alone", "top", 1, arguments=WITHOUT_TEACHER)
+    [remark] = group_one(tmp_path).remarks
+    assert remark.startswith("training loss: what it sums in top, without teacher is not")
 
 
 # ---- what is varied on purpose -----------------------------------------------------------------------------------
