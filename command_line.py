@@ -256,7 +256,11 @@ def drop_overruled(recipe: dict[str, str], flags: Sequence[str]) -> list[str]:
 
 ALTERNATIVES = (
     (("layer_strategy", "student_layers", "student_model_name_or_path"), ()),
-    (DATA_SOURCES, ("dataset_config_name", "validation_split", "validation_file", "test_file")),
+    (
+        DATA_SOURCES,
+        ("dataset_config_name", "validation_split", "validation_file", "test_file")
+        + ("unlabeled_file", "max_unlabeled_samples"),
+    ),
 )
 
 

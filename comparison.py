@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from comparison_runs import TEACHER_ARGUMENTS, TEACHER_TERMS, LeftOut, Run
+from comparison_runs import TEACHER_ARGUMENTS, TEACHER_TERMS, UNLABELLED_ARGUMENTS, LeftOut, Run
 from run_record import HARMLESS_ARGUMENTS
 from student_names import VARIANT_ARGUMENTS, format_setting
 
@@ -21,11 +21,14 @@ START_ARGUMENTS = ("layer_strategy", "student_layers", "student_num_layers", *VA
 # What makes the arms, and what the fingerprints of teacher and rows say better than a path does.
 FREE_ARGUMENTS = frozenset(
     ["seed", "data_seed", "student_width_init", *START_ARGUMENTS]
-    + ["teacher_model_name_or_path", "train_file", "validation_file", "teacher_outputs", "teacher_store_max_gb"]
+    + ["teacher_model_name_or_path", "train_file", "validation_file", "unlabeled_file"]
+    + ["teacher_outputs", "teacher_store_max_gb"]
     + ["per_device_eval_batch_size", "eval_accumulation_steps", "use_cpu", "calibration_rows", "beam_width"]
 )
 READABLE_DIFFERENCES = {
     "task fingerprint": "other rows",
+    "unlabeled_file": "other unlabelled rows",
+    "unlabelled rows": "other unlabelled rows",
     "teacher fingerprint": "other teacher",
     "source fingerprint": "another checkpoint that its weights came from",
 }
@@ -89,7 +92,7 @@ def group_unit(task_name: str, num_layers: int, runs: list[Run]) -> Unit:
     for run in kept:
         arms.setdefault(run.arm_name, []).append(run)
     for name, found in arms.items():
-        agreeing = keep_majority(unit, found, describe_start, f"arm {name!r}")
+        agreeing = keep_majority(unit, found, describe_arm, f"arm {name!r}")
         unit.arms.append(Arm(name, drop_duplicates(unit, name, agreeing)))
     unit.remarks += list_equal_starts(unit.arms) + list_missing_seeds(unit.arms) + list_mixed_losses(unit.arms)
     unit.remarks += list_mixed_machines(unit.runs)
@@ -167,7 +170,10 @@ def list_settings(run: Run) -> dict[str, Any]:
         "task fingerprint": run.record.task["fingerprint"],
         "teacher fingerprint": run.record.teacher["fingerprint"],
     }
-    return fingerprints | labels | arguments
+    # Where one of the two is varied, both make other rows: then an arm has to agree in them, not all runs.
+    is_varied = not run.has_teacher_terms or any(name in run.varied for name in UNLABELLED_ARGUMENTS)
+    unlabelled = {} if is_varied else {"unlabeled_file": run.unlabelled_fingerprint}
+    return fingerprints | unlabelled | labels | arguments
 
 
 def hash_labels(run: Run, split: str) -> int:
@@ -194,6 +200,11 @@ def describe_difference(name: str, kept: Any, other: Any) -> str:
     if name == "num_train_epochs":
         return f"{format_setting(kept)} epochs -> {format_setting(other)}"
     return f"{name} {format_setting(kept)} -> {format_setting(other)}"
+
+
+def describe_arm(run: Run) -> dict[str, Any]:
+    """What runs of one arm have to agree in, beside what all runs do."""
+    return describe_start(run) | {"unlabelled rows": run.unlabelled_fingerprint}
 
 
 def describe_start(run: Run) -> dict[str, Any]:

@@ -22,10 +22,11 @@ TEACHER_TERMS = (
     *("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"),
     *("pkd_weight", "embedding_weight", "relation_weight", "rkd_weight"),
 )
+UNLABELLED_ARGUMENTS = ("unlabeled_file", "max_unlabeled_samples")
 # Without a teacher there is nothing that these could change.
 TEACHER_ARGUMENTS = frozenset(
     [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
-    + ["relation_heads", "schedules", "intermediate_epochs", "second_stage"]
+    + ["relation_heads", "schedules", "intermediate_epochs", "second_stage", *UNLABELLED_ARGUMENTS]
 )
 CONTROL_STRATEGIES = ("random", "scratch")
 NEEDED_ENTRIES = {
@@ -82,6 +83,11 @@ class Run:
     @property
     def layers(self) -> list[int | None]:
         return self.record.student["layers"]
+
+    @property
+    def unlabelled_fingerprint(self) -> str | None:
+        """Of its transfer set; None without one, as in all records from before there were any."""
+        return self.record.task.get("unlabelled_fingerprint")
 
     @property
     def is_regression(self) -> bool:

@@ -83,6 +83,13 @@ class DataArguments:
     )
     validation_file: str | None = field(default=None, metadata={"help": "Like --train_file; chooses the best epoch."})
     test_file: str | None = field(default=None, metadata={"help": "Like --train_file; never chooses anything."})
+    unlabeled_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "Text without labels, in a file like --train_file, for the student to train on too: it counts in "
+            "every term but cross-entropy. Labels in it are ignored."
+        },
+    )
     text_columns: str | None = field(
         default=None, metadata={"help": "One text column, or two as a,b (default: found by name, or the only one)."}
     )
@@ -114,9 +121,14 @@ class DataArguments:
     max_eval_samples: int | None = field(
         default=None, metadata={"help": "Draw this many rows of each validation set and of test (default: all)."}
     )
-    sample_seed: int = field(default=42, metadata={"help": "Seed of both draws: shuffle(seed).select(range(n))."})
+    max_unlabeled_samples: int | None = field(
+        default=None, metadata={"help": "Draw this many rows of --unlabeled_file (default: all)."}
+    )
+    sample_seed: int = field(default=42, metadata={"help": "Seed of every draw: shuffle(seed).select(range(n))."})
 
     def __post_init__(self) -> None:
+        if self.unlabeled_file == "":  # takes back the one that a recipe or an earlier flag names
+            self.unlabeled_file = self.max_unlabeled_samples = None
         self.check_source()
         self.check_dependent_arguments()
         self.check_values()
@@ -139,7 +151,7 @@ class DataArguments:
             raise ValueError(
                 f"Got --train_file {self.train_file} and --validation_file {self.validation_file}: give both."
             )
-        files = {name: vars(self)[name] for name in ("train_file", "validation_file", "test_file")}
+        files = {name: vars(self)[name] for name in ("train_file", "validation_file", "test_file", "unlabeled_file")}
         for name, path in files.items():
             if path is not None:
                 check_data_file(f"--{name}", path)
@@ -149,6 +161,7 @@ class DataArguments:
         is_from_hub = self.dataset_name is not None or self.task_name not in (None, BUILT_IN_TASK)
         requirements = {
             "test_file": (self.train_file is not None, "--train_file"),
+            "max_unlabeled_samples": (self.unlabeled_file is not None, "--unlabeled_file"),
             "dataset_config_name": (self.dataset_name is not None, "--dataset_name"),
             "validation_split": (is_from_hub, "--dataset_name or a --task_name of the Hub"),
             "text_columns": (has_own_columns, "--dataset_name or --train_file"),
@@ -171,7 +184,7 @@ class DataArguments:
             raise ValueError(f"Unknown --metrics {unknown[0]!r}: choose from {', '.join(METRICS)}.{hint}")
         if self.max_length is not None and self.max_length < MIN_MAX_LENGTH:
             raise ValueError(f"--max_length {self.max_length} is too short: give at least {MIN_MAX_LENGTH} tokens.")
-        for name in ("max_train_samples", "max_eval_samples"):
+        for name in ("max_train_samples", "max_eval_samples", "max_unlabeled_samples"):
             value = vars(self)[name]
             if value is not None and value < 1:
                 raise ValueError(f"--{name} {value} leaves nothing: give at least 1, or leave it out to use all rows.")

@@ -190,6 +190,7 @@ def list_settings(record: RunRecord) -> list[list[str]]:
     precision = next((name for name in ("bf16", "fp16") if arguments[name]), "float32")
     settings = {
         "training rows": f"{record.task['rows']['train']:,}",
+        "unlabelled training rows": describe_unlabelled(record),
         "epochs": f"{arguments['num_train_epochs']:g}; kept is {kept}",
         "rows per step": f"{rows_per_step}",
         "optimizer": f"{arguments['optim']}, weight decay {arguments['weight_decay']:g}",
@@ -205,6 +206,12 @@ def list_settings(record: RunRecord) -> list[list[str]]:
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
     }
     return [[name, value] for name, value in settings.items() if value]
+
+
+def describe_unlabelled(record: RunRecord) -> str:
+    """Empty where none took part; no record from before says."""
+    count = record.task.get("unlabelled_rows")
+    return f"{count:,}, in every term but ce" if count else ""
 
 
 def hide_folders(command: str) -> str:

@@ -8,6 +8,8 @@ def format_report(record: RunRecord, folder: str) -> str:
     teacher, student = record.teacher, record.student
     rows = [("", "teacher", "student"), ("layers", str(teacher["layers"]), str(len(student["layers"])))]
     rows.append(("parameters", f"{teacher['parameters']:,}", f"{student['parameters']:,}"))
+    if unlabelled := record.task.get("unlabelled_rows"):
+        rows.append(("unlabelled training rows", "", f"{unlabelled:,}"))
     for split, metrics in record.metrics.items():
         for name in ["loss", *record.task["metric_names"]]:
             if name in metrics:

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 strategies="top bottom odd even" seeds="42 43 44" random=0 scratch="" without_teacher="" output_root=runs flags=()
 teacher_off=(--pkd_weight 0 --embedding_weight 0 --relation_weight 0 --rkd_weight 0
-    --intermediate_epochs 0 --schedules ""
+    --intermediate_epochs 0 --schedules "" --unlabeled_file ""
     --kl_weight 0 --hidden_weight 0 --attention_weight 0 --logit_cosine_weight 0 --ce_weight 1)
 
 show_help() {

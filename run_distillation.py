@@ -109,7 +109,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
         supply = TeacherSupply(run.teacher, arguments.teacher, arguments.training)
         teacher_logits = supply.get_evaluation_logits(run.data)
         run.data = add_teacher_logits(run.data, teacher_logits)
-        imitated = supply.choose_training_source(run.data.train, *list_imitated_layers(run, arguments.training))
+        imitated = supply.choose_training_source(run.data.student_train, *list_imitated_layers(run, arguments.training))
     teacher_metrics = score_logits(run.data, teacher_logits, make_scorer(run.data))
     record.teacher = describe_teacher(run.teacher, arguments.teacher.teacher_revision, teacher_metrics)
     warn_about_majority(run.teacher.name, record.teacher["metrics"], run.data)
@@ -165,7 +165,7 @@ def make_trainer(
         # Pushed at the very end. The matching as it was resolved, whatever it was resolved by.
         args=dataclasses.replace(arguments.training, push_to_hub=False, hub_token=None, layer_matching=matching),
         projection_start=run.projection_start,
-        train_dataset=run.data.train,
+        train_dataset=run.data.student_train,
         eval_dataset=run.data.first_validation,
         processing_class=run.teacher.tokenizer,
         compute_metrics=make_scorer(run.data),

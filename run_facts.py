@@ -20,6 +20,7 @@ from student_init import get_num_layers
 from tasks import TaskData
 from teacher import Teacher
 from teacher_card import read_teacher_card
+from teacher_store import fingerprint_rows
 
 RECORDED_PACKAGES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "scikit-learn")
 
@@ -48,7 +49,7 @@ def read_processor_name() -> str:
 
 
 def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
-    """The task's names, and how many rows each split has."""
+    """The task's names, and how many rows each split has; `fingerprint` is of the labelled rows."""
     return {
         "name": data.name,
         "dataset_name": data.dataset_name,
@@ -58,6 +59,8 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
         "metric_names": list(data.metric_names),
         "rows": {split: len(rows) for split, rows in data.list_splits()},
         "fingerprint": fingerprint,
+        "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
+        "unlabelled_fingerprint": None if data.unlabelled is None else fingerprint_rows(data.unlabelled),
     }
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
@@ -54,6 +55,7 @@ from tasks import TaskData, check_max_length, fingerprint_task, load_task, token
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
 from teacher_store import fingerprint_rows
 from teacher_supply import find_existing
+from transfer_set import add_transfer_set, check_transfer_set
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ def check_arguments(arguments: RunArguments) -> None:
     """What the flags alone can show to be wrong."""
     if arguments.training.push_to_hub:
         check_push(make_push_target(arguments.training))
+    check_transfer_set(arguments.data, arguments.training)
     get_reporting_integration_callbacks(arguments.training.report_to)  # a ValueError for an unknown one
     has_own_data = arguments.data.task_name != "natural_logic"
     if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
@@ -157,9 +160,9 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     with timed(record, "data"):
         data = load_tokenized_task(arguments, tokenizer, config)
         data_fingerprint = fingerprint_task(data)
-    if record.task and record.task["fingerprint"] != data_fingerprint:
-        raise ValueError(f"{arguments.training.output_dir} was begun on other rows: give another --output_dir")
-    record.task = describe_task(data, data_fingerprint)
+    task = describe_task(data, data_fingerprint)
+    check_same_rows(record, task, arguments.training.output_dir)
+    record.task = task
     if PartialState().is_main_process:
         record.write(Path(arguments.training.output_dir))
     with timed(record, "teacher"):
@@ -180,8 +183,16 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     return PreparedRun(data, teacher, student, layers, matching, start)
 
 
+def check_same_rows(record: RunRecord, task: dict[str, Any], folder: str) -> None:
+    """Raises ValueError where the run was begun on other rows than `task` describes."""
+    for name, rows in {"fingerprint": "rows", "unlabelled_fingerprint": "unlabelled rows"}.items():
+        if record.task and record.task.get(name) != task[name]:
+            raise ValueError(f"{folder} was begun on other {rows}: give another --output_dir")
+
+
 def search_layers(arguments: RunArguments, teacher: Teacher, data: TaskData) -> LayerChoice:
-    """The choice of a strategy that looks at the teacher at work, on training rows that `--sample_seed` alone draws.
+    """The choice of a strategy that looks at the teacher at work, on training rows that `--sample_seed` alone draws:
+    labelled ones, so that a transfer set changes no choice.
 
     Raises:
         ValueError: the teacher's outputs are not finite, or it cannot be cut so.
@@ -212,7 +223,8 @@ def load_tokenized_task(
     """The task's rows, read once by the main process; raises ValueError if they and the arguments do not go together"""
     check_max_length(arguments.data.max_length, tokenizer, config)
     with PartialState().main_process_first():
-        data = tokenize_task(load_task(arguments.data), tokenizer, arguments.data.max_length)
+        data = add_transfer_set(load_task(arguments.data), arguments.data)
+        data = tokenize_task(data, tokenizer, arguments.data.max_length)
     check_task_fits(arguments, data)
     return data
 

@@ -52,6 +52,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "calibration_rows": 256,
     "embedding_weight": 0.0,
     "intermediate_epochs": 0.0,
+    "max_unlabeled_samples": None,
     "metrics": None,
     "pkd_weight": 0.0,
     "relation_heads": 12,
@@ -66,6 +67,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "student_model_name_or_path": None,
     "student_source_model": None,
     "student_width_init": "importance",
+    "unlabeled_file": None,
 }
 
 

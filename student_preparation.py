@@ -2,7 +2,7 @@
 
 Entry: `plan_student` and `check_origin`, before any data are read, then `make_student`, `choose_matching` and
 `start_projections`, once the teacher is there. What looks at rows looks at the same `--calibration_rows` training rows,
-drawn by `--sample_seed` alone. A plain student looks at none.
+labelled ones, drawn by `--sample_seed` alone. A plain student looks at none.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """The tasks a student can be distilled on: named ones, data sets of the Hub and the user's own files.
 
 `load_task` brings each to one form: text columns under their own names, `labels` (int64 class index, -100 where there
-is none; float32 and nan in a regression) and `example_index` (int64, the row's number within its split once sampled).
+is none; float32 and nan in a regression) and `example_index` (int64, the row's number within its split once sampled;
+unlabelled rows are counted on from the training rows).
 Reading files is in `data_files`, telling texts and kinds of labels in `task_columns`, scoring in `metrics`.
 
 Entry: `DataArguments`, `check_max_length`, `load_task`, `tokenize_task`, `fingerprint_task`.
@@ -13,13 +14,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from datasets import Dataset, DatasetDict, Features, Value, load_dataset
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
 from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
 
 import natural_logic
 from data_arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
 from data_files import RawSplit, first_line, read_data_file, read_dataset
 from model_checks import explain_errors
+from row_sampling import draw_split, warn_of_overlap
 from task_columns import (
     IGNORED_LABEL,
     check_texts,
@@ -37,6 +39,7 @@ CLASSIFICATION_METRICS = ("accuracy", "macro_f1")
 REGRESSION_METRICS = ("pearson", "spearmanr")
 RESERVED_COLUMNS = ("labels", "example_index")
 TEST_AS_VALIDATION = "test_as_validation"
+UNLABELLED_ROWS = "the unlabelled rows"
 FINGERPRINT_BATCH_ROWS = 1000
 # Their position numbers begin at pad_token_id + 1: of 514 positions, 512 are there for tokens.
 POSITION_OFFSET_MODEL_TYPES = frozenset(
@@ -58,6 +61,12 @@ class TaskData:
     metric_names: tuple[str, ...]
     dataset_name: str | None
     dataset_config_name: str | None
+    unlabelled: Dataset | None = None  # of `transfer_set.py`: no split, as nothing is ever scored on it
+
+    @property
+    def student_train(self) -> Dataset:
+        """What the student trains on: the training rows, and after them the unlabelled ones."""
+        return self.train if self.unlabelled is None else concatenate_datasets([self.train, self.unlabelled])
 
     @property
     def is_regression(self) -> bool:
@@ -86,7 +95,7 @@ def load_task(arguments: DataArguments) -> TaskData:
     label_kind = "numbers" if spec and spec.is_regression else arguments.label_kind
     label_names, labels = encode_labels(splits, label_column, label_kind)
     sampled = {name: sample_split(name, split, text_columns, labels[name], arguments) for name, split in splits.items()}
-    warn_of_overlap(sampled, text_columns)
+    warn_of_overlap("train", sampled["train"], sampled, text_columns)
     metric_names = spec.metrics if spec else choose_metrics(arguments.metrics, label_names)
     logger.info(
         "Task %s: rows %s, text columns %s, labels %s",
@@ -187,38 +196,13 @@ def sample_split(
     name: str, split: RawSplit, text_columns: tuple[str, ...], labels: list[int] | list[float], arguments: DataArguments
 ) -> Dataset:
     limit = arguments.max_train_samples if name == "train" else arguments.max_eval_samples
-    rows = draw_rows(len(labels), limit, arguments.sample_seed)
-    if limit is not None and limit > len(labels):
-        logger.info("%s has %d rows, fewer than the %d asked for: all are used", split.origin, len(labels), limit)
-    columns = {column: [split.columns[column][row] for row in rows] for column in text_columns}
-    columns |= {"labels": [labels[row] for row in rows], "example_index": list(range(len(rows)))}
-    is_unlabelled = [label == IGNORED_LABEL or label != label for label in columns["labels"]]
+    sampled = draw_split(split, text_columns, labels, limit, arguments.sample_seed)
+    is_unlabelled = [label == IGNORED_LABEL or label != label for label in sampled["labels"]]
     if any(is_unlabelled):
-        logger.info("%s: %d of %d rows have no label", split.origin, sum(is_unlabelled), len(rows))
+        logger.info("%s: %d of %d rows have no label", split.origin, sum(is_unlabelled), len(sampled))
     if name == "train" and all(is_unlabelled):
-        raise ValueError(f"{split.origin}: none of {len(rows)} sampled rows has a label: raise --max_train_samples.")
-    types = {column: Value("string") for column in text_columns}
-    types |= {"labels": Value("int64" if isinstance(labels[0], int) else "float32"), "example_index": Value("int64")}
-    return Dataset.from_dict(columns, features=Features(types))
-
-
-def draw_rows(row_count: int, limit: int | None, seed: int) -> list[int]:
-    """The published experiment's draw, `shuffle(seed).select(range(limit))`; all rows, in order, where it is none."""
-    rows = list(range(row_count))
-    if limit is None or limit >= row_count:
-        return rows
-    return Dataset.from_dict({"row": rows}).shuffle(seed=seed).select(range(limit))["row"][:]
-
-
-def warn_of_overlap(splits: dict[str, Dataset], text_columns: tuple[str, ...]) -> None:
-    def list_texts(split: Dataset) -> list[tuple[str, ...]]:
-        return list(zip(*(split[column][:] for column in text_columns), strict=True))
-
-    train_texts = set(list_texts(splits["train"]))
-    for name in (name for name in splits if name != "train"):
-        repeated = sum(texts in train_texts for texts in list_texts(splits[name]))
-        if repeated:
-            logger.warning("%d of the %d rows of %s are in train too", repeated, len(splits[name]), name)
+        raise ValueError(f"{split.origin}: none of {len(sampled)} sampled rows has a label: raise --max_train_samples.")
+    return sampled
 
 
 def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TaskData:
@@ -232,17 +216,18 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
         return tokenizer(*(rows[column] for column in data.text_columns), truncation=True, max_length=max_length)
 
     remedy = "save the tokenizer that the teacher was trained with"
+    splits = dict(data.list_splits()) | ({} if data.unlabelled is None else {UNLABELLED_ROWS: data.unlabelled})
     with explain_errors(tokenizer.name_or_path, "the tokenizer fails on the texts", remedy):
         tokenized = {
             name: split.map(
                 tokenize_rows, batched=True, remove_columns=list(data.text_columns), desc=f"Tokenizing {name}"
             )
-            for name, split in data.list_splits()
+            for name, split in splits.items()
         }
     for name, split in tokenized.items():
         check_token_counts(name, split)
-    train, test = tokenized.pop("train"), tokenized.pop("test", None)
-    return replace(data, train=train, test=test, validation=tokenized)
+    train, test, unlabelled = (tokenized.pop(name, None) for name in ("train", "test", UNLABELLED_ROWS))
+    return replace(data, train=train, test=test, unlabelled=unlabelled, validation=tokenized)
 
 
 def check_token_counts(name: str, tokenized: Dataset) -> None:

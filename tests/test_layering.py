@@ -33,7 +33,7 @@ LAYERS = [
     ["teacher_training", "predictions"],
     ["distill_trainer"],
     ["width_measures"],
-    ["interruption", "layer_scores", "layer_similarity", "loss_terms", "training_watch"],
+    ["interruption", "layer_scores", "layer_similarity", "loss_terms", "training_watch", "transfer_set"],
     [
         "batches",
         "distillation_arguments",
@@ -47,7 +47,16 @@ LAYERS = [
     ],
     ["teacher_store_filling"],
     ["data_arguments", "model_checks", "process_locks", "teacher_store"],
-    ["losses", "metrics", "run_record", "student_init", "task_columns", "teacher_card", "teacher_outputs"],
+    [
+        "losses",
+        "metrics",
+        "row_sampling",
+        "run_record",
+        "student_init",
+        "task_columns",
+        "teacher_card",
+        "teacher_outputs",
+    ],
     ["relation_targets"],
     [
         "attention_targets",

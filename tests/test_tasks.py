@@ -13,6 +13,7 @@ from transformers import BertConfig, GPT2Config, PreTrainedTokenizerFast, Robert
 
 import tasks
 from data_arguments import DataArguments
+from row_sampling import draw_rows
 from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
 
 WORDS = ["NA", "null", "None", "good", "bad", "film", "plot", "x", "y"]
@@ -122,7 +123,7 @@ def test_classes_are_those_of_all_training_rows_not_of_the_sample(tmp_path):
 
 def test_sample_without_any_label_is_refused(tmp_path):
     train = {"text": list("abcdefgh"), "label": ["p", "q", *[""] * 6]}
-    seed = next(seed for seed in range(99) if not set(tasks.draw_rows(8, 1, seed)) & {0, 1})
+    seed = next(seed for seed in range(99) if not set(draw_rows(8, 1, seed)) & {0, 1})
     with pytest.raises(ValueError, match="none of 1 sampled rows has a label: raise --max_train_samples"):
         load_files(tmp_path, train, {"text": ["x"], "label": ["p"]}, max_train_samples=1, sample_seed=seed)
 
