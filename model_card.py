@@ -229,6 +229,8 @@ def describe_inheritance(record: RunRecord) -> list[str]:
     card: dict[str, list[str]] = record.teacher.get("card", {})
     dataset = find_hub_dataset(record.task)
     data = f"the data set {code_span(dataset)} of the Hub" if dataset else "data that are not on the Hub"
+    if count := record.task.get("unlabelled_rows"):
+        data += f", and on {count:,} rows without labels from a file"
     lines = [
         f"Licence: {describe_licence(card, find_origin(record))}",
         f"Data: the student was trained on {data} (task {code_span(record.task['name'])}). "

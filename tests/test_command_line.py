@@ -57,6 +57,15 @@ def test_own_data_replace_the_data_of_the_recipe(recipe, tmp_path):
     assert arguments.training.temperature == 4.0
 
 
+def test_own_data_come_without_the_unlabelled_rows_of_the_recipe(recipe, tmp_path):
+    other = str(write_csv(tmp_path / "other.csv"))
+    with recipe.open("a") as file:
+        file.write(f"unlabeled_file: {other}\nmax_unlabeled_samples: 4\n")
+    assert parse_command_line([str(recipe)]).data.max_unlabeled_samples == 4
+    data = parse_command_line([str(recipe), "--train_file", other, "--validation_file", other]).data
+    assert (data.unlabeled_file, data.max_unlabeled_samples) == (None, None)
+
+
 def test_an_alias_goes_by_its_real_name():
     assert parse_command_line(["--layer_strategy", "last"]).training.output_dir == "runs/natural_logic/bottom-seed42"
 

@@ -64,6 +64,7 @@ MISMATCHES = {
     "learning_rate 0.0001 -> 0.0005": {"arguments": {"learning_rate": 5e-4}},
     "bf16 none -> True": {"arguments": {"bf16": True}},
     "other test labels": {"has_test_labels": False},
+    "other unlabelled rows": {"task": {"unlabelled_fingerprint": "others"}, "arguments": {"unlabeled_file": "x.csv"}},
 }
 
 
@@ -227,3 +228,56 @@ def test_every_arm_with_a_teacher_is_held_against_its_start_without(tmp_path):
     [unit] = group_runs(runs)
     pairs = [(pair.first, pair.second) for pair in analyse_unit(unit, "test", None, 100).teacher_comparisons]
     assert sorted(pairs) == [(f"top, hidden_weight {weight}", "top, without teacher") for weight in (1, 2)]
+
+
+# ---- transfer sets -----------------------------------------------------------------------------------------------
+
+
+def write_transfer_run(folder: Path, fingerprint: str, seed: int = 1, **arguments: object) -> None:
+    write_run(folder, "top", seed, task={"unlabelled_fingerprint": fingerprint}, arguments=arguments)
+
+
+def list_arms(folder: Path, *varied: str) -> dict[str, list[int]]:
+    [unit] = group_runs(read_runs(find_run_folders([folder]), varied)[0])
+    return {arm.name: arm.seeds for arm in unit.arms}
+
+
+def test_one_transfer_set_under_two_paths_is_one(tmp_path):
+    for seed, path in enumerate(["a/extra.csv", "b/moved.csv"]):
+        write_transfer_run(tmp_path / str(seed), "texts", seed, unlabeled_file=path)
+    assert list_arms(tmp_path) == {"top": [0, 1]}
+
+
+def test_a_control_without_a_teacher_has_no_transfer_set_and_is_compared(tmp_path):
+    write_transfer_run(tmp_path / "a", "texts", unlabeled_file="extra.csv", max_unlabeled_samples=8)
+    write_run(tmp_path / "b", "top", 1, arguments=WITHOUT_TEACHER)
+    assert list_arms(tmp_path) == {"top": [1], "top, without teacher": [1]}
+
+
+def test_varied_transfer_sets_make_arms(tmp_path):
+    write_run(tmp_path / "a", "top", 1)
+    write_transfer_run(tmp_path / "b", "texts", unlabeled_file="x/extra.csv")
+    write_transfer_run(tmp_path / "c", "few texts", unlabeled_file="x/extra.csv", max_unlabeled_samples=8)
+    assert list_arms(tmp_path, "unlabeled_file", "max_unlabeled_samples") == {
+        "top, unlabeled_file none, max_unlabeled_samples none": [1],
+        "top, unlabeled_file extra.csv, max_unlabeled_samples none": [1],
+        "top, unlabeled_file extra.csv, max_unlabeled_samples 8": [1],
+    }
+
+
+def test_an_arm_never_averages_over_two_transfer_sets(tmp_path):
+    """Two files of one name, or as many rows of two files: what is varied does not tell them apart."""
+    for seed, fingerprint in enumerate(["texts", "texts", "others"]):
+        options = {"unlabeled_file": f"{fingerprint}/extra.csv", "max_unlabeled_samples": 8}
+        write_transfer_run(tmp_path / str(seed), fingerprint, seed, **options)
+    for varied in ("unlabeled_file", "max_unlabeled_samples"):
+        [unit] = group_runs(read_runs(find_run_folders([tmp_path]), [varied])[0])
+        assert list_reasons(unit) == {"2": "other unlabelled rows"}
+
+
+def test_a_tie_of_transfer_sets_names_what_to_vary(tmp_path):
+    write_run(tmp_path / "a", "top", 1)
+    write_transfer_run(tmp_path / "b", "texts", 2, unlabeled_file="extra.csv", max_unlabeled_samples=8)
+    remedy = "other unlabelled rows; .* arms of them by --vary unlabeled_file max_unlabeled_samples"
+    with pytest.raises(ValueError, match=remedy):
+        group(tmp_path)

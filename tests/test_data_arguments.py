@@ -85,6 +85,9 @@ def test_tasks_are_named_by_task_data_set_or_file(tmp_path):
         ({"max_length": 7}, "--max_length 7 is too short: give at least 8"),
         ({"max_train_samples": 0}, "--max_train_samples 0 leaves nothing: give at least 1"),
         ({"max_eval_samples": -3}, "--max_eval_samples -3 leaves nothing"),
+        ({"unlabeled_file": "x.csv"}, "--unlabeled_file x.csv is not a file"),
+        ({"unlabeled_file": "FILE", "max_unlabeled_samples": 0}, "--max_unlabeled_samples 0 leaves nothing"),
+        ({"max_unlabeled_samples": 5}, "--max_unlabeled_samples 5 goes with --unlabeled_file"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_in_one_line(file, arguments, remedy):
@@ -105,3 +108,8 @@ def test_an_unknown_metric_is_refused(file, options, remedy):
 def test_metrics_go_with_own_data():
     with pytest.raises(ValueError, match="--train_file"):
         DataArguments(task_name="mnli", metrics="accuracy")
+
+
+def test_an_empty_name_takes_the_unlabelled_file_back():
+    """As run_all_strategies.sh --without_teacher does with the one of its flags or of a recipe."""
+    assert DataArguments(unlabeled_file="", max_unlabeled_samples=5) == DataArguments()

@@ -82,6 +82,13 @@ def test_accumulation_equals_one_batch_also_for_the_ragged_last_step(tmp_path):
     assert_same_weights(whole, split)
 
 
+def test_accumulation_equals_one_batch_where_most_rows_have_no_label(tmp_path):
+    """5 of 22 rows have one: many of the micro-batches of 2 hold none."""
+    whole = train_weights(tmp_path, num_labelled=6, per_device_train_batch_size=8)
+    split = train_weights(tmp_path, num_labelled=6, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    assert_same_weights(whole, split)
+
+
 def run_two_processes(folder: Path, runs: dict[str, dict]) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -97,6 +104,7 @@ def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
     runs = {
         "five left": {"num_rows": 21},
         "one left": {"num_rows": 17},
+        "most without a label": {"num_rows": 21, "num_labelled": 5},
         "more terms in two stages": {
             "num_rows": 21,
             **dict.fromkeys(["pkd_weight", "embedding_weight", "relation_weight"], 1.0),

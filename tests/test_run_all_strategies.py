@@ -126,6 +126,7 @@ def test_the_controls_are_one_flag_each(loop):
         "--attention_weight": "0",
         "--logit_cosine_weight": "0",
     }
+    assert alone[alone.index("--unlabeled_file") + 1] == ""  # which takes back the one of a recipe
     assert "--layer_strategy scratch --seed 5" in " ".join(loop.list_calls("run_distillation.py")[2])
 
 

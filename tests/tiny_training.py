@@ -23,8 +23,13 @@ ALL_TERMS = {
 }
 
 
-def make_trainer(folder: Path, num_rows: int = 22, **options: object) -> DistillationTrainer:
-    """2 layers taught by 4, every term on, SGD with rate 0.1 and no clipping: a weight shows every gradient."""
+def make_trainer(
+    folder: Path, num_rows: int = 22, num_labelled: int | None = None, **options: object
+) -> DistillationTrainer:
+    """2 layers taught by 4, every term on, SGD with rate 0.1 and no clipping: a weight shows every gradient.
+
+    Row 3 has no label, nor do the rows after the first `num_labelled`.
+    """
     settings = {
         "output_dir": str(folder),
         "use_cpu": True,
@@ -43,7 +48,8 @@ def make_trainer(folder: Path, num_rows: int = 22, **options: object) -> Distill
         **ALL_TERMS,
     } | options
     rows = make_rows(num_rows)
-    rows[3]["labels"] = -100  # a row without a label
+    for row in [rows[3], *rows[num_rows if num_labelled is None else num_labelled :]]:
+        row["labels"] = -100  # rows without a label
     # No dropout: the same rows have to give the same gradients however they are split up.
     student = make_bert(2, seed=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     return DistillationTrainer(
