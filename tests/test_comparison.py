@@ -248,6 +248,14 @@ def test_one_transfer_set_under_two_paths_is_one(tmp_path):
     assert list_arms(tmp_path) == {"top": [0, 1]}
 
 
+def test_a_strategy_trained_on_another_transfer_set_is_left_out(tmp_path):
+    for seed in (1, 2):
+        write_transfer_run(tmp_path / f"top{seed}", "texts", seed, unlabeled_file="extra.csv")
+    write_run(tmp_path / "odd", "odd", 1, task={"unlabelled_fingerprint": "others"})
+    write_run(tmp_path / "even", "even", 1)
+    assert list_reasons(group_one(tmp_path)) == dict.fromkeys(["even", "odd"], "other unlabelled rows")
+
+
 def test_a_control_without_a_teacher_has_no_transfer_set_and_is_compared(tmp_path):
     write_transfer_run(tmp_path / "a", "texts", unlabeled_file="extra.csv", max_unlabeled_samples=8)
     write_run(tmp_path / "b", "top", 1, arguments=WITHOUT_TEACHER)

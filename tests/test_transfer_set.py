@@ -82,6 +82,7 @@ def test_a_batch_without_any_label_trains_on_the_other_terms(tmp_path):
     with_ce = compute_gradients(trainer, rows, ce=1.0, kl=1.0, hidden=1.0)
     assert_same_gradients(with_ce, compute_gradients(trainer, rows, kl=1.0, hidden=1.0))
     assert all(gradient.abs().sum() == 0 for gradient in compute_gradients(trainer, rows, ce=1.0).values())
+    assert trainer.compute_loss(trainer.model, pad_rows(rows)).item() == 0
 
 
 def test_a_regression_batch_without_any_label_trains_on_the_other_terms(tmp_path):
@@ -92,6 +93,8 @@ def test_a_regression_batch_without_any_label_trains_on_the_other_terms(tmp_path
     with_ce = compute_gradients(trainer, rows, ce=1.0, kl=1.0)
     assert_same_gradients(with_ce, compute_gradients(trainer, rows, kl=1.0))
     assert all(gradient.isfinite().all() for gradient in with_ce.values())
+    trainer.term_weights = {"ce": 1.0}
+    assert trainer.compute_loss(trainer.model, pad_rows(rows)).item() == 0
 
 
 # ---- the rows ----------------------------------------------------------------------------------------------------
