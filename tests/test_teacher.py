@@ -11,7 +11,6 @@ from tiny_project import COLOURS, write_teacher, write_tokenizer
 
 from tasks import TaskData
 from teacher import (
-    TeacherArguments,
     fingerprint_model,
     load_teacher_config,
     load_tokenizer,
@@ -19,6 +18,7 @@ from teacher import (
     locate_teacher,
     warn_about_majority,
 )
+from teacher_arguments import TeacherArguments
 
 
 def make_data(label_names: list[str] | None, labels: list[int] | None = None) -> TaskData:
