@@ -127,14 +127,11 @@ def describe_members(record: RunRecord) -> list[str]:
     if not members:
         return []
     split, metric = next(iter(record.metrics)), record.task["metric_names"][0]
-    mean = "outputs" if record.task["label_names"] is None else "probabilities"
-    rows = [
-        [name_member(member), format_score(member["metrics"].get(split, {}).get(metric), None)] for member in members
-    ]
+    mean = "output" if record.task["label_names"] is None else "distribution"
+    scores = [format_score(member["metrics"].get(split, {}).get(metric), None) for member in members]
     return [
-        f"The teacher is the mean of the {mean} of {len(members)} models; layers, sizes and speed below are those of the "
-        "first, from which the student was cut.",
-        format_table(["teacher", f"{split} {metric}"], rows),
+        f"The teacher is the mean {mean} of {len(members)} models; layers, size and speed below are the first's.",
+        format_table(["teacher", f"{split} {metric}"], list(zip(map(name_member, members), scores, strict=True))),
     ]
 
 
@@ -235,7 +232,8 @@ def hide_folders(command: str) -> str:
     words = []
     for word in shlex.split(command):
         flag, is_pair, value = word.rpartition("=")
-        parts = [value] if Path(value).exists() else value.split(",")  # of --additional_teachers
+        is_list = "/" in value and not Path(value).exists()  # as of --additional_teachers
+        parts = value.split(",") if is_list else [value]
         words.append(f"{flag}{is_pair}{','.join(map(hide_folder, parts))}")
     return shlex.join(words)
 

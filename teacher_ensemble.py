@@ -39,23 +39,29 @@ Scorer = Callable[[EvalPrediction], dict[str, float]]
 
 def list_further(arguments: TeacherArguments) -> list[TeacherArguments]:
     """One set of arguments per teacher beside the first: its encoder with the other seeds, then those that are named"""
-    first_seed, *seeds = arguments.seeds
-    alone = dataclasses.replace(arguments, additional_teachers=None, teacher_seeds=str(first_seed))
-    seeded = [dataclasses.replace(alone, teacher_seeds=str(seed)) for seed in seeds]
-    names = arguments.additional_names
-    return seeded + [
-        dataclasses.replace(alone, teacher_model_name_or_path=name, teacher_revision="main") for name in names
+    seeded = [
+        dataclasses.replace(arguments, additional_teachers=None, teacher_seeds=str(seed))
+        for seed in arguments.seeds[1:]
+    ]
+    return seeded + list_named(arguments)
+
+
+def list_named(arguments: TeacherArguments) -> list[TeacherArguments]:
+    own = {"additional_teachers": None, "teacher_seeds": str(arguments.seeds[0]), "teacher_revision": "main"}
+    return [
+        dataclasses.replace(arguments, teacher_model_name_or_path=name, **own) for name in arguments.additional_names
     ]
 
 
 def check_further_names(arguments: RunArguments, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises ValueError where a named teacher is none, or reads texts otherwise than the first."""
     flag = "--additional_teachers"
-    for name in arguments.teacher.additional_names:
-        config = load_other_config(name, arguments.teacher, flag)
-        check_same_vocabulary(name, arguments.teacher, tokenizer, flag)
+    for own in list_named(arguments.teacher):
+        name = own.teacher_model_name_or_path
+        config = load_other_config(name, own, flag)
+        check_same_vocabulary(name, own, tokenizer, flag)
         check_max_length(arguments.data.max_length, tokenizer, config)
-        unread = set(load_tokenizer(name, arguments.teacher).model_input_names) - set(tokenizer.model_input_names)
+        unread = set(load_tokenizer(name, own).model_input_names) - set(tokenizer.model_input_names)
         if unread:
             raise ValueError(
                 f"{flag} {name} reads {', '.join(sorted(unread))}, which the first teacher's tokenizer does not give: "
@@ -69,9 +75,8 @@ def check_further_teachers(arguments: TeacherArguments, tokenizer: PreTrainedTok
     Raises:
         ValueError: as `prepare_teacher`, which would load it hours later.
     """
-    for own in list_further(arguments):
-        if own.teacher_model_name_or_path in arguments.additional_names:
-            load_checked(own.teacher_model_name_or_path, own, tokenizer, data)
+    for own in list_named(arguments):
+        load_checked(own.teacher_model_name_or_path, own, tokenizer, data)
 
 
 def prepare_further(
