@@ -1,9 +1,11 @@
 """Runs with several teachers: stored as live, each paid for once, recorded by itself, refused before any training."""
 
+import gc
 import json
 import pickle
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import preview_strategies
 import run_distillation
+import run_preparation
+import teacher_ensemble
 import teacher_store_filling
 import teacher_training
 from distill_trainer import DistillationTrainer
@@ -241,6 +245,22 @@ def test_an_ensemble_after_one_teacher_pays_for_the_new_ones_alone(tmp_path, fla
     filled.clear()
     assert main(replace_flag(flags, output_dir=tmp_path / "again", layer_strategy="bottom")) == 0
     assert filled == []
+
+
+def test_where_all_is_stored_no_teacher_s_weights_outlive_its_turn(tmp_path, flags, monkeypatch):
+    made, alive, prepare = [], [], run_preparation.prepare_teacher
+
+    def prepare_and_watch(*given):
+        gc.collect()
+        alive.append(sum(model() is not None for model in made))
+        teacher = prepare(*given)
+        made.append(weakref.ref(teacher.model))
+        return teacher
+
+    monkeypatch.setattr(run_preparation, "prepare_teacher", prepare_and_watch)
+    monkeypatch.setattr(teacher_ensemble, "prepare_teacher", prepare_and_watch)
+    assert main(flags) == 0
+    assert alive == [0, 0, 0]
 
 
 def test_seeds_make_several_teachers_of_one_encoder_and_the_first_is_todays(tmp_path, monkeypatch):
