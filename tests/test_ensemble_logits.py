@@ -17,10 +17,10 @@ def draw_logits(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_kl_against_the_mean_distribution_by_hand():
-    """At T = 2 the teachers say 1/4, 3/4 and 3/4, 1/4 in the first row: 1/2, 1/2; in the second twice 1/4 and 3/4."""
-    teachers = torch.tensor([[[0.0, 2 * LOG3], [2 * LOG3, 0.0]], [[0.0, 2 * LOG3], [1.0, 1.0 + 2 * LOG3]]])
+    """At T = 2 the teachers say 1/4, 3/4 and 1/2, 1/2 in the first row: 3/8, 5/8; in the second twice 1/4 and 3/4."""
+    teachers = torch.tensor([[[0.0, 2 * LOG3], [5.0, 5.0]], [[0.0, 2 * LOG3], [1.0, 1.0 + 2 * LOG3]]])
     student = torch.tensor([[0.0, 2 * LOG3], [0.0, 0.0]])
-    first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    first = 0.375 * math.log(0.375 / 0.25) + 0.625 * math.log(0.625 / 0.75)
     second = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
     loss = kl_divergence_loss(student, mix_logits(teachers, 2.0), temperature=2.0)
     assert loss.item() == pytest.approx(4 * (first + second) / 2, rel=1e-6)
