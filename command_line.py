@@ -24,7 +24,7 @@ from markdown_text import clean_text
 from student_arguments import OriginArguments
 from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, parse_layer_list
 from student_names import STUDENT_SIZES, name_folder, name_variant
-from teacher import TeacherArguments
+from teacher_arguments import TeacherArguments
 
 BUILT_IN_RECIPE = Path(__file__).parent / "recipes" / "natural_logic.yaml"
 DATA_SOURCES = ("task_name", "dataset_name", "train_file")

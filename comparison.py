@@ -163,7 +163,8 @@ def list_settings(run: Run) -> dict[str, Any]:
     arguments = {
         name: value
         for name, value in run.record.arguments.items()
-        if name not in dropped and not name.startswith("teacher_")  # its fingerprint says what came of these
+        if name not in dropped
+        and not name.startswith(("teacher_", "additional_teachers"))  # its fingerprint says what came of these
     }
     labels = {f"{split} labels": hash_labels(run, split) for split in run.labelled_rows}
     fingerprints = {

@@ -8,7 +8,7 @@ Without a teacher it is plain fine-tuning with the same exact means.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -55,7 +55,7 @@ class DistillationTrainer(Trainer):
     Args:
         teacher: a model with the student's labels and vocabulary, the store of its outputs for `train_dataset`, or None
             for plain fine-tuning. A model is put in eval mode and gets no gradients; it is part of neither the
-            student, the optimizer nor any checkpoint.
+            student, the optimizer nor any checkpoint. Of `further_teachers`, models too, the logits alone count.
         projection_start: where the projections start that a student of another width is given (`projections.py`).
         The rest is `transformers.Trainer`'s. `compute_metrics` sees the student's logits.
         A column `teacher_logits` takes the live teacher's place; a label of -100 (regression: nan) is none.
@@ -73,6 +73,7 @@ class DistillationTrainer(Trainer):
         teacher: PreTrainedModel | TeacherStore | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         projection_start: Mapping[int, Tensor] | None = None,
+        further_teachers: Sequence[PreTrainedModel] = (),
         **kwargs: Any,
     ) -> None:
         self.term_weights = select_term_weights(args, has_teacher=teacher is not None)
@@ -87,23 +88,23 @@ class DistillationTrainer(Trainer):
         self._loss_watch = LossWatch(args.device)
         if teacher is not None:
             self.layer_matching, layers = match_layers(model, teacher, args, self.term_weights)
-            self._prepare_teacher(model, teacher, layers)
+            self._prepare_teachers(model, [teacher, *further_teachers], layers)
             pairs = list_projected_pairs(model.config, teacher.config, self.term_weights, self.layer_matching)
             self.projections = make_projections(pairs, model.config, teacher.config, args.seed, projection_start)
         super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
         self.add_callback(StepWatch(self))
 
-    def _prepare_teacher(
-        self, student: PreTrainedModel, teacher: PreTrainedModel | TeacherStore, layers: WantedLayers
+    def _prepare_teachers(
+        self, student: PreTrainedModel, teachers: Sequence[PreTrainedModel | TeacherStore], layers: WantedLayers
     ) -> None:
-        """Makes the models show what is compared, and decides where the teacher's outputs come from."""
+        """Makes the models show what is compared, and decides where the teachers' outputs come from."""
         if kind := switch_on_outputs(student, self.term_weights):
             logger.info("attention term: %s of the attention %s", self.loss_plan.args.attention_loss, kind)
-        if isinstance(teacher, TeacherStore):
-            self.teacher_store = teacher
+        if isinstance(teachers[0], TeacherStore):
+            (self.teacher_store,) = teachers  # those of further ones belong to it
             return
-        switch_on_outputs(teacher, self.term_weights)
-        self.teacher_outputs = LiveTeacherOutputs(teacher.to(self.loss_plan.args.device), *layers)
+        switch_on_outputs(teachers[0], self.term_weights)
+        self.teacher_outputs = LiveTeacherOutputs(teachers[0].to(self.loss_plan.args.device), *layers, teachers[1:])
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """The stock loop; where that changes nothing but its cost, only the embeddings of used tokens are trained."""

@@ -12,6 +12,7 @@ import losses
 from attention_targets import ATTENTION_TARGETS, SCORES, get_attention_target, switch_on_attentions
 from batches import ItemCounts
 from distillation_arguments import INTERMEDIATE_TERMS, PREDICTION_TERMS, DistillationTrainingArguments
+from ensemble_logits import average_logits, mix_logits
 from layer_matching import check_final_norm, resolve_layer_matching
 from loss_schedules import count_first_stage_steps, evaluate_schedule
 from relation_targets import check_relation_heads, get_relation_width, resolve_relation_layer, switch_on_relations
@@ -237,9 +238,9 @@ def compute_terms(
     terms: dict[str, Callable[[], Tensor]] = {
         "ce": lambda: compute_task_term(batch),
         "kl": lambda: compute_logit_term(batch),
-        "logit_cosine": lambda: losses.logit_cosine_loss(student.logits, teacher.logits, rows),
+        "logit_cosine": lambda: losses.logit_cosine_loss(student.logits, average_logits(teacher.logits), rows),
         # Of logits, not of hidden states: every store holds them, and widths may differ.
-        "rkd": lambda: losses.relational_distance_loss(student.logits, teacher.logits),
+        "rkd": lambda: losses.relational_distance_loss(student.logits, average_logits(teacher.logits)),
         "hidden": lambda: losses.hidden_state_loss(*batch.get_pairs(), mask, args.hidden_loss, tokens),
         "attention": lambda: losses.attention_loss(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
@@ -264,7 +265,8 @@ def compute_task_term(batch: ComparedBatch) -> Tensor:
 
 
 def compute_logit_term(batch: ComparedBatch) -> Tensor:
-    logits, rows = (batch.student.logits, batch.teacher.logits), batch.counts["rows"]
+    logits = batch.student.logits, mix_logits(batch.teacher.logits, batch.temperature)
+    rows = batch.counts["rows"]
     if batch.is_regression:  # a single output has no distribution: the squared error takes the place of KL
         return losses.squared_error_loss(*logits, rows)
     return losses.kl_divergence_loss(*logits, batch.temperature, rows)

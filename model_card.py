@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard
 
@@ -34,6 +35,7 @@ def build_model_card(
         fence_code(write_usage(record, location), "python"),
         "## Scores",
         *describe_scores(record, scores),
+        *describe_members(record),
         "## Size and speed",
         *describe_size(record),
         *(describe_comparison(comparison) if comparison else []),
@@ -50,10 +52,14 @@ def build_model_card(
     return ModelCard("\n\n".join(sections) + "\n")
 
 
-def name_teacher(record: RunRecord) -> str:
-    """What leaves this machine names none of its folders."""
-    name = record.teacher["name"]
-    return Path(name).name if record.teacher["is_local"] else name
+def name_teacher(teacher: dict[str, Any]) -> str:
+    """Of the record's teacher or a member of it. What leaves this machine names none of its folders."""
+    return Path(teacher["name"]).name if teacher["is_local"] else teacher["name"]
+
+
+def name_member(member: dict[str, Any]) -> str:
+    """One of several teachers, by the seed of its fine-tuning where that was done here."""
+    return name_teacher(member) + ("" if member["seed"] is None else f", seed {member['seed']}")
 
 
 # ---- what it is --------------------------------------------------------------------------------------------------
@@ -64,7 +70,7 @@ def describe_student(record: RunRecord) -> str:
     answer = "a number" if labels is None else f"one of {', '.join(map(code_span, labels[:MOST_SHOWN_LABELS]))}"
     if labels is not None and len(labels) > MOST_SHOWN_LABELS:
         answer += f" and {len(labels) - MOST_SHOWN_LABELS} more"
-    teacher, count = code_span(name_teacher(record)), len(record.student["layers"])
+    teacher, count = code_span(name_teacher(record.teacher)), len(record.student["layers"])
     began = f"cut from the {record.teacher['layers']} layers of {teacher}"
     if (origin := find_origin(record)) is not None:
         began = f"which began as {code_span(origin)} and imitates the {record.teacher['layers']} layers of {teacher}"
@@ -113,6 +119,20 @@ def format_score(value: float | None, interval: Interval | None) -> str:
     if value is None:
         return "-"
     return f"{value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+
+
+def describe_members(record: RunRecord) -> list[str]:
+    """Several teachers, each by itself; nothing of a single one."""
+    members = record.teacher.get("members", [])
+    if not members:
+        return []
+    split, metric = next(iter(record.metrics)), record.task["metric_names"][0]
+    mean = "output" if record.task["label_names"] is None else "distribution"
+    scores = [format_score(member["metrics"].get(split, {}).get(metric), None) for member in members]
+    return [
+        f"The teacher is the mean {mean} of {len(members)} models; layers, size and speed below are the first's.",
+        format_table(["teacher", f"{split} {metric}"], list(zip(map(name_member, members), scores, strict=True))),
+    ]
 
 
 def describe_size(record: RunRecord) -> list[str]:
@@ -219,9 +239,15 @@ def hide_folders(command: str) -> str:
     words = []
     for word in shlex.split(command):
         flag, is_pair, value = word.rpartition("=")
-        is_local = "/" in value and (value.startswith(("/", ".", "~")) or Path(value).exists())
-        words.append(f"{flag}{is_pair}{Path(value).name}" if is_local else word)
+        is_list = "/" in value and not Path(value).exists()  # as of --additional_teachers
+        parts = value.split(",") if is_list else [value]
+        words.append(f"{flag}{is_pair}{','.join(map(hide_folder, parts))}")
     return shlex.join(words)
+
+
+def hide_folder(value: str) -> str:
+    is_local = "/" in value and (value.strip().startswith(("/", ".", "~")) or Path(value).exists())
+    return Path(value).name if is_local else value
 
 
 def describe_inheritance(record: RunRecord) -> list[str]:

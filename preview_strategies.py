@@ -39,6 +39,13 @@ from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, Layers
 from student_preparation import make_student
 from tasks import TaskData, fingerprint_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
+from teacher_ensemble import (
+    check_further_names,
+    check_further_teachers,
+    list_further,
+    mix_evaluation_logits,
+    prepare_further,
+)
 from teacher_supply import TeacherSupply
 from untrained_student import score_untrained
 
@@ -135,6 +142,7 @@ def preview_strategies(arguments: RunArguments, preview_arguments: PreviewArgume
         raise ValueError(f"got {PartialState().num_processes} processes: a preview is made by one, start it by python")
     start = time.perf_counter()
     plans, teacher, data = prepare_preview(arguments, preview_arguments.strategies)
+    num_further = len(list_further(arguments.teacher))
     rows = sample_rows(data.first_validation, preview_arguments.rows, arguments.data.sample_seed)
     teacher_logits = {split: np.asarray(rows["teacher_logits"]) for split, rows in data.validation.items()}
     batches = run_teacher(teacher.model, rows, teacher.tokenizer, arguments.training.device)
@@ -146,7 +154,7 @@ def preview_strategies(arguments: RunArguments, preview_arguments: PreviewArgume
         metric_name=data.metric_names[0],
         scored_rows=len(data.first_validation),
         compared_rows=len(rows),
-        teacher=teacher.public_name,
+        teacher=teacher.public_name + (f" and {num_further} more" if num_further else ""),
         teacher_scores=score_logits(data, teacher_logits, make_scorer(data))[split],
         preparation_seconds=preparation_seconds,
         strategies=[preview_strategy(name, plans[name], teacher, data, batches, arguments) for name in plans],
@@ -162,8 +170,10 @@ def prepare_preview(
     config = load_teacher_config(location, arguments.teacher)
     plans = plan_strategies(arguments, strategies, config)
     tokenizer = load_tokenizer(location, arguments.teacher)
+    check_further_names(arguments, tokenizer)
     data = load_tokenized_task(arguments, tokenizer, config)
     fingerprint = fingerprint_task(data)
+    check_further_teachers(arguments.teacher, tokenizer, data)
     teacher = prepare_teacher(
         arguments.teacher, arguments.training, location, tokenizer, data, fingerprint, make_scorer(data)
     )
@@ -173,8 +183,12 @@ def prepare_preview(
     }
     first = dict([next(iter(data.validation.items()))])
     data = replace(data, validation=first, test=None)
-    supply = TeacherSupply(teacher, arguments.teacher, arguments.training)
-    return chosen, teacher, add_teacher_logits(data, supply.get_evaluation_logits(data))
+    logits = [TeacherSupply(teacher, arguments.teacher, arguments.training).get_evaluation_logits(data)]
+    for own in list_further(arguments.teacher):
+        further = prepare_further(own, arguments, teacher, data, fingerprint, make_scorer(data))
+        logits.append(TeacherSupply(further, arguments.teacher, arguments.training).get_evaluation_logits(data))
+        further.model = None
+    return chosen, teacher, add_teacher_logits(data, mix_evaluation_logits(logits))
 
 
 def plan_strategies(

@@ -1,5 +1,6 @@
 """The short table at the end of a run."""
 
+from model_card import name_member
 from run_record import RunRecord
 
 
@@ -30,7 +31,20 @@ def format_report(record: RunRecord, folder: str) -> str:
     seconds = " ".join(f"{stage} {value:.0f}" for stage, value in record.seconds.items())
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     table = "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip() for row in rows)
-    return f"\n{table}\n\nseconds: {seconds}\n\n{format_loading(folder)}"
+    return f"\n{table}\n{format_members(record)}\nseconds: {seconds}\n\n{format_loading(folder)}"
+
+
+def format_members(record: RunRecord) -> str:
+    """Several teachers, each by itself; nothing of a single one."""
+    members = record.teacher.get("members", [])
+    if not members:
+        return ""
+    split, metric = next(iter(record.metrics)), record.task["metric_names"][0]
+    lines = [
+        f"  {name_member(member)}: {split} {metric} {format_value(member['metrics'].get(split, {}).get(metric))}"
+        for member in members
+    ]
+    return "\n".join(["", f"the mean of {len(members)} teachers, layers and sizes of the first:", *lines, ""])
 
 
 AGREEMENT_TITLES = {

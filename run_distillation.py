@@ -26,7 +26,7 @@ from predictions import Predictions, add_teacher_logits, predict_splits, save_pr
 from process_locks import hold_run_folder, is_agreed
 from publish import PushError, describe_failed_push, push_folder, write_model_card
 from report import format_layer_map, format_report
-from run_facts import describe_student, describe_teacher, measure_peak_memory, timed
+from run_facts import describe_student, measure_peak_memory, timed
 from run_preparation import (
     PreparedRun,
     check_arguments,
@@ -38,9 +38,7 @@ from run_preparation import (
 )
 from run_record import FINISHED, RUNNING, RunRecord, find_best_epoch, find_damage, summarize_history
 from student_speed import measure_speed
-from teacher import warn_about_majority
-from teacher_store import TeacherStore
-from teacher_supply import TeacherSupply
+from teacher_ensemble import TeacherOutputs, gather_outputs, mix_evaluation_logits
 from token_counts import measure_lengths
 from untrained_student import score_untrained
 
@@ -105,17 +103,12 @@ def run_alone(arguments: RunArguments) -> RunRecord:
 def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None:
     """Scores the teacher, trains the student, keeps the best one, and finishes the record."""
     folder = Path(arguments.training.output_dir)
-    with timed(record, "teacher_outputs"):
-        supply = TeacherSupply(run.teacher, arguments.teacher, arguments.training)
-        teacher_logits = supply.get_evaluation_logits(run.data)
-        run.data = add_teacher_logits(run.data, teacher_logits)
-        imitated = supply.choose_training_source(run.data.student_train, *list_imitated_layers(run, arguments.training))
-    teacher_metrics = score_logits(run.data, teacher_logits, make_scorer(run.data))
-    record.teacher = describe_teacher(run.teacher, arguments.teacher.teacher_revision, teacher_metrics)
-    warn_about_majority(run.teacher.name, record.teacher["metrics"], run.data)
     teacher_class, teacher_config = type(run.teacher.model), run.teacher.model.config
-    if isinstance(imitated, TeacherStore):
-        run.teacher.model = None  # its weights need no memory while the student trains
+    layers, score = list_imitated_layers(run, arguments.training), make_scorer(run.data)
+    imitated = gather_outputs(run.teacher, run.data, layers, arguments, record, score)
+    teacher_logits = mix_evaluation_logits(imitated.logits)
+    record.teacher = imitated.describe(score_logits(run.data, teacher_logits, score))
+    run.data = add_teacher_logits(run.data, teacher_logits)
     with timed(record, "untrained"):  # before the trainer is made, which seeds everything anew
         untrained = score_untrained(run.student, run.data, run.teacher.tokenizer, arguments.training)
     trainer = make_trainer(run, imitated, arguments)
@@ -153,15 +146,14 @@ def list_imitated_layers(run: PreparedRun, training: DistillationTrainingArgumen
     return matching if compares_states else [], matching if weights["attention"] > 0 else []
 
 
-def make_trainer(
-    run: PreparedRun, imitated: PreTrainedModel | TeacherStore, arguments: RunArguments
-) -> DistillationTrainer:
+def make_trainer(run: PreparedRun, imitated: TeacherOutputs, arguments: RunArguments) -> DistillationTrainer:
     """The trainer of the student, which chooses its best epoch on the first validation set."""
     patience = arguments.training.early_stopping_patience
     matching = ",".join(map(str, run.layer_matching))
     return DistillationTrainer(
         model=run.student,
-        teacher=imitated,
+        teacher=imitated.source,
+        further_teachers=imitated.live_teachers,
         # Pushed at the very end. The matching as it was resolved, whatever it was resolved by.
         args=dataclasses.replace(arguments.training, push_to_hub=False, hub_token=None, layer_matching=matching),
         projection_start=run.projection_start,

@@ -53,6 +53,7 @@ from student_init import (
 from student_preparation import check_origin, choose_matching, make_student, plan_student, start_projections
 from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
+from teacher_ensemble import check_further_names, check_further_teachers
 from teacher_store import fingerprint_rows
 from teacher_supply import find_existing
 from transfer_set import add_transfer_set, check_transfer_set
@@ -157,6 +158,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     layers = plan_layers(arguments, config)
     tokenizer = load_tokenizer(location, arguments.teacher)
     check_origin(arguments, config, tokenizer)
+    check_further_names(arguments, tokenizer)
     with timed(record, "data"):
         data = load_tokenized_task(arguments, tokenizer, config)
         data_fingerprint = fingerprint_task(data)
@@ -166,6 +168,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     if PartialState().is_main_process:
         record.write(Path(arguments.training.output_dir))
     with timed(record, "teacher"):
+        check_further_teachers(arguments.teacher, tokenizer, data)
         teacher = prepare_teacher(
             arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
         )

@@ -47,6 +47,7 @@ HARMLESS_ARGUMENTS = frozenset(
 
 # What a run did before a flag existed: a record of then is compared, and gone on with, as if it had said so.
 EARLIER_BEHAVIOUR: dict[str, Any] = {
+    "additional_teachers": None,
     "attention_loss": "mse",
     "beam_width": 4,
     "calibration_rows": 256,
@@ -67,6 +68,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "student_model_name_or_path": None,
     "student_source_model": None,
     "student_width_init": "importance",
+    "teacher_seeds": "42",
     "unlabeled_file": None,
 }
 

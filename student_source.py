@@ -22,7 +22,8 @@ from label_matching import match_head_to_task, set_task_labels
 from model_checks import check_tensors, explain_errors, one_line_errors, quiet_loading
 from student_init import collect_tensors
 from tasks import TaskData
-from teacher import TeacherArguments, load_tokenizer
+from teacher import load_tokenizer
+from teacher_arguments import TeacherArguments
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,12 @@ from label_matching import match_head_to_task, set_task_labels
 from model_checks import check_tensors, check_vocabulary, explain_errors, one_line_errors, quiet_loading
 from natural_logic import build_untrained_model, write_untrained_encoder
 from tasks import TaskData
+from teacher_arguments import TEACHER_SEED, TeacherArguments
 from teacher_training import fine_tune_once
 
 logger = logging.getLogger(__name__)
 
 BUILT_IN_TEACHER = "natural_logic"
-TEACHER_SEED = 42  # one teacher for all seeds of the student
 NAMING_CONFIG_KEYS = frozenset(
     {"_name_or_path", "architectures", "distillation", "dtype", "id2label", "label2id", "transformers_version"}
 )
@@ -61,51 +61,6 @@ SHARED_TRAINING_ARGUMENTS = (
 
 
 @dataclass
-class TeacherArguments:
-    """Which teacher, and how it is fine-tuned where its head is untrained."""
-
-    teacher_model_name_or_path: str | None = field(
-        default=None, metadata={"help": "The fine-tuned model to distil: a folder or a Hub name. Built-in task: none."}
-    )
-    teacher_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a teacher on the Hub."})
-    teacher_training: str = field(
-        default="auto",
-        metadata={
-            "help": "auto: fine-tune a teacher whose head is newly initialised, once; never: do not.",
-            "choices": ["auto", "never"],
-        },
-    )
-    allow_untrained_teacher: bool = field(
-        default=False, metadata={"help": "Go on with a teacher whose head is random (only to repeat an experiment)."}
-    )
-    teacher_learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate of its fine-tuning."})
-    teacher_num_train_epochs: float = field(default=4.0, metadata={"help": "Epochs of its fine-tuning."})
-    teacher_train_batch_size: int = field(default=32, metadata={"help": "Rows per step of its fine-tuning."})
-    teacher_warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of them."})
-    teacher_weight_decay: float = field(default=0.0, metadata={"help": "Weight decay of its fine-tuning."})
-    teacher_adam_beta2: float = field(default=0.999, metadata={"help": "AdamW's second beta in its fine-tuning."})
-    teacher_outputs: str = field(
-        default="auto",
-        metadata={
-            "help": "Where the teacher's outputs for the training rows come from: live (it runs on every batch), "
-            "stored (computed once, kept on disk), auto (stored where it fits).",
-            "choices": ["auto", "live", "stored"],
-        },
-    )
-    teacher_store_max_gb: float = field(
-        default=20.0, metadata={"help": "The largest store of teacher outputs, in gigabytes, that may be written."}
-    )
-    cache_dir: str = field(
-        default="~/.cache/layer_distillation", metadata={"help": "Where fine-tuned teachers and stores are kept."}
-    )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run model code that comes with the teacher."})
-
-    def __post_init__(self) -> None:
-        if self.teacher_training == "never" and self.teacher_model_name_or_path is None:
-            raise ValueError("--teacher_training never needs --teacher_model_name_or_path: a model already fine-tuned")
-
-
-@dataclass
 class Teacher:
     """A teacher ready to be imitated, its outputs in the task's label order."""
 
@@ -115,6 +70,7 @@ class Teacher:
     location: str
     fingerprint: str
     is_trained: bool
+    seed: int | None = None  # of its fine-tuning, where that was done here
 
     @property
     def public_name(self) -> str:
@@ -198,20 +154,17 @@ def prepare_teacher(
     Raises:
         ValueError: an untrained head that may not be trained, or labels that do not match the task's.
     """
-    model, is_head_new = load_with_task_head(location, arguments, tokenizer, data)
+    model, is_head_new = load_checked(location, arguments, tokenizer, data)
     name = arguments.teacher_model_name_or_path or BUILT_IN_TEACHER
     if not is_head_new:
-        match_head_to_task(model, data.label_names, name)
         return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True)
     if arguments.allow_untrained_teacher:
         logger.warning("the head of %s is untrained and stays so: what the student imitates is noise", name)
         return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=False)
-    if arguments.teacher_training == "never":
-        raise ValueError(
-            f"the classification head of {name} is newly initialised, not trained: give a fine-tuned model, or "
-            "--teacher_training auto to fine-tune it here first (or --allow_untrained_teacher to distil noise)"
-        )
     settings = {key: value for key, value in asdict(arguments).items() if key in TEACHER_TRAINING_SETTINGS}
+    seed = arguments.seeds[0]
+    if seed != TEACHER_SEED:  # left out for that one, under whose names teachers were kept before there were others
+        settings["seed"] = seed
     fingerprint = hash_text(json.dumps([fingerprint_model(model), data_fingerprint, settings], sort_keys=True))[:16]
     folder = Path(arguments.cache_dir).expanduser() / "teachers" / fingerprint
     fine_tune_once(
@@ -220,7 +173,32 @@ def prepare_teacher(
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
     )
-    return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True)
+    return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True, seed=seed)
+
+
+def load_checked(
+    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, data: TaskData
+) -> tuple[PreTrainedModel, bool]:
+    """The model, a trained head in the task's label order, and whether its head was newly initialised.
+
+    Raises:
+        ValueError: as `prepare_teacher`.
+    """
+    model, is_head_new = load_with_task_head(location, arguments, tokenizer, data)
+    name = arguments.teacher_model_name_or_path or BUILT_IN_TEACHER
+    if not is_head_new:
+        match_head_to_task(model, data.label_names, name)
+        if len(arguments.seeds) > 1:
+            raise ValueError(
+                f"--teacher_seeds {arguments.teacher_seeds} makes no several teachers of {name}, which is fine-tuned "
+                "already: give one seed, and other fine-tuned models by --additional_teachers"
+            )
+    elif arguments.teacher_training == "never" and not arguments.allow_untrained_teacher:
+        raise ValueError(
+            f"the classification head of {name} is newly initialised, not trained: give a fine-tuned model, or "
+            "--teacher_training auto to fine-tune it here first (or --allow_untrained_teacher to distil noise)"
+        )
+    return model, is_head_new
 
 
 def make_training_arguments(
@@ -236,7 +214,7 @@ def make_training_arguments(
         warmup_steps=arguments.teacher_warmup_steps,
         weight_decay=arguments.teacher_weight_decay,
         adam_beta2=arguments.teacher_adam_beta2,
-        seed=TEACHER_SEED,
+        seed=arguments.seeds[0],
         **{name: getattr(shared, name) for name in SHARED_TRAINING_ARGUMENTS},
     )
 
@@ -254,7 +232,7 @@ def load_with_task_head(
     check_tensors(model, loading, location)
     is_head_new = bool(loading["missing_keys"])
     if is_head_new:
-        set_seed(TEACHER_SEED)
+        set_seed(arguments.seeds[0])
         config = AutoConfig.from_pretrained(location, **common)
         set_task_labels(config, data.label_names)
         with quiet_loading():

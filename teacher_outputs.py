@@ -1,12 +1,13 @@
 """A batch's teacher outputs: logits and, where a loss needs them, what the matched layers hold."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ensemble_logits import mix_logits
 from relation_targets import record_relations
 
 EMBEDDING_LAYER = -1  # among hidden layers: the embedding's output, which the first layer reads
@@ -16,9 +17,9 @@ EMBEDDING_LAYER = -1  # among hidden layers: the embedding's output, which the f
 class ModelOutputs:
     """What the losses compare, of a teacher or of a student.
 
-    logits: (batch, classes); hidden_states: one (batch, tokens, hidden) per wanted layer; attentions: one
-    (batch, heads, tokens, tokens) per wanted layer; relations: queries, keys and values, one (batch, 3, tokens, width)
-    per wanted layer.
+    logits: (batch, classes), of several teachers (batch, teachers, classes); hidden_states: one (batch, tokens, hidden)
+    per wanted layer; attentions: one (batch, heads, tokens, tokens) per wanted layer; relations: queries, keys and
+    values, one (batch, 3, tokens, width) per wanted layer.
     """
 
     logits: Tensor
@@ -49,7 +50,8 @@ class LiveTeacherOutputs:
     """Runs the teacher on every batch, in eval mode, without gradients and in its own precision: even where the student
     trains in bfloat16, its outputs are those that a store holds.
 
-    The teacher is held here, outside the student, the optimizer and every checkpoint.
+    The teacher is held here, outside the student, the optimizer and every checkpoint; so are further ones, of whom only
+    the logits count.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class LiveTeacherOutputs:
         hidden_layers: Sequence[int] = (),
         attention_layers: Sequence[int] = (),
         relation_layers: Sequence[int] = (),
+        further_teachers: Sequence[PreTrainedModel] = (),
     ) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
+        self.further_teachers = [model.to(teacher.device).eval().requires_grad_(False) for model in further_teachers]
         self.hidden_layers = tuple(hidden_layers)
         self.attention_layers = tuple(attention_layers)
         self.relation_layers = tuple(relation_layers)
@@ -68,10 +72,17 @@ class LiveTeacherOutputs:
     def get_batch(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
         """The teacher's outputs for the model inputs of one batch, on the batch's device."""
         with torch.autocast(self.teacher.device.type, enabled=False):
-            return run_model(self.teacher, inputs, self.hidden_layers, self.attention_layers, self.relation_layers)
+            outputs = run_model(self.teacher, inputs, self.hidden_layers, self.attention_layers, self.relation_layers)
+            return replace(outputs, logits=self._add_further(outputs.logits, inputs))
 
     @torch.no_grad()
     def get_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes), without the intermediate outputs that only training needs."""
         with torch.autocast(self.teacher.device.type, enabled=False):
-            return run_model(self.teacher, inputs).logits
+            return mix_logits(self._add_further(run_model(self.teacher, inputs).logits, inputs))
+
+    def _add_further(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(batch, classes) of the teacher or, with further ones, (batch, teachers, classes) of all."""
+        if not self.further_teachers:
+            return logits
+        return torch.stack([logits, *(run_model(further, inputs).logits for further in self.further_teachers)], dim=1)

@@ -81,6 +81,7 @@ class TeacherStore:
         self.folder = folder
         self.spec = spec
         self.config = config
+        self.further_stores: list[TeacherStore] = []  # further teachers' logits of the same rows
         self._open()
 
     def _open(self) -> None:
@@ -95,15 +96,16 @@ class TeacherStore:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker process: it maps the files itself instead of getting their contents."""
-        return {"folder": self.folder, "spec": self.spec, "config": self.config}
+        return {"folder": self.folder, "spec": self.spec, "config": self.config, "further_stores": self.further_stores}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
 
     def get_logits(self, rows: Sequence[int]) -> Tensor:
-        """(rows, classes), float32."""
-        return torch.from_numpy(self.logits[np.asarray(rows)])
+        """(rows, classes), float32; with further teachers (rows, teachers, classes)."""
+        logits = [torch.from_numpy(store.logits[np.asarray(rows)]) for store in (self, *self.further_stores)]
+        return torch.stack(logits, dim=1) if self.further_stores else logits[0]
 
     def get_hidden_states(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
         """(rows, layers, tokens, hidden), float16, zero where the mask (rows, tokens) says padding, on either side."""

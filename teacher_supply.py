@@ -21,7 +21,8 @@ from loss_terms import (
 from relation_targets import resolve_relation_layer
 from student_init import get_num_layers
 from tasks import TaskData
-from teacher import Teacher, TeacherArguments
+from teacher import Teacher
+from teacher_arguments import TeacherArguments
 from teacher_store import StoreSpec, TeacherStore, make_spec
 from teacher_store_filling import open_or_fill
 
@@ -41,7 +42,11 @@ class TeacherSupply:
     def get_evaluation_logits(self, data: TaskData) -> dict[str, np.ndarray]:
         """Split -> logits (rows, classes) for every split but train; each costs the teacher one pass ever."""
         splits = {split: rows for split, rows in data.list_splits() if split != "train"}
-        return {split: self._open_store(self._make_spec(rows), rows).logits for split, rows in splits.items()}
+        return {split: self.open_logits(rows).logits for split, rows in splits.items()}
+
+    def open_logits(self, rows: Dataset) -> TeacherStore:
+        """The store of the rows' logits alone."""
+        return self._open_store(self._make_spec(rows), rows)
 
     def choose_training_source(
         self, rows: Dataset, hidden_layers: Sequence[int] = (), attention_layers: Sequence[int] = ()

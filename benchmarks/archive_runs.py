@@ -43,6 +43,9 @@ def archive_run(record: RunRecord, folder: Path, target: Path) -> None:
     """Record and predictions of one run."""
     arguments = {name: shorten_paths(value) for name, value in record.arguments.items()}
     teacher = record.teacher | {"name": shorten_paths(record.teacher["name"])}
+    if "members" in teacher:
+        members = [member | {"name": shorten_paths(member["name"])} for member in teacher["members"]]
+        teacher |= {"members": members}
     command = shorten_paths(record.command)
     dataclasses.replace(record, arguments=arguments, teacher=teacher, command=command).write(target)
     with np.load(folder / PREDICTIONS_NAME) as predictions:

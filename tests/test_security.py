@@ -28,7 +28,8 @@ from comparison_runs import read_runs
 from data_arguments import clean_name
 from failures import describe_failure
 from run_record import RECORD_NAME
-from teacher import TeacherArguments, load_teacher_config, load_tokenizer
+from teacher import load_teacher_config, load_tokenizer
+from teacher_arguments import TeacherArguments
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(ROOT.glob("*.py"))

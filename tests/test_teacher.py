@@ -1,5 +1,7 @@
 """A teacher is loaded, its head noticed, its faults refused."""
 
+import hashlib
+import json
 import logging
 from pathlib import Path
 
@@ -9,16 +11,19 @@ from conftest import make_bert
 from datasets import Dataset
 from tiny_project import COLOURS, write_teacher, write_tokenizer
 
+import teacher
+from distill_trainer import DistillationTrainingArguments
 from tasks import TaskData
 from teacher import (
-    TeacherArguments,
     fingerprint_model,
     load_teacher_config,
     load_tokenizer,
     load_with_task_head,
     locate_teacher,
+    prepare_teacher,
     warn_about_majority,
 )
+from teacher_arguments import TeacherArguments
 
 
 def make_data(label_names: list[str] | None, labels: list[int] | None = None) -> TaskData:
@@ -67,6 +72,27 @@ def test_a_folder_without_model_or_tokenizer_is_refused(tmp_path):
     make_bert(2).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no tokenizer could be loaded"):
         load_tokenizer(str(tmp_path), arguments)
+
+
+def test_the_cache_folder_of_the_first_seed_is_what_it_was_before_there_were_others(tmp_path, monkeypatch):
+    write_teacher(tmp_path / "encoder", has_head=False)
+    folders, location = [], str(tmp_path / "encoder")
+
+    def remember(folder, model, *_):
+        folders.append(folder.name)
+        model.save_pretrained(folder)
+
+    monkeypatch.setattr(teacher, "fine_tune_once", remember)
+    for seed in ("42", "43"):
+        arguments = TeacherArguments(location, cache_dir=str(tmp_path / "cache"), teacher_seeds=seed)
+        training = DistillationTrainingArguments(str(tmp_path), use_cpu=True)
+        tokenizer = load_tokenizer(location, arguments)
+        prepare_teacher(arguments, training, location, tokenizer, make_data(COLOURS), "rows", lambda _: {})
+    names = ["learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "adam_beta2"]
+    settings = dict(zip([f"teacher_{name}" for name in names], [5e-5, 4.0, 32, 0.1, 0.0, 0.999], strict=True))
+    hashed = json.dumps([fingerprint_model(load(location, COLOURS)[0]), "rows", settings], sort_keys=True)
+    assert folders[0] == hashlib.sha256(hashed.encode()).hexdigest()[:16]
+    assert folders[1] != folders[0]
 
 
 def test_the_fingerprint_follows_every_weight(tmp_path):

@@ -9,7 +9,7 @@ from filelock import FileLock
 from test_teacher_store import fill
 
 import teacher_stores
-from teacher import TeacherArguments
+from teacher_arguments import TeacherArguments
 from teacher_stores import main, read_stores
 
 

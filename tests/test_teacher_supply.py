@@ -2,7 +2,7 @@
 
 import pytest
 
-from teacher import TeacherArguments
+from teacher_arguments import TeacherArguments
 from teacher_store import StoreSpec
 from teacher_supply import explain_live, format_bytes
 
