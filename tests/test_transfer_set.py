@@ -14,6 +14,7 @@ from conftest import make_bert, make_rows, pad_rows
 from datasets import Dataset, DatasetDict, Value
 from test_processes import TWO_PROCESSES, launch
 from test_run_distillation import StopAtStep, replace_flag
+from test_teacher_ensemble import write_other_teacher
 from tiny_project import make_project, write_csv
 from tiny_training import make_trainer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -249,6 +250,17 @@ def test_the_store_holds_the_teachers_outputs_for_all_rows_and_they_are_the_live
     for own, other in zip(stored, live, strict=True):
         for name in ("train_ce_loss", "train_kl_loss", "eval_loss"):
             assert own[name] == pytest.approx(other[name], rel=1e-4)
+
+
+def test_several_teachers_all_answer_for_them(tmp_path, flags):
+    write_other_teacher(tmp_path / "second", seed=5)
+    flags = replace_flag([*flags, f"--additional_teachers={tmp_path / 'second'}"], hidden_weight=0, bf16="false")
+    for source in ("stored", "live"):
+        assert main(replace_flag(flags, teacher_outputs=source, output_dir=tmp_path / source)) == 0
+    manifests = [json.loads(path.read_text()) for path in (tmp_path / "cache").rglob("manifest.json")]
+    assert sorted(manifest["spec"]["num_rows"] for manifest in manifests) == [9, 9, 12, 12, 33, 33]
+    stored, live = (read_run_record(tmp_path / source).history for source in ("stored", "live"))
+    assert [entry["train_kl_loss"] for entry in stored] == pytest.approx([e["train_kl_loss"] for e in live], rel=1e-4)
 
 
 def test_an_interrupted_run_goes_on_with_them(tmp_path, flags, monkeypatch):
