@@ -2,7 +2,7 @@
 
     python compare_strategies.py runs/sick
     python compare_strategies.py runs --output_dir comparison --metric macro_f1 --split validation
-    python compare_strategies.py runs --vary layer_matching hidden_weight
+    python compare_strategies.py runs --vary loss
 
 A run is known by its run_record.json and predictions.npz, never by its folder's name. Loads no torch.
 """
@@ -20,7 +20,7 @@ from comparison import START_ARGUMENTS, Unit, group_runs
 from comparison_files import add_pictures, format_text, write_reports
 from comparison_report import list_blocks
 from comparison_results import UnitResult, analyse_unit, summarize_tasks
-from comparison_runs import LeftOut, Run, find_run_folders, read_runs
+from comparison_runs import VARIED_LOSS, LeftOut, Run, find_run_folders, read_runs
 from comparison_statistics import TaskRanks
 from locks import hold_lock
 
@@ -58,8 +58,8 @@ def build_parser() -> OneLineParser:
         nargs="+",
         default=[],
         metavar="FLAG",
-        help="Flags of run_distillation.py whose values make arms too, such as layer_matching or hidden_weight. "
-        "Default: runs of other settings than most are left out.",
+        help="Flags of run_distillation.py whose values make arms too, such as layer_matching or num_train_epochs; "
+        f"{VARIED_LOSS}: all flags of the loss together. Default: runs of other settings than most are left out.",
     )
     parser.add_argument("--resamples", type=int, default=10_000, help="Resamples of the rows. Default: 10000.")
     parser.add_argument("--no_pictures", action="store_true", help="Write no PNG files.")
@@ -109,7 +109,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def check_varied(varied: Sequence[str], runs: Sequence[Run]) -> None:
     """Raises ValueError for what is no argument of any run, or makes arms already."""
-    known = {name for run in runs for name in run.record.arguments}
+    known = {VARIED_LOSS, *(name for run in runs for name in run.record.arguments)}
     for name in varied:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

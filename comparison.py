@@ -158,7 +158,7 @@ def freeze(settings: dict[str, Any]) -> str:
 
 def list_settings(run: Run) -> dict[str, Any]:
     """All that runs of one comparison have to agree in."""
-    dropped = HARMLESS_ARGUMENTS | FREE_ARGUMENTS | set(run.varied)
+    dropped = HARMLESS_ARGUMENTS | FREE_ARGUMENTS | run.varied_arguments.keys()
     dropped |= frozenset() if run.has_teacher_terms else TEACHER_ARGUMENTS
     arguments = {
         name: value
@@ -205,7 +205,8 @@ def describe_difference(name: str, kept: Any, other: Any) -> str:
 
 def describe_arm(run: Run) -> dict[str, Any]:
     """What runs of one arm have to agree in, beside what all runs do."""
-    return describe_start(run) | {"unlabelled rows": run.unlabelled_fingerprint}
+    varied = {name: value for name, value in run.varied_arguments.items() if name not in FREE_ARGUMENTS}
+    return describe_start(run) | varied | {"unlabelled rows": run.unlabelled_fingerprint}
 
 
 def describe_start(run: Run) -> dict[str, Any]:

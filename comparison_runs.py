@@ -15,7 +15,7 @@ import numpy as np
 
 from comparison_metrics import CLASS_SCORERS, NUMBER_SCORERS, make_scorer, score_all_rows
 from run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
-from student_names import name_settings, name_variant
+from student_names import name_loss, name_settings, name_variant
 
 PREDICTIONS_NAME = "predictions.npz"
 TEACHER_TERMS = (
@@ -28,6 +28,8 @@ TEACHER_ARGUMENTS = frozenset(
     [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
     + ["relation_heads", "schedules", "intermediate_epochs", "second_stage", *UNLABELLED_ARGUMENTS]
 )
+VARIED_LOSS = "loss"  # among what is varied: all arguments of the loss together, named by its terms
+LOSS_ARGUMENTS = frozenset(["ce_weight", *TEACHER_ARGUMENTS]) - set(UNLABELLED_ARGUMENTS)
 CONTROL_STRATEGIES = ("random", "scratch")
 NEEDED_ENTRIES = {
     "task": ("name", "label_names", "metric_names", "rows", "fingerprint"),
@@ -66,7 +68,7 @@ class Run:
     def start_name(self) -> str:
         """The strategy, and what else its students are: narrower, or of another checkpoint than the teacher; and what
         is varied that would differ without a teacher too."""
-        varied = [name for name in self.varied if name not in TEACHER_ARGUMENTS]
+        varied = [name for name in self.varied if name not in {VARIED_LOSS, *TEACHER_ARGUMENTS}]
         return self.record.strategy + name_variant(self.record.arguments) + name_settings(self.record.arguments, varied)
 
     @property
@@ -74,7 +76,15 @@ class Run:
         if not self.has_teacher_terms:
             return self.start_name + ", without teacher"
         varied = [name for name in self.varied if name in TEACHER_ARGUMENTS]
-        return self.start_name + name_settings(self.record.arguments, varied)
+        loss = name_loss(self.record.arguments) if VARIED_LOSS in self.varied else ""
+        return self.start_name + loss + name_settings(self.record.arguments, varied)
+
+    @property
+    def varied_arguments(self) -> dict[str, object]:
+        """The values of all that makes arms beside the start, as far as they change this run."""
+        names = set(self.varied) - {VARIED_LOSS} | (LOSS_ARGUMENTS if VARIED_LOSS in self.varied else frozenset())
+        names -= frozenset() if self.has_teacher_terms else {"ce_weight", *TEACHER_ARGUMENTS}
+        return {name: self.record.arguments.get(name) for name in sorted(names)}
 
     @property
     def is_control(self) -> bool:

@@ -1,4 +1,5 @@
-"""What tells students apart that start from the same layers: their width, and the checkpoint that these come from.
+"""What tells students apart that start from the same layers: their width, the checkpoint that these come from, and what
+they were trained on.
 
 Without torch, as the comparison reads it from records.
 """
@@ -13,6 +14,7 @@ STUDENT_SIZES = {
     "student_intermediate_size": "intermediate",
     "student_attention_heads": "heads",
 }
+LOSS_TERMS = ("ce", "kl", "logit_cosine", "rkd", "hidden", "attention", "pkd", "embedding", "relation")
 VARIANT_ARGUMENTS = (*STUDENT_SIZES, "student_source_model", "student_model_name_or_path")
 
 
@@ -29,6 +31,19 @@ def name_variant(arguments: Mapping[str, Any]) -> str:
 def name_settings(arguments: Mapping[str, Any], names: Iterable[str]) -> str:
     """Such as `, layer_matching top, hidden_weight 1`: the values of some arguments; of a path the last part."""
     return "".join(f", {name} {format_setting(arguments.get(name))}" for name in names)
+
+
+def name_loss(arguments: Mapping[str, Any]) -> str:
+    """Such as `, 0.5 ce + 0.5 kl (T 2) + 1 hidden (cosine)`: the terms, and what of the loss is not the default."""
+    notes = {"kl": f" (T {arguments['temperature']:g})"}
+    notes |= {name: f" ({arguments[f'{name}_loss']})" for name in ("hidden", "attention")}
+    weights = {name: arguments[f"{name}_weight"] for name in LOSS_TERMS}
+    parts = [" + ".join(f"{weight:g} {name}{notes.get(name, '')}" for name, weight in weights.items() if weight > 0)]
+    if arguments["intermediate_epochs"] > 0:
+        parts.append(f"{arguments['intermediate_epochs']:g} intermediate epochs")
+    parts += [arguments["schedules"]] if arguments["schedules"] else []
+    parts += [f"matching {arguments['layer_matching']}"] if arguments["layer_matching"] != "block" else []
+    return "".join(f", {part}" for part in parts if part)
 
 
 def format_setting(value: Any) -> str:

@@ -18,7 +18,13 @@ WEIGHTS = {
     "attention_weight": 0.0,
     "logit_cosine_weight": 0.0,
 }
-ARGUMENTS = WEIGHTS | {"num_train_epochs": 3.0, "temperature": 2.0, "learning_rate": 1e-4}
+ARGUMENTS = WEIGHTS | {
+    "hidden_loss": "cosine",
+    "layer_matching": "block",
+    "num_train_epochs": 3.0,
+    "temperature": 2.0,
+    "learning_rate": 1e-4,
+}
 TEACHER = {"name": "minilm", "is_local": False, "fingerprint": "weights", "layers": 4, "parameters": 1000}
 DEFAULTS = {
     "command": "run_distillation.py",

@@ -289,3 +289,31 @@ def test_a_tie_of_transfer_sets_names_what_to_vary(tmp_path):
     remedy = "other unlabelled rows; .* arms of them by --vary unlabeled_file max_unlabeled_samples"
     with pytest.raises(ValueError, match=remedy):
         group(tmp_path)
+
+
+PKD_LOSS = {"hidden_weight": 0.0, "pkd_weight": 10.0, "temperature": 10.0}
+
+
+def test_losses_that_are_varied_together_are_named_by_their_terms(tmp_path):
+    write_sweep(tmp_path, ("top",), seeds=(1, 2))
+    for seed in (1, 2):
+        write_run(tmp_path / f"pkd{seed}", "top", seed, arguments=PKD_LOSS)
+    stages = {"intermediate_epochs": 1.0, "schedules": "kl_weight=linear:1", "layer_matching": "top"}
+    write_run(tmp_path / "stages", "top", 1, arguments=stages)
+    write_run(tmp_path / "alone", "top", 1, arguments=WITHOUT_TEACHER)
+    assert list_arms(tmp_path, "loss") == {
+        "top, 0.5 ce + 0.5 kl (T 2) + 1 hidden (cosine)": [1, 2],
+        "top, 0.5 ce + 0.5 kl (T 10) + 10 pkd": [1, 2],
+        "top, 0.5 ce + 0.5 kl (T 2) + 1 hidden (cosine), 1 intermediate epochs, kl_weight=linear:1, matching top": [1],
+        "top, without teacher": [1],
+    }
+
+
+def test_losses_of_one_name_that_differ_are_not_one_arm(tmp_path):
+    for seed in (1, 2):
+        write_run(tmp_path / f"few{seed}", "top", seed, arguments={"relation_weight": 1.0})
+    write_run(tmp_path / "many", "top", 3, arguments={"relation_weight": 1.0, "relation_heads": 4})
+    runs, _ = read_runs(find_run_folders([tmp_path]), varied=["loss"])
+    [unit] = group_runs(runs)
+    assert [arm.seeds for arm in unit.arms] == [[1, 2]]
+    assert list_reasons(unit) == {"many": "relation_heads 12 -> 4"}
