@@ -78,14 +78,14 @@ def test_defaults_keep_the_best_student_by_its_task_loss():
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
-def test_every_recipe_parses_and_names_its_command_and_cost(path, tmp_path):
+def test_every_recipe_parses_and_says_what_it_is(path, tmp_path):
     data = write_csv(tmp_path / "train.csv")
     has_data = re.search("^(task_name|train_file):", path.read_text(), re.MULTILINE)
     own_data = [] if has_data else [f"--train_file={data}", f"--validation_file={data}"]
     arguments = parse_command_line([str(path), *own_data])
-    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any("run_distillation.py" in line for line in header)
-    assert any("cost" in line.lower() for line in header)
+    header = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    assert f"run_distillation.py recipes/{path.name}" in header or path == BUILT_IN_RECIPE
+    assert all(f"\n# {title}:" in header for title in ("command", "source", "cost", "expect"))
     assert arguments.recipe == str(path)
 
 
