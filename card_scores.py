@@ -5,6 +5,7 @@ Entry: `list_scores`, `read_comparison_row`.
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +126,9 @@ def read_comparison_row(path: Path, record: RunRecord, folder: Path) -> Comparis
     file = path / COMPARISON_NAME if path.is_dir() else path
     try:
         units = json.loads(file.read_text(encoding="utf-8"))["units"]
-        found = [row for unit in units if (row := find_row(unit, record, Run(str(folder), record, {}).arm_name))]
+        run = Run(str(folder), record, {})
+        named = [(unit, replace(run, varied=tuple(unit.get("varied", ()))).arm_name) for unit in units]
+        found = [row for unit, arm in named if (row := find_row(unit, record, arm))]
     except OSError as error:
         raise ValueError(
             f"no comparison is in {path} ({error.strerror}): give a folder that holds {file.name}"

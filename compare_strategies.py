@@ -23,9 +23,15 @@ from comparison_results import UnitResult, analyse_unit, summarize_tasks
 from comparison_runs import VARIED_LOSS, LeftOut, Run, find_run_folders, read_runs
 from comparison_statistics import TaskRanks
 from locks import hold_lock
+from run_record import HARMLESS_ARGUMENTS
 
 logger = logging.getLogger(__name__)
 
+ROW_ARGUMENTS = (
+    *("task_name", "dataset_name", "dataset_config_name", "train_file", "validation_file", "test_file"),
+    *("validation_split", "text_columns", "label_column", "label_kind", "max_length", "sample_seed"),
+    *("max_train_samples", "max_eval_samples"),
+)
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -111,12 +117,16 @@ def check_varied(varied: Sequence[str], runs: Sequence[Run]) -> None:
     """Raises ValueError for what is no argument of any run, or makes arms already."""
     known = {VARIED_LOSS, *(name for run in runs for name in run.record.arguments)}
     for name in varied:
+        if name in ("seed", "data_seed", *START_ARGUMENTS):
+            raise ValueError(f"--vary {name}: starts make arms already, and seeds are what an arm is averaged over")
+        if name in HARMLESS_ARGUMENTS:
+            raise ValueError(f"--vary {name}: it changes no student, leave it out")
+        if name in ROW_ARGUMENTS or name.startswith(("teacher_", "additional_teachers")):
+            raise ValueError(f"--vary {name}: arms are compared on the same rows and with one teacher, leave it out")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {near[0]}?" if near else ": give flags of run_distillation.py"
             raise ValueError(f"--vary {name}: no run has such a setting{hint}")
-        if name in ("seed", "data_seed", *START_ARGUMENTS):
-            raise ValueError(f"--vary {name}: starts make arms already, and seeds are what an arm is averaged over")
 
 
 def warn_about(left_out: Sequence[LeftOut]) -> None:

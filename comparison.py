@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from comparison_runs import TEACHER_ARGUMENTS, TEACHER_TERMS, UNLABELLED_ARGUMENTS, LeftOut, Run
+from comparison_runs import LOSS_ARGUMENTS, TEACHER_ARGUMENTS, UNLABELLED_ARGUMENTS, LeftOut, Run
 from run_record import HARMLESS_ARGUMENTS
-from student_names import VARIANT_ARGUMENTS, format_setting
+from student_names import VARIANT_ARGUMENTS
 
 START_ARGUMENTS = ("layer_strategy", "student_layers", "student_num_layers", *VARIANT_ARGUMENTS)
 # What makes the arms, and what the fingerprints of teacher and rows say better than a path does.
@@ -44,6 +44,11 @@ class Arm:
     @property
     def strategy(self) -> str:
         return self.runs[0].record.strategy
+
+    @property
+    def suffix(self) -> str:
+        """Of its name, what is no strategy: width, checkpoint, what is varied."""
+        return self.name.removeprefix(self.strategy)
 
     @property
     def is_control(self) -> bool:
@@ -209,6 +214,10 @@ def describe_arm(run: Run) -> dict[str, Any]:
     return describe_start(run) | varied | {"unlabelled rows": run.unlabelled_fingerprint}
 
 
+def format_setting(value: Any) -> str:
+    return "none" if value in (None, "") else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def describe_start(run: Run) -> dict[str, Any]:
     """What runs of one arm start from: the layers, and the checkpoint where it is not the teacher."""
     source = run.record.student.get("source")  # no record from before has one
@@ -250,7 +259,7 @@ def list_equal_starts(arms: Sequence[Arm]) -> list[str]:
     starts: dict[tuple, list[Arm]] = {}
     for arm in arms:
         if not arm.is_control:
-            key = (arm.name.removeprefix(arm.strategy), *describe_start(arm.runs[0]).values())
+            key = (arm.suffix, *describe_start(arm.runs[0]).values())
             starts.setdefault(key, []).append(arm)
     return [
         f"the same start: {' and '.join(arm.name for arm in found)} (layers {name_layers(found[0].runs[0])})"
@@ -271,16 +280,20 @@ def list_missing_seeds(arms: Sequence[Arm]) -> list[str]:
 
 
 def list_mixed_losses(arms: Sequence[Arm]) -> list[str]:
-    """The training loss is a sum of weighted terms, which only arms with the same weights can be ranked by."""
-    terms = {
-        arm.name: tuple(arm.runs[0].record.arguments.get(name) for name in ("ce_weight", *TEACHER_TERMS))
-        for arm in arms
-    }
-    common = Counter(terms.values()).most_common(1)[0][0]
-    others = [name for name, weights in terms.items() if weights != common]
+    """The training loss is a sum of weighted terms, which only arms with the same ones can be ranked by."""
+    sums = {arm.name: list_summed(arm.runs[0]) for arm in arms}
+    common = Counter(sums.values()).most_common(1)[0][0]
+    others = [name for name, summed in sums.items() if summed != common]
     if not others:
         return []
     return [f"training loss: what it sums in {' and '.join(others)} is not what it sums in the other arms"]
+
+
+def list_summed(run: Run) -> tuple[object, ...]:
+    """All that decides what a training loss sums, and over which rows."""
+    if not run.has_teacher_terms:
+        return ("ce",)
+    return (run.unlabelled_fingerprint, *(run.record.arguments.get(name) for name in sorted(LOSS_ARGUMENTS)))
 
 
 def list_mixed_machines(runs: Sequence[Run]) -> list[str]:

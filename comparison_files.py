@@ -196,6 +196,7 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
         "name": result.unit.name,
         "task": record.task,
         "student_layers": result.unit.num_layers,
+        "varied": list(result.unit.runs[0].varied),
         "split": result.split,
         "selecting_split": result.selecting_split,
         "metric_name": result.metric_name,

@@ -14,6 +14,7 @@ from comparison import Arm, Unit
 from comparison_pairs import Pair, PairedScores
 from comparison_runs import CONTROL_STRATEGIES, Run
 from comparison_statistics import Estimate, TaskRanks, correlate_ranks, rank_over_tasks
+from student_names import name_variant
 
 
 @dataclass
@@ -85,8 +86,10 @@ class UnitResult:
         return self.strategies[0]
 
     @property
-    def random_draws(self) -> list[float]:
-        return next((arm.list_values("metric") for arm in self.controls if arm.name == "random"), [])
+    def random_draws(self) -> dict[str, list[float]]:
+        """What else their arm varies, as a part of its name -> the metric of each draw."""
+        arms = [arm for arm in self.controls if arm.arm.strategy == "random" and arm.arm.runs[0].has_teacher_terms]
+        return {arm.arm.suffix: arm.list_values("metric") for arm in arms}
 
 
 def analyse_unit(unit: Unit, split: str, metric_name: str | None, num_resamples: int) -> UnitResult:
@@ -227,10 +230,12 @@ def list_untrained_names(metric_name: str) -> tuple[str, ...]:
 
 
 def group_starts(arms: list[ArmResult]) -> list[list[RunResult]]:
-    """The runs that begin with the same layers, whatever their strategies are called."""
-    starts: dict[tuple[int | None, ...], list[RunResult]] = {}
+    """The runs that begin with the same layers, width and weights, whatever their strategies are called."""
+    starts: dict[tuple[object, ...], list[RunResult]] = {}
     for run in (run for arm in arms for run in arm.runs):
-        starts.setdefault(tuple(run.run.layers), []).append(run)
+        source = run.run.record.student.get("source")
+        key = (*run.run.layers, name_variant(run.run.record.arguments), source and source["fingerprint"])
+        starts.setdefault(key, []).append(run)
     return list(starts.values())
 
 

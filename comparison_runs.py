@@ -68,14 +68,14 @@ class Run:
     def start_name(self) -> str:
         """The strategy, and what else its students are: narrower, or of another checkpoint than the teacher; and what
         is varied that would differ without a teacher too."""
-        varied = [name for name in self.varied if name not in {VARIED_LOSS, *TEACHER_ARGUMENTS}]
+        varied = [name for name in self.varied if name not in {VARIED_LOSS, "ce_weight", *TEACHER_ARGUMENTS}]
         return self.record.strategy + name_variant(self.record.arguments) + name_settings(self.record.arguments, varied)
 
     @property
     def arm_name(self) -> str:
         if not self.has_teacher_terms:
             return self.start_name + ", without teacher"
-        varied = [name for name in self.varied if name in TEACHER_ARGUMENTS]
+        varied = [name for name in self.varied if name in {"ce_weight", *TEACHER_ARGUMENTS}]
         loss = name_loss(self.record.arguments) if VARIED_LOSS in self.varied else ""
         return self.start_name + loss + name_settings(self.record.arguments, varied)
 

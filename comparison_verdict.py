@@ -152,14 +152,15 @@ def name_in_order(arms: list[ArmResult]) -> str:
 
 def describe_random_draws(result: UnitResult) -> list[str]:
     """Where each strategy stands among the students that start from random layers."""
-    draws = result.random_draws
-    if not draws:
-        return []
-    lines = [f"{count(len(draws), 'random draw')}: {result.metric_name} {min(draws):.4f} to {max(draws):.4f}."]
-    for arm in result.strategies:
-        beaten = sum(draw < arm.estimate.value for draw in draws)
-        share = f" ({100 * beaten / len(draws):.0f} %)" if len(draws) >= ENOUGH_DRAWS_FOR_PERCENT else ""
-        lines.append(f"{arm.name}: better than {beaten} of {count(len(draws), 'random draw')}{share}.")
+    lines = []
+    for suffix, draws in result.random_draws.items():
+        drawn = f"{count(len(draws), 'random draw')}{suffix}"
+        lines.append(f"{drawn}: {result.metric_name} {min(draws):.4f} to {max(draws):.4f}.")
+        for arm in result.strategies:
+            if arm.arm.suffix == suffix:
+                beaten = sum(draw < arm.estimate.value for draw in draws)
+                share = f" ({100 * beaten / len(draws):.0f} %)" if len(draws) >= ENOUGH_DRAWS_FOR_PERCENT else ""
+                lines.append(f"{arm.name}: better than {beaten} of {drawn}{share}.")
     return lines
 
 

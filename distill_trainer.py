@@ -29,6 +29,7 @@ from loss_terms import (
     TermMeans,
     WantedLayers,
     add_terms,
+    check_further_fit,
     compute_terms,
     list_projected_pairs,
     list_wanted_layers,
@@ -86,8 +87,11 @@ class DistillationTrainer(Trainer):
         self.sampler: PooledLengthSampler | None = None
         self._term_means = TermMeans()
         self._loss_watch = LossWatch(args.device)
+        if further_teachers and teacher is None:
+            raise ValueError("further_teachers without a teacher: give the first of them as teacher")
         if teacher is not None:
             self.layer_matching, layers = match_layers(model, teacher, args, self.term_weights)
+            check_further_fit(teacher, further_teachers)
             self._prepare_teachers(model, [teacher, *further_teachers], layers)
             pairs = list_projected_pairs(model.config, teacher.config, self.term_weights, self.layer_matching)
             self.projections = make_projections(pairs, model.config, teacher.config, args.seed, projection_start)

@@ -239,15 +239,22 @@ def hide_folders(command: str) -> str:
     words = []
     for word in shlex.split(command):
         flag, is_pair, value = word.rpartition("=")
-        is_list = "/" in value and not Path(value).exists()  # as of --additional_teachers
+        is_list = "/" in value and not is_there(value)  # as of --additional_teachers
         parts = value.split(",") if is_list else [value]
         words.append(f"{flag}{is_pair}{','.join(map(hide_folder, parts))}")
     return shlex.join(words)
 
 
 def hide_folder(value: str) -> str:
-    is_local = "/" in value and (value.strip().startswith(("/", ".", "~")) or Path(value).exists())
+    is_local = "/" in value and (value.strip().startswith(("/", ".", "~")) or is_there(value))
     return Path(value).name if is_local else value
+
+
+def is_there(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except OSError:  # too long for a path
+        return False
 
 
 def describe_inheritance(record: RunRecord) -> list[str]:

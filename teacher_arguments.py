@@ -81,3 +81,6 @@ class TeacherArguments:
             raise ValueError(f"--teacher_seeds is {self.teacher_seeds!r}: give whole numbers, such as 42,43,44")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--teacher_seeds {self.teacher_seeds} has a seed twice: it would be the same teacher")
+        names = [self.teacher_model_name_or_path, *self.additional_names]
+        if repeated := [name for name in self.additional_names if names.count(name) > 1]:
+            raise ValueError(f"{repeated[0]} is there twice among the teachers: it would count twice, leave one out")

@@ -140,6 +140,8 @@ def gather_outputs(
     for own in list_further(arguments.teacher):
         with timed(record, "teacher"):
             teacher = prepare_further(own, arguments, first, data, record.task["fingerprint"], score)
+            if teacher.fingerprint in (known["fingerprint"] for known in outputs.descriptions):
+                raise ValueError(f"{teacher.name} is the same teacher as one before it: it would count twice")
         with timed(record, "teacher_outputs"):
             supply = TeacherSupply(teacher, arguments.teacher, arguments.training)
             outputs.logits.append(supply.get_evaluation_logits(data))

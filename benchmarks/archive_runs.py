@@ -66,7 +66,7 @@ def shorten_paths(value: Any) -> Any:
     """`/some/folder/train.csv` becomes `train.csv`, wherever a text has a path from the root or the home folder."""
     if not isinstance(value, str):
         return value
-    return re.sub(r"(?<![\w.])(?:~?/)(?:[^\s/'\"=]+/)*", "", value)
+    return re.sub(r"(?<![\w.])(?:~?/)(?:[^\s/'\"=,]+/)*", "", value)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ From the repository's root, with the flags of `run_distillation.py`; for a teach
 rank among the subsets too. The last line of the output is one JSON object.
 """
 
+import contextlib
 import itertools
 import json
 import sys
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def compare_searches(calibration: Calibration, count: int, beam_width: int) -> dict[str, Any]:
     """Layers, KL, rank among all subsets and processor seconds of every strategy, and the best subset there is."""
     num_layers = get_num_layers(calibration.teacher.config)
+    fixed = choose_fixed_layers(num_layers, count)
     start = time.process_time()
     scorer = SubsetScorer(calibration.teacher, calibration.batches, calibration.is_regression, True)
     subsets = list(itertools.combinations(range(num_layers), count))
@@ -57,8 +59,7 @@ def compare_searches(calibration: Calibration, count: int, beam_width: int) -> d
     for name, choose in SEARCHED_STRATEGIES.items():
         start = time.process_time()
         found[name] = tuple(choose(calibration, count, beam_width).layers), time.process_time() - start
-    for name in FIXED_STRATEGIES:
-        found[name] = tuple(choose_student_layers(name, num_layers, count)), 0.0
+    found |= {name: (layers, 0.0) for name, layers in fixed.items()}
     strategies = {
         name: {
             "layers": list(layers),
@@ -69,6 +70,15 @@ def compare_searches(calibration: Calibration, count: int, beam_width: int) -> d
         for name, (layers, seconds) in found.items()
     }
     return {"subsets": len(subsets), "beam_width": beam_width, "strategies": strategies}
+
+
+def choose_fixed_layers(num_layers: int, count: int) -> dict[str, tuple[int, ...]]:
+    """By name, for the strategies that have so many layers."""
+    chosen = {}
+    for name in FIXED_STRATEGIES:
+        with contextlib.suppress(ValueError):  # `odd` has no more than half of them
+            chosen[name] = tuple(choose_student_layers(name, num_layers, count))
+    return chosen
 
 
 def print_table(report: dict[str, Any]) -> None:

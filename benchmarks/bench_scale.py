@@ -92,13 +92,18 @@ def run_watched(command: Sequence[str]) -> dict[str, int]:
         subprocess.CalledProcessError: it failed.
     """
     peaks = dict.fromkeys(MEMORY_KINDS, 0)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) as child,
+    ):
         while child.poll() is None:
             held = read_memory(child.pid)
             peaks = {name: max(peak, held[name]) for name, peak in peaks.items()}
             time.sleep(WATCH_SECONDS)
-    if child.returncode != 0:
-        raise subprocess.CalledProcessError(child.returncode, command)
+        if child.returncode != 0:
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace"))
+            raise subprocess.CalledProcessError(child.returncode, command)
     return peaks
 
 

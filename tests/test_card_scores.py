@@ -138,3 +138,11 @@ def test_what_is_no_comparison_is_refused(content, runs):
 def test_a_folder_without_a_comparison_is_refused(runs, tmp_path):
     with pytest.raises(ValueError, match=r"no comparison is in .*give a folder that holds comparison\.json"):
         read_comparison_row(tmp_path / "runs", read_run_record(runs / "top1"), runs / "top1")
+
+
+def test_a_run_is_found_in_a_comparison_of_what_was_varied(runs, tmp_path):
+    folder = write_run(runs / "hot", "top", 1, 0.8, arguments={"temperature": 4.0})
+    flags = [str(runs), "--output_dir", str(tmp_path / "comparison"), "--no_pictures", "--vary", "temperature"]
+    assert compare([*flags, "--resamples", "200"]) == 0
+    row = read_comparison_row(tmp_path / "comparison", read_run_record(folder), folder)
+    assert "top, temperature 4" in str(row)

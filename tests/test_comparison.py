@@ -317,3 +317,23 @@ def test_losses_of_one_name_that_differ_are_not_one_arm(tmp_path):
     [unit] = group_runs(runs)
     assert [arm.seeds for arm in unit.arms] == [[1, 2]]
     assert list_reasons(unit) == {"many": "relation_heads 12 -> 4"}
+
+
+def test_the_weight_of_cross_entropy_is_no_matter_of_a_control(tmp_path):
+    for weight in (0.5, 0.8):
+        write_run(tmp_path / f"{weight}", arguments={"ce_weight": weight})
+    write_run(tmp_path / "alone", arguments=WITHOUT_TEACHER)
+    assert list_arms(tmp_path, "ce_weight") == {
+        "top, ce_weight 0.5": [1],
+        "top, ce_weight 0.8": [1],
+        "top, without teacher": [1],
+    }
+
+
+@pytest.mark.parametrize("setting", [{"temperature": 4.0}, {"layer_matching": "top"}, {"hidden_loss": "mse"}])
+def test_training_losses_that_a_varied_setting_changes_are_remarked(tmp_path, setting):
+    write_sweep(tmp_path, ("top",))
+    write_run(tmp_path / "other", arguments=setting)
+    runs, _ = read_runs(find_run_folders([tmp_path]), varied=list(setting))
+    [unit] = group_runs(runs)
+    assert any(remark.startswith("training loss: what it sums in top,") for remark in unit.remarks)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated_runs import WITHOUT_TEACHER, write_run
+from simulated_runs import STARTS, WITHOUT_TEACHER, write_run
 
 from comparison import group_runs
 from comparison_results import UnitResult, analyse_unit, summarize_tasks
 from comparison_runs import find_run_folders, read_runs
+from comparison_verdict import describe_random_draws
 
 
 def analyse(folder: Path, split: str = "auto", metric_name: str | None = None) -> UnitResult:
@@ -84,7 +85,7 @@ def test_controls_are_compared_but_never_the_best(tmp_path):
     assert [(pair.first, pair.second) for pair in result.teacher_comparisons] == [("top", "top, without teacher")]
     assert [pair.level for pair in result.control_comparisons] == [0.05 / 4, 0.05 / 4, 0.05 / 2]
     assert result.teacher_comparisons[0].estimate.value < 0
-    assert len(result.random_draws) == 3
+    assert len(result.random_draws[""]) == 3
 
 
 def test_controls_alone_are_compared_with_each_other(tmp_path):
@@ -181,3 +182,28 @@ def test_tasks_are_summarized_over_the_strategies_that_all_have(tmp_path):
     assert ranks.num_tasks == 2
     assert ranks.mean_ranks == {"bottom": 2.5, "odd": 2.5, "top": 1.0}
     assert summarize_tasks(results[:2]) is None
+
+
+def test_starts_of_another_width_are_starts_of_their_own(tmp_path):
+    narrow = {"student_hidden_size": 96, "student_width_init": "truncation"}
+    untrained = {"top": 0.5, "odd": 0.7, "bottom": 0.9}
+    for strategy, loss in untrained.items():
+        for name, arguments, shift in (("wide", {}, 0.0), ("narrow", narrow, 0.3)):
+            student = {"untrained": {"loss": loss + shift}, "layers": STARTS[strategy]}
+            write_run(tmp_path / f"{strategy}-{name}", strategy, arguments=arguments, student=student)
+    assert {number for _, _, _, number in analyse(tmp_path).before_training} == {6}
+
+
+def test_random_draws_stand_beside_the_strategies_of_their_settings(tmp_path):
+    for temperature, accuracy in ((2.0, 0.6), (4.0, 0.9)):
+        for strategy in ("top", "random"):
+            own = accuracy - 0.1 * (strategy == "random")
+            write_run(tmp_path / f"{strategy}{temperature}", strategy, 1, own, arguments={"temperature": temperature})
+    [unit] = group_runs(read_runs(find_run_folders([tmp_path]), ["temperature"])[0])
+    lines = describe_random_draws(analyse_unit(unit, "test", None, 200))
+    assert [line.partition(":")[0] for line in lines] == [
+        "1 random draw, temperature 2",
+        "top, temperature 2",
+        "1 random draw, temperature 4",
+        "top, temperature 4",
+    ]

@@ -27,7 +27,7 @@ import run_preparation
 import teacher_ensemble
 import teacher_store_filling
 import teacher_training
-from distill_trainer import DistillationTrainer
+from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from ensemble_logits import mix_logits
 from losses import kl_divergence_loss, logit_cosine_loss
 from run_distillation import main
@@ -401,3 +401,22 @@ def test_a_bad_further_teacher_is_refused_before_the_first_is_fine_tuned(tmp_pat
     with pytest.raises(SystemExit):
         main([*flags, f"--additional_teachers={tmp_path / 'b'}"])
     assert "cat" in capsys.readouterr().err
+
+
+def test_a_teacher_that_is_there_twice_is_refused(tmp_path, flags, capsys):
+    twice = [*flags[:-1], f"--additional_teachers={tmp_path / 'b'},{tmp_path / 'b'}"]
+    with pytest.raises(SystemExit):
+        main(twice)
+    assert "is there twice among the teachers" in capsys.readouterr().err
+    shutil.copytree(tmp_path / "b", tmp_path / "copy")
+    with pytest.raises(SystemExit):
+        main([*flags[:-1], f"--additional_teachers={tmp_path / 'b'},{tmp_path / 'copy'}"])
+    assert "is the same teacher as one before it" in capsys.readouterr().err
+
+
+def test_further_teachers_that_do_not_fit_are_refused_in_python_too(tmp_path):
+    student, args = make_bert(2, 3, seed=0), DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    with pytest.raises(ValueError, match="give the first of them as teacher"):
+        DistillationTrainer(student, args, further_teachers=[make_bert(2, 3, seed=1)])
+    with pytest.raises(ValueError, match="give all of them the task's labels"):
+        DistillationTrainer(student, args, make_bert(4, 3, seed=1), further_teachers=[make_bert(2, 4, seed=1)])
