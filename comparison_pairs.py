@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comparison import Arm, Unit
+from comparison import Unit
+from comparison_arms import Arm
 from comparison_metrics import NUMBER_SCORERS, limit_resamples, make_scorer, resample_scores, score_all_rows
 from comparison_runs import Run
 from comparison_statistics import (

@@ -10,7 +10,8 @@ from itertools import combinations, product
 
 import numpy as np
 
-from comparison import Arm, Unit
+from comparison import Unit
+from comparison_arms import Arm
 from comparison_pairs import Pair, PairedScores
 from comparison_runs import CONTROL_STRATEGIES, Run
 from comparison_statistics import Estimate, TaskRanks, correlate_ranks, rank_over_tasks

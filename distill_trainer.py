@@ -22,6 +22,7 @@ from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
 from distillation_arguments import DistillationTrainingArguments
+from ensemble_logits import check_same_labels
 from length_pools import LengthSortedSampler, PooledLengthSampler
 from loss_terms import (
     ComparedBatch,
@@ -29,7 +30,6 @@ from loss_terms import (
     TermMeans,
     WantedLayers,
     add_terms,
-    check_further_fit,
     compute_terms,
     list_projected_pairs,
     list_wanted_layers,
@@ -91,7 +91,7 @@ class DistillationTrainer(Trainer):
             raise ValueError("further_teachers without a teacher: give the first of them as teacher")
         if teacher is not None:
             self.layer_matching, layers = match_layers(model, teacher, args, self.term_weights)
-            check_further_fit(teacher, further_teachers)
+            check_same_labels(teacher.config, [model.config for model in further_teachers])
             self._prepare_teachers(model, [teacher, *further_teachers], layers)
             pairs = list_projected_pairs(model.config, teacher.config, self.term_weights, self.layer_matching)
             self.projections = make_projections(pairs, model.config, teacher.config, args.seed, projection_start)
@@ -105,7 +105,9 @@ class DistillationTrainer(Trainer):
         if kind := switch_on_outputs(student, self.term_weights):
             logger.info("attention term: %s of the attention %s", self.loss_plan.args.attention_loss, kind)
         if isinstance(teachers[0], TeacherStore):
-            (self.teacher_store,) = teachers  # those of further ones belong to it
+            if len(teachers) > 1:
+                raise ValueError("further_teachers beside a store: append stores of their logits to its further_stores")
+            self.teacher_store = teachers[0]
             return
         switch_on_outputs(teachers[0], self.term_weights)
         self.teacher_outputs = LiveTeacherOutputs(teachers[0].to(self.loss_plan.args.device), *layers, teachers[1:])

@@ -1,9 +1,11 @@
 """The logits of several teachers as one teacher's. Those of a single one, (batch, classes), stay as they are."""
 
 import math
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 
 def mix_logits(teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -28,3 +30,13 @@ def mix_logits(teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
 def average_logits(teacher_logits: Tensor) -> Tensor:
     """(batch, teachers, classes) -> their mean, (batch, classes)."""
     return teacher_logits if teacher_logits.dim() == 2 else teacher_logits.float().mean(dim=1)
+
+
+def check_same_labels(first: PreTrainedConfig, further: Sequence[PreTrainedConfig]) -> None:
+    """Raises ValueError where the logits of several teachers cannot be averaged."""
+    for config in further:
+        if config.num_labels != first.num_labels:
+            raise ValueError(
+                f"num_labels is {config.num_labels} in a further teacher and {first.num_labels} in the first: give all "
+                "of them the task's labels"
+            )

@@ -154,18 +154,6 @@ def check_teacher_fits(student: PreTrainedConfig, teacher: PreTrainedConfig, wei
         raise ValueError("logit_cosine_weight > 0 on a regression task: one output has no direction; set it to 0")
 
 
-def check_further_fit(first: PreTrainedModel | TeacherStore, further: Sequence[PreTrainedModel]) -> None:
-    """Raises ValueError where the logits of several teachers cannot be averaged."""
-    if further and isinstance(first, TeacherStore):
-        raise ValueError("further_teachers beside a store: put the stores of their logits into its further_stores")
-    for model in further:
-        if model.config.num_labels != first.config.num_labels:
-            raise ValueError(
-                f"num_labels is {model.config.num_labels} in a further teacher and {first.config.num_labels} in the "
-                "first: give all of them the task's labels"
-            )
-
-
 def check_attentions_fit(student: PreTrainedConfig, teacher: PreTrainedConfig, weights: Mapping[str, float]) -> None:
     """Raises ValueError where attention matrices are wanted, and those of the two are not of one kind and number."""
     if "attention" not in weights:

@@ -17,6 +17,7 @@ LAYERS = [
     ["comparison_results", "figure_style", "label_placement"],
     ["comparison_pairs"],
     ["comparison"],
+    ["comparison_arms"],
     ["check_runs", "preview_strategies", "push_student", "run_distillation", "teacher_stores"],
     ["failures", "untrained_student"],
     ["preview_report", "run_preparation"],
