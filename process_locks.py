@@ -1,12 +1,14 @@
 """What all processes of a run do together: hold a lock against other runs, and learn that one of them failed.
 
-Entry: `hold_run_folder`, `hold_lock_together`, around what two runs may not do at the same time; `agree_on_failure`.
+Entry: `hold_run_folder`, `hold_lock_together`, around what two runs may not do at the same time; `agree_on_failure`;
+`leave_process_group` at the end of a process.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import torch.distributed
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from filelock import FileLock
@@ -93,3 +95,10 @@ def agree_on_failure() -> Iterator[None]:
 def is_agreed(error: Exception) -> bool:
     """Whether every process raised this error: one of them is enough to tell."""
     return AGREED in vars(error).get("__notes__", ())
+
+
+def leave_process_group() -> None:
+    """Ends this process's part in the run: left to the interpreter's end, the threads of the group may abort it (torch
+    2.13: "terminate called without an active exception", seen once in some hundred runs of two processes)."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

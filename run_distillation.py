@@ -23,7 +23,7 @@ from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from failures import describe_failure
 from interruption import Interrupted, describe_interruption, signals_as_exceptions
 from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions, score_logits
-from process_locks import hold_run_folder, is_agreed
+from process_locks import hold_run_folder, is_agreed, leave_process_group
 from publish import PushError, describe_failed_push, push_folder, write_model_card
 from report import format_layer_map, format_report
 from run_facts import describe_student, measure_peak_memory, timed
@@ -210,4 +210,6 @@ def push_result(folder: Path, arguments: RunArguments) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    leave_process_group()
+    sys.exit(exit_status)

@@ -4,10 +4,11 @@ import logging
 import threading
 
 import pytest
+import torch.distributed
 from filelock import FileLock
 
 import process_locks
-from process_locks import acquire_together, hold_lock_together, hold_run_folder
+from process_locks import acquire_together, hold_lock_together, hold_run_folder, leave_process_group
 
 
 def test_inside_the_folder_is_held_and_a_run_that_leaves_something_leaves_it(tmp_path):
@@ -60,3 +61,10 @@ def test_a_lock_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), hold_lock_together(tmp_path / "file" / ".lock"):
         pass
+
+
+def test_a_process_leaves_its_group_before_the_interpreter_ends():
+    leave_process_group()  # of one process there is none
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    leave_process_group()
+    assert not torch.distributed.is_initialized()
