@@ -99,6 +99,6 @@ def is_agreed(error: Exception) -> bool:
 
 def leave_process_group() -> None:
     """Ends this process's part in the run: left to the interpreter's end, the threads of the group may abort it (torch
-    2.13: "terminate called without an active exception", seen once in some hundred runs of two processes)."""
+    2.13: "terminate called without an active exception", seen once, in a process of a finished run of two)."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -309,6 +309,16 @@ REFUSALS = {
 }
 
 
+def refuse(capsys: pytest.CaptureFixture, flags: list[str]) -> str:
+    """The one line of a run that is refused."""
+    with pytest.raises(SystemExit) as stopped:
+        main(flags)
+    assert stopped.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("run_distillation.py: error: ")
+    return line
+
+
 @pytest.mark.parametrize("case", REFUSALS)
 def test_bad_input_ends_in_one_line_and_status_2_before_any_training(case, tmp_path, flags, capsys, monkeypatch):
     values, prepare, message = REFUSALS[case]
@@ -316,11 +326,7 @@ def test_bad_input_ends_in_one_line_and_status_2_before_any_training(case, tmp_p
     monkeypatch.setattr(run_distillation, "distil", lambda *_: pytest.fail("training began"))
     if prepare is not None:
         prepare(tmp_path)
-    with pytest.raises(SystemExit) as stopped:
-        main(replace_flag(flags, **values))
-    assert stopped.value.code == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("run_distillation.py: error: ")
+    line = refuse(capsys, replace_flag(flags, **values))
     assert re.search(message, line), line
 
 

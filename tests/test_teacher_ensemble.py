@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 from simulated_runs import write_run
 from test_comparison import group_one, list_reasons
 from test_preview_strategies import read_preview
-from test_run_distillation import replace_flag
+from test_run_distillation import refuse, replace_flag
 from tiny_project import COLOURS, make_project, write_csv, write_tokenizer
 from tiny_training import make_trainer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -386,11 +386,7 @@ def test_bad_teachers_end_in_one_line_and_status_2_before_any_training(case, tmp
     monkeypatch.setattr(teacher_training, "fine_tune", lambda *_: pytest.fail("a teacher was trained"))
     if prepare is not None:
         prepare(tmp_path)
-    with pytest.raises(SystemExit) as stopped:
-        main(replace_flag(flags, **values))
-    assert stopped.value.code == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("run_distillation.py: error: ")
+    line = refuse(capsys, replace_flag(flags, **values))
     assert re.search(message, line), line
 
 

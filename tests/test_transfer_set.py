@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from conftest import make_bert, make_rows, pad_rows
 from datasets import Dataset, DatasetDict, Value
 from test_processes import TWO_PROCESSES, launch
-from test_run_distillation import StopAtStep, replace_flag
+from test_run_distillation import StopAtStep, refuse, replace_flag
 from test_teacher_ensemble import write_other_teacher
 from tiny_project import make_project, write_csv
 from tiny_training import make_trainer
@@ -298,13 +298,6 @@ def test_two_processes_give_the_metrics_of_one(tmp_path, flags):
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------------
-
-
-def refuse(capsys: pytest.CaptureFixture, flags: list[str]) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(flags)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_a_run_begun_on_other_unlabelled_rows_is_not_gone_on_with(tmp_path, flags, capsys):
