@@ -4,6 +4,7 @@ Entry: `hold_run_folder`, `hold_lock_together`, around what two runs may not do 
 `leave_process_group` at the end of a process.
 """
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -98,7 +99,15 @@ def is_agreed(error: Exception) -> bool:
 
 
 def leave_process_group() -> None:
-    """Ends this process's part in the run: left to the interpreter's end, the threads of the group may abort it (torch
-    2.13: "terminate called without an active exception", seen once, in a process of a finished run of two)."""
+    """Ends this process's part in the run, and the threads of its group.
+
+    A thread that lets go of its last tensor while the interpreter ends aborts the process (torch 2.13 with gloo:
+    "terminate called without an active exception"). The threads end with the group, and the group with the last thing
+    that holds it: the trainer's wrapped model, which is in a cycle. Its last holder has to be Python's own object, as
+    this alone releases the interpreter's lock, which a thread may want, while it waits for the threads.
+    """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        group = torch.distributed.group.WORLD
         torch.distributed.destroy_process_group()
+        gc.collect()
+        del group

@@ -71,3 +71,14 @@ def pad_rows(rows: list[dict], length: int | None = None) -> dict[str, torch.Ten
 @pytest.fixture
 def teacher() -> BertForSequenceClassification:
     return make_bert(num_layers=4, seed=1)
+
+
+def check_group_has_ended() -> None:
+    """No thread of a process group is left (where the system names its threads, as Linux does): such a thread may abort
+    the process while the interpreter ends.
+
+    Raises:
+        AssertionError: one is.
+    """
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    assert not [name for name in names if "gloo" in name], names

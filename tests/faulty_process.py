@@ -4,12 +4,13 @@ import os
 import signal
 import sys
 
-import conftest  # noqa: F401 - the paths
 import torch
+from conftest import check_group_has_ended
 from transformers import TrainerCallback
 
 import run_distillation
 import teacher_store_filling
+from process_locks import leave_process_group
 
 
 class Kill(TrainerCallback):
@@ -40,4 +41,7 @@ if __name__ == "__main__":
         teacher_store_filling.write_part = raise_out_of_memory
     elif fault == "kill at step 4":
         run_distillation.make_trainer = make_killed_trainer
-    sys.exit(run_distillation.main())
+    exit_status = run_distillation.main()
+    leave_process_group()
+    check_group_has_ended()
+    sys.exit(exit_status)

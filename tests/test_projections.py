@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Data
 
 import losses
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from process_locks import leave_process_group
 from projections import MODULE_NAME, Projections, attach_projections, fit_projections
 from teacher_outputs import EMBEDDING_LAYER, run_model
 
@@ -214,4 +215,4 @@ def train_and_save(folder: Path, **options: object) -> None:
 
 if __name__ == "__main__":
     train_and_save(Path(sys.argv[1]), **json.loads(sys.argv[2]))
-    torch.distributed.destroy_process_group()
+    leave_process_group()

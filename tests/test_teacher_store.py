@@ -184,8 +184,8 @@ def test_a_failed_write_leaves_nothing_half_written(tmp_path, monkeypatch):
 def fill_on_two_processes(tmp_path: Path, root: Path) -> subprocess.CompletedProcess:
     script = (
         "import sys; from pathlib import Path; from test_teacher_store import fill;"
-        "import torch.distributed as d; from accelerate import PartialState; PartialState(cpu=True);"
-        "fill(Path(sys.argv[1])); d.destroy_process_group()"
+        "from accelerate import PartialState; from process_locks import leave_process_group;"
+        "PartialState(cpu=True); fill(Path(sys.argv[1])); leave_process_group()"
     )
     folder = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": f"{folder}:{folder.parent}", "CUDA_VISIBLE_DEVICES": ""}

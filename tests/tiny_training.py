@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import make_bert, make_rows, pad_rows
+from conftest import check_group_has_ended, make_bert, make_rows, pad_rows
 from datasets import Dataset
 from transformers import EvalPrediction
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from process_locks import leave_process_group
 
 ALL_TERMS = {
     "ce_weight": 1.0,
@@ -79,4 +80,5 @@ def train_and_save(folder: Path, **options: object) -> None:
 if __name__ == "__main__":
     for name, options in json.loads(sys.argv[2]).items():
         train_and_save(Path(sys.argv[1]) / name, **options)
-    torch.distributed.destroy_process_group()
+    leave_process_group()
+    check_group_has_ended()
