@@ -69,7 +69,7 @@ def iterate_batches(
     """The model's inputs, padded, in batches of rows of similar length."""
     collate = DataCollatorWithPadding(tokenizer)
     rows = rows.select_columns([name for name in INPUT_COLUMNS if name in rows.column_names])
-    for batch_rows in plan_batches(measure_lengths(rows)):
+    for batch_rows in plan_batches(measure_lengths(rows), device):
         yield {name: tensor.to(device) for name, tensor in collate(rows.select(batch_rows).to_list()).items()}
 
 

@@ -37,7 +37,8 @@ from token_counts import measure_lengths
 logger = logging.getLogger(__name__)
 
 SHARD_BYTES = 2**30
-TOKENS_PER_BATCH = 8192
+TOKENS_PER_BATCH = {"cpu": 2048}  # a processor's caches hold no more
+OTHER_TOKENS_PER_BATCH = 8192
 
 
 def open_or_fill(
@@ -104,7 +105,7 @@ def write_part(
     writers = {kind: ShardWriter(folder, kind, state.process_index, state.num_processes) for kind in spec.kinds}
     done, logits = [], [np.zeros((0, spec.num_labels), np.float32)]
     columns = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in rows.column_names]
-    batches = plan_batches(measure_lengths(rows))[state.process_index :: state.num_processes]
+    batches = plan_batches(measure_lengths(rows), device)[state.process_index :: state.num_processes]
     for batch_rows in tqdm(batches, desc="teacher outputs", disable=not state.is_main_process, leave=False):
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -170,12 +171,13 @@ class ShardWriter:
         return np.array(self.index, dtype=np.int64).reshape(-1, 3)
 
 
-def plan_batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Row numbers in batches of about TOKENS_PER_BATCH padded tokens, longest first, so that hardly any is padding."""
+def plan_batches(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Row numbers in batches of as many padded tokens as suit the device, longest first: hardly any is padding."""
+    most_tokens = TOKENS_PER_BATCH.get(device.type, OTHER_TOKENS_PER_BATCH)
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     batches: list[list[int]] = []
     for row in order:
-        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > TOKENS_PER_BATCH:
+        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > most_tokens:
             batches.append([])
         batches[-1].append(row)
     return batches

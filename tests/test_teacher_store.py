@@ -236,9 +236,9 @@ def test_a_process_that_fails_ends_all_with_its_reason(tmp_path, monkeypatch):
 
 
 def test_batches_hold_every_row_once_within_the_token_budget(monkeypatch):
-    monkeypatch.setattr(teacher_store_filling, "TOKENS_PER_BATCH", 50)
+    monkeypatch.setitem(teacher_store_filling.TOKENS_PER_BATCH, "cpu", 50)
     lengths = [3, 40, 12, 7, 60, 9, 25, 25]
-    batches = plan_batches(lengths)
+    batches = plan_batches(lengths, torch.device("cpu"))
     assert sorted(row for batch in batches for row in batch) == list(range(8))
     assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 50 for batch in batches)
 
