@@ -9,7 +9,7 @@ Without a teacher it is plain fine-tuning with the same exact means.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,9 @@ from metrics import compute_task_loss, compute_teacher_agreement
 from projections import Projections, attach_projections, make_projections
 from teacher_outputs import LiveTeacherOutputs, ModelOutputs, run_model
 from teacher_store import StoredOutputsCollator, TeacherStore
-from token_counts import find_used_tokens, measure_lengths
+from token_counts import measure_lengths
 from training_watch import LossWatch, NonFiniteLossError, StepWatch
-from trimmed_embedding import ELEMENTWISE_OPTIMIZERS, knows_all_tokens, train_used_rows
+from trimmed_embedding import trim_embedding
 
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
 
@@ -120,19 +120,11 @@ class DistillationTrainer(Trainer):
         logger.info("computing in %s", names.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision))
         dropout = nullcontext() if self.args.torch_compile else draw_dropout_fast(self.model)
         projections = attach_projections(self.model, self.projections, self.optimizer)
-        with self._trim_embedding() as is_trimmed, projections, dropout:
+        with trim_embedding(self) as is_trimmed, projections, dropout:
             output = super().train(*args, **kwargs)
         if is_trimmed or self.projections is not None:
             self.optimizer = self.lr_scheduler = None  # they hold parameters that are no part of the model any more
         return output
-
-    def _trim_embedding(self) -> AbstractContextManager[bool]:
-        is_plain = self.optimizer is None and self.args.optim in ELEMENTWISE_OPTIMIZERS
-        is_plain = is_plain and not self.is_deepspeed_enabled and not self.is_fsdp_enabled
-        if not (self.args.trim_embedding and is_plain and knows_all_tokens(self.train_dataset, self.data_collator)):
-            return nullcontext(False)
-        special = self.data_collator.tokenizer.all_special_ids
-        return train_used_rows(self.model, find_used_tokens(self.train_dataset) | set(special))
 
     def get_train_dataloader(self) -> DataLoader:
         """The stock loader; from a store, its collator adds the teacher's outputs (of the training rows only)."""

@@ -2,19 +2,21 @@
 
 A batch touches a few hundred of tens of thousands of rows, yet the stock step zeroes, clips and updates a gradient of
 the whole table. A row that no training token uses has a zero gradient always, and an optimizer that treats every weight
-by itself (AdamW, SGD) leaves it as it is, but for weight decay, which here does not reach it. Entry: `train_used_rows`.
+by itself (AdamW, SGD) leaves it as it is, but for weight decay, which here does not reach it. Entry: `trim_embedding`.
 """
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import DataCollatorWithPadding, PreTrainedModel
+from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
+
+from token_counts import find_used_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,18 @@ def add_used_rows(module: TrimmedEmbedding, state: dict[str, Tensor], prefix: st
     if f"{prefix}weight" in state:
         table = state[f"{prefix}weight"]
         state[f"{prefix}used_rows"] = table[module.token_ids.to(table.device)]
+
+
+def trim_embedding(trainer: Trainer) -> AbstractContextManager[bool]:
+    """What `train_used_rows` does with a trainer's model and rows; nothing where it could change the result, or where
+    `trim_embedding` of its arguments forbids it."""
+    args, collate = trainer.args, trainer.data_collator
+    is_plain = trainer.optimizer is None and args.optim in ELEMENTWISE_OPTIMIZERS
+    is_plain = is_plain and not trainer.is_deepspeed_enabled and not trainer.is_fsdp_enabled
+    if not (args.trim_embedding and is_plain and knows_all_tokens(trainer.train_dataset, collate)):
+        return nullcontext(False)
+    used = find_used_tokens(trainer.train_dataset) | set(collate.tokenizer.all_special_ids)
+    return train_used_rows(trainer.model, used)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
-from trimmed_embedding import TrimmedEmbedding, train_used_rows
+from trimmed_embedding import TrimmedEmbedding, train_used_rows, trim_embedding
 
 USED = [2, 3, 5, 8, 13]
 
@@ -147,9 +147,9 @@ def test_nothing_is_trimmed_where_most_rows_are_used_or_none_is_trained(prepare)
 
 def test_an_optimizer_that_couples_rows_gets_the_whole_table(tmp_path, tokenizer):
     trainer = make_trainer(tmp_path / "run", tokenizer, optim="adafactor")
-    with trainer._trim_embedding() as is_trimmed:
+    with trim_embedding(trainer) as is_trimmed:
         assert not is_trimmed
-    with make_trainer(tmp_path / "run", tokenizer)._trim_embedding() as is_trimmed:
+    with trim_embedding(make_trainer(tmp_path / "run", tokenizer)) as is_trimmed:
         assert is_trimmed
 
 
@@ -162,5 +162,5 @@ def test_the_collator_s_tokenizer_is_enough(tmp_path, tokenizer):
         train_dataset=whole.train_dataset,
         data_collator=DataCollatorWithPadding(tokenizer),
     )
-    with trainer._trim_embedding() as is_trimmed:
+    with trim_embedding(trainer) as is_trimmed:
         assert is_trimmed
