@@ -40,7 +40,14 @@ def count_items(batches: Sequence[Mapping[str, Any]], device: torch.device) -> I
         "rows": sum(len(batch["labels"]) for batch in counted),
         "tokens": sum(batch["attention_mask"].sum() for batch in counted),
     }
-    return {name: torch.as_tensor(count, dtype=torch.float32, device=device) for name, count in counts.items()}
+    return {name: put_on(count, device) for name, count in counts.items()}
+
+
+def put_on(count: Tensor | int, device: torch.device) -> Tensor:
+    """As float32; a plain number is filled in, as a copy of it would make a GPU wait."""
+    if isinstance(count, Tensor):
+        return count.to(device, torch.float32)
+    return torch.full((), count, dtype=torch.float32, device=device)
 
 
 def is_labelled(labels: Tensor) -> Tensor:

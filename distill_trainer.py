@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import DynamoBackend
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
@@ -97,6 +98,8 @@ class DistillationTrainer(Trainer):
             pairs = list_projected_pairs(model.config, teacher.config, self.term_weights, self.layer_matching)
             self.projections = make_projections(pairs, model.config, teacher.config, args.seed, projection_start)
         super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
+        if self.teacher_store is not None:
+            self.teacher_store.check_rows(self.train_dataset)
         self.add_callback(StepWatch(self))
 
     def _prepare_teachers(
@@ -118,7 +121,8 @@ class DistillationTrainer(Trainer):
         dropout draws fewer random numbers."""
         names = {"no": "fp32", "bf16": "bf16 (--bf16 false: fp32)"}
         logger.info("computing in %s", names.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision))
-        dropout = nullcontext() if self.args.torch_compile else draw_dropout_fast(self.model)
+        is_compiled = self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO  # which draws in its own way
+        dropout = nullcontext() if is_compiled else draw_dropout_fast(self.model)
         projections = attach_projections(self.model, self.projections, self.optimizer)
         with trim_embedding(self) as is_trimmed, projections, dropout:
             output = super().train(*args, **kwargs)
@@ -140,7 +144,7 @@ class DistillationTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
         is_pooled = self.args.length_pool_batches > 1 and self.args.train_sampling_strategy == "random"
-        if not is_pooled or "input_ids" not in rows.column_names:
+        if not (is_pooled and isinstance(rows, Dataset) and "input_ids" in rows.column_names):
             return super()._get_train_sampler(train_dataset)
         self.sampler = PooledLengthSampler(
             lengths=measure_lengths(rows),

@@ -105,7 +105,7 @@ class DistillationTrainingArguments(TrainingArguments):
         },
     )
     length_pool_batches: int = field(
-        default=8,
+        default=4,
         metadata={
             "help": "Sort the rows of this many batches by length together, so that less is padding; 1: plain shuffle."
         },

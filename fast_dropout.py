@@ -28,7 +28,8 @@ class FastDropout(nn.Dropout):
 def draw_noise(like: Tensor, num_dropped: int) -> Tensor:
     """A factor per element: 0 with probability `num_dropped` / 65536, else what keeps the mean. Its bits are whole
     random integers, every one of the 2^64 as likely as any other."""
-    draws = torch.empty(-(-like.numel() // ELEMENTS_PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
+    draws = torch.empty(-(-like.numel() // ELEMENTS_PER_DRAW), dtype=torch.int64, device=like.device)
+    draws.random_(-(2**63), None)
     values = draws.view(torch.int16)[: like.numel()].view(like.shape)
     is_kept = values >= num_dropped - VALUES // 2
     return is_kept.to(like.dtype).mul_(VALUES / (VALUES - num_dropped))

@@ -8,6 +8,8 @@ import torch
 from torch.utils.data import Sampler
 from transformers.trainer_utils import PredictionOutput
 
+FEWEST_POOLS = 8  # of an epoch: a small data set would be sorted whole, and every batch hold one kind of sentence
+
 
 class PooledLengthSampler(Sampler[int]):
     """Shuffles the rows, sorts each pool of a few batches by length, and shuffles the order of the batches.
@@ -19,14 +21,14 @@ class PooledLengthSampler(Sampler[int]):
         lengths: tokens of every row.
         batch_rows: rows of one optimizer step, of all processes and micro-batches together, so that an epoch has the
             same steps however they are split; a shorter step stays last.
-        pool_batches: batches that are sorted together; 1 is a plain shuffle.
+        pool_batches: batches that are sorted together, but never over an eighth of all; 1 is a plain shuffle.
         seed: with the epoch it decides the order, so that a resumed run and every process draw the same.
     """
 
     def __init__(self, lengths: Sequence[int], batch_rows: int, pool_batches: int, seed: int) -> None:
         self.lengths = torch.as_tensor(lengths)
         self.batch_rows = batch_rows
-        self.pool_batches = pool_batches
+        self.pool_batches = max(1, min(pool_batches, len(lengths) // batch_rows // FEWEST_POOLS))
         self.seed = seed
         self.epoch = 0
 

@@ -55,7 +55,11 @@ class TeacherArguments:
         },
     )
     teacher_store_max_gb: float = field(
-        default=20.0, metadata={"help": "The largest store of teacher outputs, in gigabytes, that may be written."}
+        default=20.0,
+        metadata={
+            "help": "The largest store of a run's teacher outputs, in gigabytes, that may be written; the logits of "
+            "evaluation rows, a few bytes each, are beside it."
+        },
     )
     cache_dir: str = field(
         default="~/.cache/layer_distillation", metadata={"help": "Where fine-tuned teachers and stores are kept."}
@@ -65,6 +69,8 @@ class TeacherArguments:
     def __post_init__(self) -> None:
         if self.teacher_training == "never" and self.teacher_model_name_or_path is None:
             raise ValueError("--teacher_training never needs --teacher_model_name_or_path: a model already fine-tuned")
+        if not self.teacher_store_max_gb >= 0:  # nan is no limit either
+            raise ValueError(f"--teacher_store_max_gb is {self.teacher_store_max_gb:g}: give 0 (no store) or more")
         self.check_teachers()
 
     @property

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 STORE_VERSION = 2
 MANIFEST_NAME, LOGITS_NAME = "manifest.json", "logits.npy"
 STATES, ATTENTIONS, RELATIONS = "states", "attentions", "relations"  # of every token, pair of tokens, token
+SHARD_SUFFIX = ".f16"
 BYTES_PER_VALUE, BYTES_PER_LOGIT = 2, 4
 
 
@@ -53,6 +54,7 @@ class StoreSpec:
     num_heads: int = 0
     relation_layers: tuple[int, ...] = ()
     relation_width: int = 0
+    precision: str = "float32"  # what the teacher computed in
     version: int = STORE_VERSION
 
     @property
@@ -88,7 +90,7 @@ class TeacherStore:
         """Maps every file now: what is mapped stays readable, even if the store is pruned while it is in use."""
         self.logits = np.load(self.folder / LOGITS_NAME)
         self._indices = {kind: np.load(self.folder / name_index(kind)) for kind in self.spec.kinds}
-        shards = sorted(self.folder.glob("*.f16"))
+        shards = sorted(self.folder.glob(f"*{SHARD_SUFFIX}"))
         self._shards = {path.name: np.memmap(path, dtype=np.float16, mode="r") for path in shards}
         manifest = self.folder / MANIFEST_NAME
         self.fill_seconds: float = json.loads(manifest.read_text(encoding="utf-8"))["seconds"]
@@ -101,6 +103,17 @@ class TeacherStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
+
+    def check_rows(self, rows: Dataset) -> None:
+        """Raises ValueError unless it is of these very rows, in this order: others would get a stranger's outputs."""
+        indices = rows["example_index"][:] if "example_index" in rows.column_names else None
+        is_ordered = indices == list(range(self.spec.num_rows))
+        fingerprints = {store.spec.rows_fingerprint for store in (self, *self.further_stores)}
+        if not is_ordered or fingerprints != {fingerprint_rows(rows)}:
+            raise ValueError(
+                f"the store {self.folder} is of {self.spec.num_rows} other rows than the {len(rows)} of train_dataset "
+                "(or its example_index does not count them from 0): fill a store for these, in their order"
+            )
 
     def get_logits(self, rows: Sequence[int]) -> Tensor:
         """(rows, classes), float32; with further teachers (rows, teachers, classes)."""
@@ -207,7 +220,7 @@ def remove_damaged(folder: Path, spec: StoreSpec) -> None:
 
 
 def check_store(folder: Path, spec: StoreSpec) -> None:
-    """Raises DamagedStoreError unless every file has the size and the checksum of the manifest."""
+    """Raises DamagedStoreError unless it is whole and every file has the size and the checksum of the manifest."""
     try:
         manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         if manifest["spec"] != json.loads(json.dumps(asdict(spec))):
@@ -215,6 +228,14 @@ def check_store(folder: Path, spec: StoreSpec) -> None:
         for name, expected in manifest["files"].items():
             if describe_file(folder / name) != expected:
                 raise DamagedStoreError(f"{name} was truncated or altered")
+        sizes = {name: file["bytes"] for name, file in manifest["files"].items()}
+        values = sum(size for name, size in sizes.items() if name.endswith(SHARD_SUFFIX))
+        logits_bytes = spec.num_rows * spec.num_labels * BYTES_PER_LOGIT
+        if (
+            values + logits_bytes != spec.count_bytes()
+            or not {*map(name_index, spec.kinds), LOGITS_NAME} <= sizes.keys()
+        ):
+            raise DamagedStoreError("files are missing from it")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedStoreError(f"unreadable: {error}") from error
 
@@ -228,7 +249,7 @@ def describe_file(path: Path) -> dict[str, int | str]:
 
 
 def name_shard(kind: str, shard: int) -> str:
-    return f"{kind}-{shard:05d}.f16"
+    return f"{kind}-{shard:05d}{SHARD_SUFFIX}"
 
 
 def name_index(kind: str) -> str:

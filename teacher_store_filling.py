@@ -4,7 +4,8 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -59,10 +61,11 @@ def open_or_fill(
         with agree_on_failure():
             if state.is_main_process:
                 remove_damaged(folder, spec)
-        if not folder.exists():
+        [is_there] = broadcast_object_list([folder.exists()])
+        if not is_there:
             fill(folder, spec, teacher, rows, collate, device)
         state.wait_for_everyone()
-    return TeacherStore(folder, spec, teacher.config)
+        return TeacherStore(folder, spec, teacher.config)
 
 
 def fill(
@@ -81,14 +84,26 @@ def fill(
             if state.is_main_process:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
-        with agree_on_failure():
+        with agree_on_failure(), full_precision():
             write_part(unfinished, spec, teacher.to(device).eval(), rows, collate, device)
         with agree_on_failure():
             if state.is_main_process:
                 join_parts(unfinished, spec, start)
                 unfinished.rename(folder)
     finally:  # renamed, or of no use to anyone
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if state.is_main_process:  # another process, stopped earlier, would take away what is being put together
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 products in float32, whatever training takes (TF32, say): a store serves runs of every precision."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @torch.no_grad()
@@ -128,20 +143,25 @@ def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str,
     Raises:
         ValueError: a value does not fit half precision.
     """
-    mask = attention_mask.bool()
+    mask = attention_mask.bool().cpu()
     values: dict[str, list[Tensor]] = {STATES: [], ATTENTIONS: [], RELATIONS: []}
     if outputs.hidden_states:
-        states = torch.stack(outputs.hidden_states, dim=2)
-        values[STATES] = [row[real].half() for row, real in zip(states, mask, strict=True)]
+        states = fetch_stacked(outputs.hidden_states, dim=2)
+        values[STATES] = [row[real] for row, real in zip(states, mask, strict=True)]
     if outputs.attentions:
-        attentions = torch.stack(outputs.attentions, dim=1)
-        values[ATTENTIONS] = [row[..., real, :][..., real].half() for row, real in zip(attentions, mask, strict=True)]
+        attentions = fetch_stacked(outputs.attentions, dim=1)
+        values[ATTENTIONS] = [row[..., real, :][..., real] for row, real in zip(attentions, mask, strict=True)]
     if outputs.relations:
-        relations = torch.stack(outputs.relations, dim=1).movedim(3, 1)
-        values[RELATIONS] = [row[real].half() for row, real in zip(relations, mask, strict=True)]
+        relations = fetch_stacked(outputs.relations, dim=1).movedim(3, 1)
+        values[RELATIONS] = [row[real] for row, real in zip(relations, mask, strict=True)]
     if not all(torch.isfinite(row).all() for rows in values.values() for row in rows):
         raise ValueError("the teacher's intermediate outputs overflow half precision: take --teacher_outputs live")
-    return {kind: [row.cpu().numpy() for row in rows] for kind, rows in values.items()}
+    return {kind: [row.numpy() for row in rows] for kind, rows in values.items()}
+
+
+def fetch_stacked(layers: Sequence[Tensor], dim: int) -> Tensor:
+    """In half precision, in one copy from the device."""
+    return torch.stack(tuple(layers), dim=dim).half().cpu()
 
 
 class ShardWriter:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
@@ -69,6 +70,7 @@ class TeacherSupply:
         )
         spec = self._make_spec(rows, layers)
         reason = explain_live(spec, self.arguments)
+        [reason] = broadcast_object_list([reason])  # disks look otherwise to each process, at each moment
         if reason is None and not names_layers(terms, hidden_layers, attention_layers):
             reason = "the layers to imitate are not known here"
         if reason is None:
@@ -93,9 +95,10 @@ class TeacherSupply:
         return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, *layers)
 
     def _open_store(self, spec: StoreSpec, rows: Dataset) -> TeacherStore:
-        root = Path(self.arguments.cache_dir).expanduser() / "teacher_outputs"
         collate = DataCollatorWithPadding(self.teacher.tokenizer)
-        return open_or_fill(root, spec, self.teacher.model, rows, collate, self.training.device)
+        return open_or_fill(
+            locate_stores(self.arguments), spec, self.teacher.model, rows, collate, self.training.device
+        )
 
 
 def names_layers(terms: Mapping[str, float], hidden_layers: Sequence[int], attention_layers: Sequence[int]) -> bool:
@@ -107,16 +110,21 @@ def names_layers(terms: Mapping[str, float], hidden_layers: Sequence[int], atten
 def explain_live(spec: StoreSpec, arguments: TeacherArguments) -> str | None:
     """Why the teacher has to run live, or None where a store serves."""
     size, limit = spec.count_bytes(), arguments.teacher_store_max_gb * GIGABYTE
-    free = shutil.disk_usage(find_existing(Path(arguments.cache_dir).expanduser())).free
+    folder = locate_stores(arguments) / spec.name
+    free = shutil.disk_usage(find_existing(folder)).free
     if arguments.teacher_outputs == "live":
         return "--teacher_outputs live"
     if size > limit:
         return (
             f"a store would take {format_bytes(size)}, over --teacher_store_max_gb {arguments.teacher_store_max_gb:g}"
         )
-    if size > free:
+    if size > free and not folder.exists():
         return f"a store would take {format_bytes(size)}, and {format_bytes(free)} are free in {arguments.cache_dir}"
     return None
+
+
+def locate_stores(arguments: TeacherArguments) -> Path:
+    return Path(arguments.cache_dir).expanduser() / "teacher_outputs"
 
 
 def find_existing(folder: Path) -> Path:

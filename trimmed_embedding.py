@@ -74,7 +74,8 @@ def trim_embedding(trainer: Trainer) -> AbstractContextManager[bool]:
     """What `train_used_rows` does with a trainer's model and rows; nothing where it could change the result, or where
     `trim_embedding` of its arguments forbids it."""
     args, collate = trainer.args, trainer.data_collator
-    is_plain = trainer.optimizer is None and args.optim in ELEMENTWISE_OPTIMIZERS
+    is_plain = trainer.optimizer is None and trainer.optimizer_cls_and_kwargs is None
+    is_plain = is_plain and args.optim in ELEMENTWISE_OPTIMIZERS
     is_plain = is_plain and not trainer.is_deepspeed_enabled and not trainer.is_fsdp_enabled
     if not (args.trim_embedding and is_plain and knows_all_tokens(trainer.train_dataset, collate)):
         return nullcontext(False)

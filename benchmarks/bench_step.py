@@ -33,7 +33,7 @@ from tasks import TaskData, load_task, tokenize_task
 
 PLAIN = {"optim": "adamw_torch", "length_pool_batches": 1, "bf16": False, "trim_embedding": False}
 FUSED = PLAIN | {"optim": "adamw_torch_fused"}
-POOLS = FUSED | {"length_pool_batches": 8}
+POOLS = FUSED | {"length_pool_batches": 4}
 WAYS: dict[str, dict[str, Any]] = {
     "AdamW, plain shuffle, fp32": PLAIN,
     "the same, bf16": PLAIN | {"bf16": True},

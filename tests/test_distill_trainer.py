@@ -89,6 +89,20 @@ def test_accumulation_equals_one_batch_where_most_rows_have_no_label(tmp_path):
     assert_same_weights(whole, split)
 
 
+@pytest.mark.slow
+def test_a_compiled_student_learns_the_same(tmp_path):
+    """Batches of several lengths, with a ragged last one: dynamo must not compile anew for each."""
+    options = {"hidden_weight": 1.0, "attention_weight": 0.0, "per_device_train_batch_size": 4}
+    plain = make_trainer(tmp_path / "plain", **options)
+    plain.train()
+    torch._dynamo.utils.counters.clear()
+    compiled = make_trainer(tmp_path / "compiled", torch_compile=True, **options)
+    compiled.train()
+    assert_same_weights(plain.model.state_dict(), compiled.model.state_dict())
+    assert torch._dynamo.utils.counters["frames"]["total"] > 0
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 6
+
+
 def run_two_processes(folder: Path, runs: dict[str, dict]) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

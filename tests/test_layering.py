@@ -45,6 +45,7 @@ LAYERS = [
         "student_width",
         "tasks",
         "trimmed_embedding",
+        "fast_dropout",
     ],
     ["teacher_store_filling"],
     ["data_arguments", "model_checks", "process_locks", "teacher_store"],

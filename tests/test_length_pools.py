@@ -1,6 +1,7 @@
 """Batches of similar length, every row once, the same for a seed and epoch."""
 
 import numpy as np
+import pytest
 import torch
 from conftest import make_rows
 from datasets import Dataset
@@ -27,8 +28,15 @@ def test_every_row_once_and_the_short_batch_last():
 
 
 def test_pools_save_most_of_the_padding():
-    plain = count_padding(list(PooledLengthSampler(LENGTHS, 8, 1, seed=0)))
-    assert count_padding(list(PooledLengthSampler(LENGTHS, 8, 8, seed=0))) < 0.35 * plain
+    plain = count_padding(list(PooledLengthSampler(LENGTHS, 4, 1, seed=0)), 4)
+    assert count_padding(list(PooledLengthSampler(LENGTHS, 4, 8, seed=0)), 4) < 0.45 * plain
+
+
+@pytest.mark.parametrize(("num_rows", "pool_rows"), [(7, 7), (127, 8), (128, 16), (511, 56), (512, 64), (9999, 64)])
+def test_a_pool_is_never_more_than_an_eighth_of_the_rows(num_rows, pool_rows):
+    """Steps of 8 rows, pools of 8 steps where there are 64 of them."""
+    sampler = PooledLengthSampler([3] * num_rows, min(8, num_rows), 8, seed=0)
+    assert sampler.pool_batches * sampler.batch_rows == pool_rows
 
 
 def test_an_epoch_has_its_own_order_and_the_same_one_again():

@@ -58,8 +58,8 @@ def test_a_run_leaves_a_student_that_loads_anywhere_with_card_record_and_predict
 
 def test_the_best_student_is_kept_and_not_the_last(tmp_path, flags):
     """A learning rate that grows until it ruins the student: the lowest eval_loss comes before the end."""
-    options = ["--num_train_epochs=5", "--learning_rate=0.3", "--lr_scheduler_type=constant", "--warmup_steps=0"]
-    assert main([*flags, *options]) == 0
+    options = ["--num_train_epochs=5", "--learning_rate=1", "--lr_scheduler_type=constant_with_warmup"]
+    assert main([*flags, *options, "--warmup_steps=15", "--bf16=false"]) == 0
     record = read_run_record(tmp_path / "run")
     losses = [entry["eval_loss"] for entry in record.history]
     assert record.best_epoch == 1 + losses.index(min(losses))

@@ -22,7 +22,7 @@ from attention_targets import switch_on_attentions
 from distill_trainer import DistillationTrainer
 from loss_terms import check_store_fits
 from teacher import fingerprint_model
-from teacher_outputs import run_model
+from teacher_outputs import ModelOutputs, run_model
 from teacher_store import DamagedStoreError, StoredOutputsCollator, StoreSpec, TeacherStore, check_store, make_spec
 from teacher_store_filling import open_or_fill, plan_batches
 
@@ -35,8 +35,9 @@ def fill(
     hidden_layers: tuple[int, ...] = (1, 3),
     attention_layers: tuple[int, ...] = (),
     seed: int = 1,
+    training: bool = False,
 ) -> TeacherStore:
-    teacher, rows = make_bert(4, seed=seed), Dataset.from_list(make_rows(num_rows))
+    teacher, rows = make_bert(4, seed=seed).train(training), Dataset.from_list(make_rows(num_rows))
     if attention_layers:
         switch_on_attentions(teacher)
     spec = make_spec(teacher.config, fingerprint_model(teacher), rows, hidden_layers, attention_layers)
@@ -123,6 +124,52 @@ def test_training_from_the_store_has_the_losses_of_training_live(tmp_path, hidde
         assert {name: other[name] for name in names} == pytest.approx({n: own[n] for n in names}, rel=tolerance)
 
 
+@pytest.mark.parametrize("change", ["order", "fewer", "index", "token", "further store"])
+def test_a_store_of_other_rows_is_refused(tmp_path, change):
+    store, rows = fill(tmp_path), make_rows(22)
+    if change == "order":
+        rows = rows[::-1]
+    elif change == "fewer":
+        rows = rows[:21]
+    elif change == "index":
+        rows = [row | {"example_index": row["example_index"] + 1} for row in rows]
+    elif change == "token":
+        rows[7]["input_ids"][0] += 1
+    else:
+        store.further_stores.append(fill(tmp_path, num_rows=21))
+    with pytest.raises(ValueError, match=r"of 22 other rows than the 2[12] of train_dataset.*fill a store for these"):
+        store.check_rows(Dataset.from_list(rows))
+
+
+def test_a_trainer_with_a_store_of_other_rows_is_refused(tmp_path):
+    store = fill(tmp_path, num_rows=21)
+    with pytest.raises(ValueError, match="of 21 other rows than the 22"):
+        train(tmp_path / "run", store, eval_strategy="no")
+
+
+def test_filling_computes_in_full_precision_and_leaves_the_setting(tmp_path, monkeypatch):
+    seen, run = [], teacher_store_filling.run_model
+
+    def look(*arguments: object) -> ModelOutputs:
+        seen.append(torch.get_float32_matmul_precision())
+        return run(*arguments)
+
+    monkeypatch.setattr(teacher_store_filling, "run_model", look)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        fill(tmp_path)
+        after = torch.get_float32_matmul_precision()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert set(seen) == {"highest"}
+    assert after == "medium"
+
+
+def test_a_teacher_in_training_mode_is_put_in_eval_mode(tmp_path):
+    assert np.array_equal(fill(tmp_path / "a", training=True).logits, fill(tmp_path / "b").logits)
+
+
 def test_a_second_run_finds_the_store_and_asks_no_teacher(tmp_path, monkeypatch):
     first = fill(tmp_path)
     monkeypatch.setattr(teacher_store_filling, "run_model", lambda *_: pytest.fail("the teacher ran again"))
@@ -140,7 +187,9 @@ def test_other_weights_rows_or_layers_are_another_store(tmp_path):
     assert spec.name not in names
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "manifest", "foreign"])
+@pytest.mark.parametrize(
+    "damage", ["truncate", "flip", "delete", "manifest", "foreign", "shard unknown", "index unknown"]
+)
 def test_a_damaged_store_is_made_anew_and_never_used(tmp_path, damage, caplog):
     store = fill(tmp_path)
     shard, manifest = next(store.folder.glob("states-*")), store.folder / "manifest.json"
@@ -154,6 +203,12 @@ def test_a_damaged_store_is_made_anew_and_never_used(tmp_path, damage, caplog):
         shard.unlink()
     elif damage == "manifest":
         manifest.write_text("{")
+    elif "unknown" in damage:  # as if the file had been gone when the manifest was written
+        name = shard.name if damage == "shard unknown" else "states-index.npy"
+        content = json.loads(manifest.read_text())
+        del content["files"][name]
+        (store.folder / name).unlink()
+        manifest.write_text(json.dumps(content))
     else:
         manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"spec": {"version": 0}}))
     with pytest.raises(DamagedStoreError):

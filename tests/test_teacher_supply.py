@@ -24,6 +24,14 @@ def test_the_reasons_for_a_live_teacher_name_their_numbers(tmp_path, monkeypatch
     )
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     assert "and 1 kB are free" in explain(tmp_path)
+    (tmp_path / "not" / "there" / "teacher_outputs" / SPEC.name).mkdir(parents=True)
+    assert explain(tmp_path) is None  # made when there was room
+
+
+@pytest.mark.parametrize("limit", [float("nan"), -1.0])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(ValueError, match=r"--teacher_store_max_gb is .*: give 0"):
+        TeacherArguments(teacher_store_max_gb=limit)
 
 
 @pytest.mark.parametrize(("count", "text"), [(12, "12 bytes"), (30_732_000, "30.7 MB"), (9.2e12, "9.2e+03 GB")])

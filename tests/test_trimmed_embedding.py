@@ -91,7 +91,7 @@ def test_training_gives_the_weights_of_the_whole_table(tmp_path, tokenizer):
 
 
 def test_a_checkpoint_is_a_plain_models_and_holds_the_trained_rows(tmp_path, tokenizer):
-    trainer = make_trainer(tmp_path / "run", tokenizer, load_best_model_at_end=False)
+    trainer = make_trainer(tmp_path / "run", tokenizer, load_best_model_at_end=False, save_total_limit=None)
     start = get_table(trainer.model).detach().clone()
     trainer.train()
     saved = load_file(tmp_path / "run" / "checkpoint-6" / "model.safetensors")
