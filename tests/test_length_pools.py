@@ -6,6 +6,7 @@ import torch
 from conftest import make_rows
 from datasets import Dataset
 from tiny_training import make_trainer
+from torch.utils.data import RandomSampler
 from transformers.trainer_utils import PredictionOutput
 
 from length_pools import LengthSortedSampler, PooledLengthSampler
@@ -67,6 +68,11 @@ def test_a_step_holds_the_same_rows_however_it_is_split(tmp_path):
         trainer = make_trainer(tmp_path, per_device_train_batch_size=rows, gradient_accumulation_steps=steps)
         orders.append([row for batch in trainer.get_train_dataloader() for row in batch["example_index"].tolist()])
     assert orders[0] == orders[1]
+
+
+def test_rows_that_are_no_dataset_get_the_stock_sampler(tmp_path):
+    trainer = make_trainer(tmp_path)
+    assert isinstance(trainer._get_train_sampler(make_rows(22)), RandomSampler)
 
 
 def test_evaluated_rows_are_sorted_and_their_outputs_put_back():

@@ -151,6 +151,10 @@ def test_an_optimizer_that_couples_rows_gets_the_whole_table(tmp_path, tokenizer
         assert not is_trimmed
     with trim_embedding(make_trainer(tmp_path / "run", tokenizer)) as is_trimmed:
         assert is_trimmed
+    trainer = make_trainer(tmp_path / "run", tokenizer)
+    trainer.optimizer_cls_and_kwargs = (torch.optim.Adafactor, {})
+    with trim_embedding(trainer) as is_trimmed:
+        assert not is_trimmed
 
 
 def test_the_collator_s_tokenizer_is_enough(tmp_path, tokenizer):
