@@ -98,7 +98,7 @@ class DistillationTrainer(Trainer):
             pairs = list_projected_pairs(model.config, teacher.config, self.term_weights, self.layer_matching)
             self.projections = make_projections(pairs, model.config, teacher.config, args.seed, projection_start)
         super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
-        if self.teacher_store is not None:
+        if self.teacher_store is not None and self.train_dataset is not None:
             self.teacher_store.check_rows(self.train_dataset)
         self.add_callback(StepWatch(self))
 

@@ -106,6 +106,9 @@ class TeacherStore:
 
     def check_rows(self, rows: Dataset) -> None:
         """Raises ValueError unless it is of these very rows, in this order: others would get a stranger's outputs."""
+        if not isinstance(rows, Dataset):
+            raise ValueError(f"training from a store needs a datasets.Dataset, got a {type(rows).__name__}")
+        rows = rows.with_format(None)
         indices = rows["example_index"][:] if "example_index" in rows.column_names else None
         is_ordered = indices == list(range(self.spec.num_rows))
         fingerprints = {store.spec.rows_fingerprint for store in (self, *self.further_stores)}

@@ -98,12 +98,15 @@ def fill(
 @contextmanager
 def full_precision() -> Iterator[None]:
     """float32 products in float32, whatever training takes (TF32, say): a store serves runs of every precision."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    settings = (torch.backends, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import torch
 from conftest import make_bert, make_rows, pad_rows
 from datasets import Dataset
 from tiny_training import make_trainer
+from transformers.utils.import_utils import enable_tf32
 
 import process_locks
 import teacher_store_filling
@@ -147,23 +148,36 @@ def test_a_trainer_with_a_store_of_other_rows_is_refused(tmp_path):
         train(tmp_path / "run", store, eval_strategy="no")
 
 
+def test_the_rows_of_a_store_are_a_dataset_of_any_format_or_absent(tmp_path):
+    store, rows = fill(tmp_path), Dataset.from_list(make_rows(22))
+    store.check_rows(rows.with_format("torch"))
+    with pytest.raises(ValueError, match=r"datasets\.Dataset.*got a list"):
+        store.check_rows(make_rows(22))
+    trainer = make_trainer(tmp_path / "run", attention_weight=0.0)
+    options = {"model": trainer.model, "teacher": store, "args": trainer.args, "data_collator": pad_rows}
+    DistillationTrainer(**options, eval_dataset=rows)  # only evaluates
+
+
 def test_filling_computes_in_full_precision_and_leaves_the_setting(tmp_path, monkeypatch):
+    """As `--tf32 true` sets it."""
     seen, run = [], teacher_store_filling.run_model
+    settings = (torch.backends, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
 
     def look(*arguments: object) -> ModelOutputs:
-        seen.append(torch.get_float32_matmul_precision())
+        seen.extend(setting.fp32_precision for setting in settings)
         return run(*arguments)
 
     monkeypatch.setattr(teacher_store_filling, "run_model", look)
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    before = [setting.fp32_precision for setting in settings]
+    enable_tf32(True)
     try:
         fill(tmp_path)
-        after = torch.get_float32_matmul_precision()
+        after = torch.backends.fp32_precision
     finally:
-        torch.set_float32_matmul_precision(before)
-    assert set(seen) == {"highest"}
-    assert after == "medium"
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
+    assert set(seen) == {"ieee"}
+    assert after == "tf32"
 
 
 def test_a_teacher_in_training_mode_is_put_in_eval_mode(tmp_path):
