@@ -39,6 +39,7 @@ BUILT_IN_TEACHER = "natural_logic"
 NAMING_CONFIG_KEYS = frozenset(
     {"_name_or_path", "architectures", "distillation", "dtype", "id2label", "label2id", "transformers_version"}
 )
+TEACHER_TRAINING_VERSION = 2  # of how one is fine-tuned: batches, dropout; a teacher of another is not found again
 TEACHER_TRAINING_SETTINGS = (
     "teacher_learning_rate",
     "teacher_num_train_epochs",
@@ -162,6 +163,7 @@ def prepare_teacher(
         logger.warning("the head of %s is untrained and stays so: what the student imitates is noise", name)
         return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=False)
     settings = {key: value for key, value in asdict(arguments).items() if key in TEACHER_TRAINING_SETTINGS}
+    settings["training_version"] = TEACHER_TRAINING_VERSION
     seed = arguments.seeds[0]
     if seed != TEACHER_SEED:  # left out for that one, under whose names teachers were kept before there were others
         settings["seed"] = seed
