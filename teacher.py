@@ -164,9 +164,7 @@ def prepare_teacher(
         return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=False)
     settings = {key: value for key, value in asdict(arguments).items() if key in TEACHER_TRAINING_SETTINGS}
     settings["training_version"] = TEACHER_TRAINING_VERSION
-    seed = arguments.seeds[0]
-    if seed != TEACHER_SEED:  # left out for that one, under whose names teachers were kept before there were others
-        settings["seed"] = seed
+    settings["seed"] = seed = arguments.seeds[0]
     fingerprint = hash_text(json.dumps([fingerprint_model(model), data_fingerprint, settings], sort_keys=True))[:16]
     folder = Path(arguments.cache_dir).expanduser() / "teachers" / fingerprint
     fine_tune_once(
