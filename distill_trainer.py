@@ -27,6 +27,7 @@ from ensemble_logits import check_same_labels
 from fast_dropout import draw_dropout_fast
 from length_pools import LengthSortedSampler, PooledLengthSampler
 from loss_terms import (
+    CAUSAL_MODEL_TYPES,
     ComparedBatch,
     LossPlan,
     TermMeans,
@@ -177,6 +178,7 @@ class DistillationTrainer(Trainer):
             counts=num_items_in_batch or count_items([inputs], labels.device),
             temperature=self.loss_plan.get_temperature(self.state.global_step, self.state.max_steps),
             num_pairs=num_pairs,
+            reads_last_token=self.model.config.model_type in CAUSAL_MODEL_TYPES,
         )
         weights = self.loss_plan.get_weights(self.term_weights, self.state.global_step, self.state.max_steps)
         terms = compute_terms(weights, batch, self.args)

@@ -43,11 +43,15 @@ class DistillationTrainingArguments(TrainingArguments):
     kl_weight: float = field(
         default=0.5, metadata={"help": "Weight of T^2 KL(teacher || student); for regression of the squared error."}
     )
-    hidden_weight: float = field(default=1.0, metadata={"help": "Weight of the hidden states' distance."})
+    hidden_weight: float = field(default=10.0, metadata={"help": "Weight of the hidden states' distance."})
     attention_weight: float = field(default=0.0, metadata={"help": "Weight of the attention matrices' distance."})
     logit_cosine_weight: float = field(default=0.0, metadata={"help": "Weight of 1 - cosine of the logits."})
     pkd_weight: float = field(
-        default=0.0, metadata={"help": "Weight of the distance of the normalized [CLS] states of matched layers."}
+        default=10.0,
+        metadata={
+            "help": "Weight of the distance of matched layers' normalized states of [CLS], or of the last token, "
+            "whichever the head reads."
+        },
     )
     embedding_weight: float = field(default=0.0, metadata={"help": "Weight of the embedding outputs' distance."})
     relation_weight: float = field(
@@ -67,7 +71,7 @@ class DistillationTrainingArguments(TrainingArguments):
     relation_heads: int = field(
         default=12, metadata={"help": "Relation heads, a divisor of both widths; attention heads may differ."}
     )
-    temperature: float = field(default=2.0, metadata={"help": "Softmax temperature T of the KL term."})
+    temperature: float = field(default=1.0, metadata={"help": "Softmax temperature T of the KL term."})
     hidden_loss: str = field(
         default="cosine", metadata={"help": "How hidden states are compared.", "choices": sorted(HIDDEN_LOSSES)}
     )

@@ -172,8 +172,6 @@ def check_architecture_fits(
 ) -> None:
     """Raises ValueError where a model of one of these configs cannot give what a term compares."""
     for model_type in {config.model_type for config in configs}:
-        if "pkd" in weights and model_type in CAUSAL_MODEL_TYPES:
-            raise ValueError(f"--pkd_weight compares first tokens, and in {model_type} these see no other: set it to 0")
         if "attention" in weights and args.attention_loss == "kl" and model_type not in DISTRIBUTION_MODEL_TYPES:
             raise ValueError(
                 f"--attention_loss kl needs scores of all keys, which {model_type} does not give: take mse, or one of "
@@ -215,6 +213,7 @@ class ComparedBatch:
     counts: ItemCounts
     temperature: float
     num_pairs: int
+    reads_last_token: bool = False  # the head, as that of a decoder, whose first token sees no other
 
     @property
     def is_regression(self) -> bool:
@@ -245,7 +244,7 @@ def compute_terms(
         "attention": lambda: losses.attention_loss(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
         ),
-        "pkd": lambda: losses.patient_loss(*batch.get_pairs(), mask, rows),
+        "pkd": lambda: losses.patient_loss(*batch.get_pairs(), mask, rows, batch.reads_last_token),
         "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
         "relation": lambda: losses.relation_loss(
             student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens

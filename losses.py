@@ -136,22 +136,25 @@ def patient_loss(
     teacher_hidden_states: Sequence[Tensor],
     attention_mask: Tensor,
     num_items: Count = None,
+    reads_last_token: bool = False,
 ) -> Tensor:
-    """|| student / |student| - teacher / |teacher| ||^2 of the first real token's states, mean over rows and pairs.
+    """|| student / |student| - teacher / |teacher| ||^2 of the states that the head reads, mean over rows and pairs.
 
     Patient knowledge distillation (Sun et al. 2019, arXiv:1908.09355, equation 7, there a sum): of every matched layer
-    only the direction of the [CLS] token's state. It is 2 - 2 cosine.
+    only the direction of one token's state, [CLS] in the paper. It is 2 - 2 cosine.
 
     Args:
         student_hidden_states, teacher_hidden_states: one (batch, tokens, hidden) per pair.
         attention_mask: (batch, tokens), 1 for a real token; padding may be on either side.
         num_items: rows of the whole batch, where this is a part of it.
+        reads_last_token: compare the last real token, which the head of a decoder reads; else the first.
     """
-    first = attention_mask.long().argmax(dim=1)
-    rows = torch.arange(len(first), device=first.device)
+    mask = attention_mask.long()
+    token = mask.size(1) - 1 - mask.flip(1).argmax(dim=1) if reads_last_token else mask.argmax(dim=1)
+    rows = torch.arange(len(token), device=token.device)
     losses = []
     for student, teacher in zip(student_hidden_states, teacher_hidden_states, strict=True):
-        directions = [F.normalize(states[rows, first].float(), dim=-1) for states in (student, teacher)]
+        directions = [F.normalize(states[rows, token].float(), dim=-1) for states in (student, teacher)]
         losses.append(average_rows((directions[0] - directions[1]).square().sum(dim=-1), num_items))
     return torch.stack(losses).mean()
 

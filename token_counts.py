@@ -21,4 +21,7 @@ def measure_lengths(rows: Dataset) -> list[int]:
 
 def find_used_tokens(rows: Dataset) -> set[int]:
     """Every token that occurs."""
-    return set().union(*iterate_token_ids(rows))
+    used: set[int] = set()
+    for ids in iterate_token_ids(rows):
+        used.update(ids)
+    return used

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ("stock", "docs_recipe", "plain_loop")
-PROJECT_FLAGS = {"this_project_logits": ["--hidden_weight", "0"], "this_project_hidden": []}
+PROJECT_FLAGS = {"this_project_logits": ["--hidden_weight", "0", "--pkd_weight", "0"], "this_project_hidden": []}
 WAYS = (*PEERS, *PROJECT_FLAGS)
 
 Key = tuple[str, str, int]

@@ -109,8 +109,8 @@ def test_this_project_is_started_as_a_user_starts_it(settings, places):
         make_command((way, "odd", 3), settings, places) for way in ("this_project_logits", "this_project_hidden")
     )
     assert hidden[1] == str(ROOT / "run_distillation.py")
-    assert logits[logits.index("--hidden_weight") + 1] == "0"
-    assert "--hidden_weight" not in hidden
+    assert all(logits[logits.index(flag) + 1] == "0" for flag in ("--hidden_weight", "--pkd_weight"))
+    assert not {"--hidden_weight", "--pkd_weight"} & set(hidden)
     assert "--test_file" not in hidden
     caches = [command[command.index("--cache_dir") + 1] for command in (logits, hidden)]
     assert caches[0] != caches[1]

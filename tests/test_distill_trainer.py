@@ -246,7 +246,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(tmp_path):
 def test_regression_takes_squared_errors_in_place_of_cross_entropy_and_kl(tmp_path):
     student, teacher = make_bert(2, num_labels=1, seed=2), make_bert(4, num_labels=1, seed=1)
     arguments = DistillationTrainingArguments(
-        output_dir=str(tmp_path), use_cpu=True, ce_weight=1.0, kl_weight=0.5, hidden_weight=0.0
+        output_dir=str(tmp_path), use_cpu=True, ce_weight=1.0, kl_weight=0.5, hidden_weight=0.0, pkd_weight=0.0
     )
     rows = make_rows(6)
     trainer = DistillationTrainer(
@@ -266,7 +266,10 @@ def test_regression_takes_squared_errors_in_place_of_cross_entropy_and_kl(tmp_pa
     ("options", "message"),
     [
         ({"kl_weight": -1.0}, "kl_weight is -1.0: a weight is at least 0"),
-        ({"ce_weight": 0.0, "kl_weight": 0.0, "hidden_weight": 0.0}, "all weights are 0: set one of --ce_weight"),
+        (
+            dict.fromkeys(["ce_weight", "kl_weight", "hidden_weight", "pkd_weight"], 0.0),
+            "all weights are 0: set one of --ce_weight",
+        ),
         ({"temperature": 0.0}, "temperature is 0.0: it has to be above 0"),
         ({"hidden_loss": "mae"}, "choose one of mse, cosine"),
     ],

@@ -11,7 +11,7 @@ from datasets import Dataset
 from test_distill_trainer import assert_same_weights, compute_batch_loss
 from tiny_project import make_project
 from tiny_training import make_trainer
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from loss_terms import WantedLayers, check_architecture_fits, check_store_fits, list_wanted_layers, switch_on_outputs
@@ -198,7 +198,10 @@ def test_a_run_with_every_term_fills_a_store_and_ends_in_a_plain_student(tmp_pat
         ({"relation_weight": 1.0, "activation_checkpointing": True}, "what --activation_checkpointing throws away"),
         ({"intermediate_epochs": 3.0}, "--intermediate_epochs 3 has to leave epochs for the second stage"),
         ({"intermediate_epochs": 1.0, "max_steps": 9}, "without --max_steps"),
-        ({"intermediate_epochs": 1.0, "hidden_weight": 0.0}, "in its first stage: set one of --hidden_weight"),
+        (
+            {"intermediate_epochs": 1.0, "hidden_weight": 0, "pkd_weight": 0},
+            "in its first stage: set one of --hidden_weight",
+        ),
         ({"intermediate_epochs": 1.0, "ce_weight": 0, "kl_weight": 0}, "in its second stage: set one of --ce_weight"),
     ],
 )
@@ -208,9 +211,9 @@ def test_arguments_that_cannot_be_meant_are_refused(tmp_path, options, message):
 
 
 def test_a_weight_that_a_schedule_raises_is_on_from_the_start(tmp_path):
-    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, schedules="pkd_weight=linear:1", hidden_weight=0)
-    assert args.get_largest_weights() == {"ce": 0.5, "kl": 0.5, "pkd": 1.0} | dict.fromkeys(
-        ["logit_cosine", "rkd", "hidden", "attention", "embedding", "relation"], 0.0
+    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, schedules="rkd_weight=linear:1", hidden_weight=0)
+    assert args.get_largest_weights() == {"ce": 0.5, "kl": 0.5, "pkd": 10.0, "rkd": 1.0} | dict.fromkeys(
+        ["logit_cosine", "hidden", "attention", "embedding", "relation"], 0.0
     )
 
 
@@ -222,7 +225,6 @@ def test_relation_heads_that_do_not_divide_the_widths_are_refused_by_the_trainer
 @pytest.mark.parametrize(
     ("model_type", "options", "message"),
     [
-        ("gpt2", {"pkd_weight": 1.0}, "in gpt2 these see no other"),
         (
             "deberta-v2",
             {"attention_weight": 1.0, "attention_loss": "kl"},
@@ -239,3 +241,21 @@ def test_an_architecture_that_lacks_what_a_term_compares_is_refused(tmp_path, mo
     config.model_type = model_type
     with pytest.raises(ValueError, match=message):
         check_architecture_fits([config], args, weights)
+
+
+def test_a_decoder_s_patient_term_compares_the_last_tokens_which_its_head_reads(tmp_path):
+    sizes = {"vocab_size": 200, "n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 16}
+    config = GPT2Config(**sizes, num_labels=3, pad_token_id=0, bos_token_id=1, eos_token_id=1)
+    student, teacher = (GPT2ForSequenceClassification(config).eval() for _ in range(2))
+    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, bf16=False, **OFF, pkd_weight=1.0)
+    trainer = DistillationTrainer(student, args, teacher, data_collator=pad_rows, eval_dataset=make_rows(2))
+    batch = pad_rows(make_rows(5))
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    with torch.no_grad():
+        states = [model(**inputs, output_hidden_states=True).hidden_states[1:] for model in (student, teacher)]
+        loss = trainer.compute_loss(student, batch)
+    ends = batch["attention_mask"].sum(dim=1) - 1
+    assert len(set(ends.tolist())) > 1
+    rows = torch.arange(5)
+    expected = [2 - 2 * F.cosine_similarity(*(layers[i][rows, ends] for layers in states)).mean() for i in (0, 1)]
+    torch.testing.assert_close(loss, torch.stack(expected).mean())

@@ -112,6 +112,16 @@ def test_patient_loss_by_hand_takes_directions_of_first_real_tokens():
     assert patient_loss([student], [teacher], mask).item() == pytest.approx((2.0 + 0.0) / 2)
 
 
+def test_patient_loss_takes_the_last_real_token_where_the_head_reads_that():
+    student = torch.tensor([[[3.0, 0.0], [1.0, 1.0]], [[9.0, 9.0], [0.0, 4.0]]])
+    teacher = torch.tensor([[[0.0, 2.0], [1.0, 1.0]], [[-9.0, 0.0], [0.0, 0.5]]])
+    mask = torch.tensor([[1, 0], [0, 1]])  # one row is padded on the right, one on the left
+    loss = patient_loss([student], [teacher], mask, reads_last_token=True)
+    assert loss.item() == pytest.approx((2.0 + 0.0) / 2)
+    both_tokens = patient_loss([student], [teacher], torch.ones(2, 2), reads_last_token=True)
+    assert both_tokens.item() == pytest.approx(0.0)
+
+
 def test_patient_loss_pulls_across_the_student_s_state_never_along_it():
     student, teacher = torch.randn(3, 2, 8, requires_grad=True), torch.randn(3, 2, 8)
     patient_loss([student], [teacher], torch.ones(3, 2)).backward()

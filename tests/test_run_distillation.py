@@ -282,7 +282,11 @@ REFUSALS = {
         "newly initialised.*--teacher_training auto",
     ),
     "temperature": ({"temperature": 0}, None, "temperature is 0.0"),
-    "all weights zero": ({"ce_weight": 0, "kl_weight": 0, "hidden_weight": 0}, None, "all weights are 0"),
+    "all weights zero": (
+        {"ce_weight": 0, "kl_weight": 0, "hidden_weight": 0, "pkd_weight": 0},
+        None,
+        "all weights are 0",
+    ),
     "negative weight": ({"kl_weight": -0.5}, None, "kl_weight is -0.5"),
     "metric unknown": ({"metric_for_best_model": "bleu"}, None, "bleu.*loss, accuracy"),
     "push without a token": ({"push_to_hub": "true"}, None, "hf auth login"),

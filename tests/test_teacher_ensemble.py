@@ -126,7 +126,7 @@ def test_stored_ensembles_have_the_losses_of_live_ones(tmp_path):
 def test_the_terms_compare_with_all_teachers_as_written_out(tmp_path, kind):
     """KL with the mean distribution at T = 2, logit cosine with the mean of the logits; live and from the store."""
     further = [make_bert(3, seed=5), make_bert(1, seed=6)]
-    weights = {"ce_weight": 0.0, "kl_weight": 1.0, "hidden_weight": 0.0, "logit_cosine_weight": 10.0}
+    weights = {"ce_weight": 0.0, "kl_weight": 1.0, "hidden_weight": 0.0, "pkd_weight": 0.0, "logit_cosine_weight": 10.0}
     trainer = make_ensemble_trainers(tmp_path, further, **weights)[kind]
     batch = next(iter(trainer.get_train_dataloader()))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -221,7 +221,7 @@ def test_a_single_teacher_is_recorded_without_members(tmp_path):
 def test_live_runs_have_the_losses_of_stored_ones_and_any_order_of_further_teachers(tmp_path, flags):
     switched = f"{tmp_path / 'c'},{tmp_path / 'b'}"
     # Only terms without half-precision stores.
-    options = {"hidden_weight": 0, "logit_cosine_weight": 0.5, "bf16": "false"}
+    options = {"hidden_weight": 0, "pkd_weight": 0, "logit_cosine_weight": 0.5, "bf16": "false"}
     runs = {"stored": {}, "live": {"teacher_outputs": "live"}, "switched": {"additional_teachers": switched}}
     for name, values in runs.items():
         assert main(replace_flag(flags, output_dir=tmp_path / name, **options, **values)) == 0

@@ -130,7 +130,11 @@ def make_rare_token_nan(folder: Path, **options: object) -> list[str]:
 def test_a_teacher_whose_outputs_are_no_numbers_is_named_before_training(tmp_path, monkeypatch):
     flags = make_rare_token_nan(tmp_path)
     monkeypatch.setattr(run_distillation, "make_trainer", lambda *_: pytest.fail("training began"))
-    fail([*flags, "--hidden_weight=0"], 2, "the teacher's logits are not all finite numbers: check the teacher's")
+    fail(
+        [*flags, "--hidden_weight=0", "--pkd_weight=0"],
+        2,
+        "the teacher's logits are not all finite numbers: check the teacher's",
+    )
     assert not list((tmp_path / "cache").rglob("*.unfinished"))
 
 

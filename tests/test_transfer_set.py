@@ -87,7 +87,7 @@ def test_a_batch_without_any_label_trains_on_the_other_terms(tmp_path):
 
 
 def test_a_regression_batch_without_any_label_trains_on_the_other_terms(tmp_path):
-    arguments = DistillationTrainingArguments(str(tmp_path), use_cpu=True, hidden_weight=0.0)
+    arguments = DistillationTrainingArguments(str(tmp_path), use_cpu=True, hidden_weight=0.0, pkd_weight=0.0)
     student, teacher = make_bert(2, num_labels=1, seed=2), make_bert(4, num_labels=1, seed=1)
     trainer = DistillationTrainer(student, arguments, teacher, data_collator=pad_rows, eval_dataset=make_rows(2))
     rows = [row | {"labels": math.nan} for row in make_rows(6)]
@@ -241,7 +241,7 @@ def test_what_is_chosen_by_data_is_chosen_by_the_labelled_rows(tmp_path, flags):
 
 
 def test_the_store_holds_the_teachers_outputs_for_all_rows_and_they_are_the_live_ones(tmp_path, flags):
-    flags = replace_flag(flags, hidden_weight=0, bf16="false")
+    flags = replace_flag(flags, hidden_weight=0, pkd_weight=0, bf16="false")
     for source in ("stored", "live"):
         assert main(replace_flag(flags, teacher_outputs=source, output_dir=tmp_path / source)) == 0
     manifests = [json.loads(path.read_text()) for path in (tmp_path / "cache").rglob("manifest.json")]
@@ -254,7 +254,9 @@ def test_the_store_holds_the_teachers_outputs_for_all_rows_and_they_are_the_live
 
 def test_several_teachers_all_answer_for_them(tmp_path, flags):
     write_other_teacher(tmp_path / "second", seed=5)
-    flags = replace_flag([*flags, f"--additional_teachers={tmp_path / 'second'}"], hidden_weight=0, bf16="false")
+    flags = replace_flag(
+        [*flags, f"--additional_teachers={tmp_path / 'second'}"], hidden_weight=0, pkd_weight=0, bf16="false"
+    )
     for source in ("stored", "live"):
         assert main(replace_flag(flags, teacher_outputs=source, output_dir=tmp_path / source)) == 0
     manifests = [json.loads(path.read_text()) for path in (tmp_path / "cache").rglob("manifest.json")]
@@ -308,7 +310,7 @@ def test_a_run_begun_on_other_unlabelled_rows_is_not_gone_on_with(tmp_path, flag
     assert "was begun on other unlabelled rows" in refuse(capsys, flags)
 
 
-ONLY_LABELS = {"kl_weight": 0, "hidden_weight": 0}
+ONLY_LABELS = {"kl_weight": 0, "hidden_weight": 0, "pkd_weight": 0}
 
 
 @pytest.mark.parametrize("weights", [ONLY_LABELS, ONLY_LABELS | {"kl_weight": "0.0"}])

@@ -39,7 +39,7 @@ def make_trainer(folder: Path, tokenizer, **options: object) -> DistillationTrai
     return DistillationTrainer(
         model=make_model(max(60, len(tokenizer))),
         args=DistillationTrainingArguments(
-            output_dir=str(folder), kl_weight=0, hidden_weight=0, disable_tqdm=True, **settings | options
+            output_dir=str(folder), kl_weight=0, hidden_weight=0, pkd_weight=0, disable_tqdm=True, **settings | options
         ),
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(make_rows(12, seed=3)),

@@ -21,6 +21,7 @@ ALL_TERMS = {
     "hidden_weight": 1.0,
     "attention_weight": 1.0,
     "logit_cosine_weight": 1.0,
+    "pkd_weight": 0.0,
 }
 
 
