@@ -61,6 +61,7 @@ def test_the_first_stage_ends_with_its_epoch():
 def test_scheduled_values_follow_the_step_and_are_logged(tmp_path):
     """Three steps: the weights of steps 1 to 3 are those at 0, 1/3 and 2/3; the log names the value reached."""
     options = OFF | {"ce_weight": 1.0, "schedules": "ce_weight=linear:4,temperature=linear:5,kl_weight=linear:3"}
+    options |= {"temperature": 2.0}
     trainer = make_trainer(tmp_path, **options, logging_strategy="steps", logging_steps=1)
     trainer.train()
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -72,7 +73,7 @@ def test_scheduled_values_follow_the_step_and_are_logged(tmp_path):
 
 
 def test_the_temperature_of_a_schedule_is_that_of_the_kl_term(tmp_path):
-    trainer = make_trainer(tmp_path, **(OFF | {"kl_weight": 1.0}), schedules="temperature=linear:6")
+    trainer = make_trainer(tmp_path, **(OFF | {"kl_weight": 1.0}), schedules="temperature=linear:6", temperature=2.0)
     other = make_trainer(tmp_path, **(OFF | {"kl_weight": 1.0}), temperature=4.0)
     trainer.state.global_step, trainer.state.max_steps = 5, 10
     rows = make_rows(6)

@@ -338,7 +338,7 @@ def test_an_output_folder_with_another_run_is_refused(tmp_path, flags, capsys):
     assert main(flags) == 0
     with pytest.raises(SystemExit):
         main([*flags, "--temperature=3"])
-    assert "holds another run (temperature: 2.0 -> 3.0)" in capsys.readouterr().err
+    assert "holds another run (temperature: 1.0 -> 3.0)" in capsys.readouterr().err
 
 
 def test_an_output_folder_with_foreign_files_is_refused(tmp_path, flags, capsys):
