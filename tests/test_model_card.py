@@ -1,5 +1,6 @@
 """The card states what its user needs, says so where nothing is known, and what others named opens nothing in it."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -169,12 +170,19 @@ def test_the_comparisons_row_is_in_the_card(tmp_path):
     record = read_run_record(folder)
     row = read_comparison_row(RESULTS / "comparison", record, folder)
     section = find_section(make_card(record, folder, row), "Among the strategies compared").splitlines()
+    with (RESULTS / "comparison" / "comparison.csv").open() as file:
+        arms = {row["arm"]: row for row in csv.DictReader(file) if row["unit"] == "sick, 3 layers"}
+    top, seeds = arms["top"], arms["top"]["seeds"].split()
+    figures = ("metric", "metric_standard_deviation", "difference_to_best", "difference_low", "difference_high")
+    mean, deviation, behind, low, high = (f"{float(top[name]):.4f}" for name in figures)
     assert section[:3] == [
         "| strategy | test accuracy | seeds | behind the best | corrected p |",
         "|---|---|---|---|---|",
-        "| top | 0.8455 ± 0.0037 | 5 (42, 43, 44, 45, 46) | 0.0064 [0.0003, 0.0125] | 0.0804 |",
+        f"| top | {mean} ± {deviation} | {len(seeds)} ({', '.join(seeds)}) | {behind} [{low}, {high}] "
+        f"| {float(top['p_holm']):.4f} |",
     ]
-    assert section[4] == "- Highest: even, test accuracy 0.8519 (5 seeds); not shown to be better than top."
+    best = f"{float(arms['even']['metric']):.4f} ({len(seeds)} seeds)"
+    assert section[4] == f"- Highest: even, test accuracy {best}; not shown to be better than top."
     assert section[5].startswith("- top cannot be told apart from even on these data")
     assert section[6] == ""
 
