@@ -28,6 +28,10 @@ SERIES = {
     "train_hidden_loss": ("training hidden-state distance", ORANGE, (0, (5, 1, 1, 1, 1, 1)), "v"),
     "train_attention_loss": ("training attention distance", PURPLE, (0, (1, 3)), "P"),
     "train_logit_cosine_loss": ("training logit cosine distance", SKY, (0, (8, 2)), "X"),
+    "train_pkd_loss": ("training distance of the head's token", SKY, (0, (3, 1)), "p"),
+    "train_embedding_loss": ("training embedding distance", GREY, (0, (4, 2, 1, 2)), "h"),
+    "train_relation_loss": ("training relation KL (nats)", PURPLE, (0, (6, 1)), "*"),
+    "train_rkd_loss": ("training distance between rows", GREY, (0, (2, 2)), "<"),
 }
 
 
