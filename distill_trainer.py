@@ -27,7 +27,6 @@ from ensemble_logits import check_same_labels
 from fast_dropout import draw_dropout_fast
 from length_pools import LengthSortedSampler, PooledLengthSampler
 from loss_terms import (
-    CAUSAL_MODEL_TYPES,
     ComparedBatch,
     LossPlan,
     TermMeans,
@@ -37,6 +36,7 @@ from loss_terms import (
     list_projected_pairs,
     list_wanted_layers,
     match_layers,
+    place_head,
     select_term_weights,
     switch_on_outputs,
 )
@@ -84,6 +84,7 @@ class DistillationTrainer(Trainer):
         self.loss_plan = LossPlan(args, has_teacher=teacher is not None)
         self.compute_student_metrics = compute_metrics
         self.layer_matching: list[int] = []
+        self.head_places = ("first", "first")
         self.teacher_outputs: LiveTeacherOutputs | None = None
         self.teacher_store: TeacherStore | None = None
         self.projections: Projections | None = None
@@ -94,6 +95,7 @@ class DistillationTrainer(Trainer):
             raise ValueError("further_teachers without a teacher: give the first of them as teacher")
         if teacher is not None:
             self.layer_matching, layers = match_layers(model, teacher, args, self.term_weights)
+            self.head_places = place_head(model.config), place_head(teacher.config)
             check_same_labels(teacher.config, [model.config for model in further_teachers])
             self._prepare_teachers(model, [teacher, *further_teachers], layers)
             pairs = list_projected_pairs(model.config, teacher.config, self.term_weights, self.layer_matching)
@@ -178,7 +180,7 @@ class DistillationTrainer(Trainer):
             counts=num_items_in_batch or count_items([inputs], labels.device),
             temperature=self.loss_plan.get_temperature(self.state.global_step, self.state.max_steps),
             num_pairs=num_pairs,
-            reads_last_token=self.model.config.model_type in CAUSAL_MODEL_TYPES,
+            head_places=self.head_places,
         )
         weights = self.loss_plan.get_weights(self.term_weights, self.state.global_step, self.state.max_steps)
         terms = compute_terms(weights, batch, self.args)

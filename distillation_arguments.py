@@ -49,8 +49,8 @@ class DistillationTrainingArguments(TrainingArguments):
     pkd_weight: float = field(
         default=10.0,
         metadata={
-            "help": "Weight of the distance of matched layers' normalized states of [CLS], or of the last token, "
-            "whichever the head reads."
+            "help": "Weight of the distance of matched layers' normalized states where the head reads them: [CLS], a "
+            "decoder's last token, or the mean of all."
         },
     )
     embedding_weight: float = field(default=0.0, metadata={"help": "Weight of the embedding outputs' distance."})
@@ -86,7 +86,7 @@ class DistillationTrainingArguments(TrainingArguments):
         default="",
         metadata={
             "help": "Weights or a temperature that change from their own flag's value to an end, such as "
-            "temperature=linear:1,hidden_weight=cosine:0."
+            "hidden_weight=cosine:0,pkd_weight=cosine:0."
         },
     )
     intermediate_epochs: float = field(

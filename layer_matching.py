@@ -78,7 +78,7 @@ FINAL_NORM_MODEL_TYPES = frozenset({"eurobert", "gpt2", "llama", "modernbert", "
 
 
 def check_final_norm(model_type: str, layers: list[int], teacher_num_layers: int) -> None:
-    """Raises ValueError where the hidden-state loss would compare a state behind the final norm with one before it."""
+    """Raises ValueError where hidden or pkd would compare a state behind the final norm with one before it."""
     is_last = [layer == teacher_num_layers - 1 for layer in layers]
     if model_type in FINAL_NORM_MODEL_TYPES and (not is_last[-1] or any(is_last[:-1])):
         raise ValueError(

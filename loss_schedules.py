@@ -1,4 +1,4 @@
-"""Values of the loss that change while it trains: `--schedules temperature=linear:1,hidden_weight=cosine:0`.
+"""Values of the loss that change while it trains: `--schedules hidden_weight=cosine:0,pkd_weight=cosine:0`.
 
 A schedule leads from the value of the flag itself to the end it names. It is a pure function of the share of steps
 that are done, so that a resumed run and every process go through the same values.

@@ -32,6 +32,14 @@ DISTRIBUTION_MODEL_TYPES = tuple(
 )
 
 
+def place_head(config: PreTrainedConfig) -> str:
+    """Which of a row's states the head for sequence classification reads: a key of `losses.STATE_PLACES`."""
+    if config.model_type in CAUSAL_MODEL_TYPES:
+        return "last"  # the first token of a decoder sees no other
+    # ModernBERT and EuroBERT; "late" is the mean of what the head makes of every token.
+    return "mean" if getattr(config, "classifier_pooling", None) in ("mean", "late") else "first"
+
+
 def select_term_weights(args: DistillationTrainingArguments, has_teacher: bool) -> dict[str, float]:
     """Term name -> weight at the start for the terms that are on at any time; the others are never computed."""
     if not has_teacher:
@@ -213,7 +221,7 @@ class ComparedBatch:
     counts: ItemCounts
     temperature: float
     num_pairs: int
-    reads_last_token: bool = False  # the head, as that of a decoder, whose first token sees no other
+    head_places: tuple[str, str] = ("first", "first")  # the states that the heads of student and teacher read
 
     @property
     def is_regression(self) -> bool:
@@ -244,7 +252,7 @@ def compute_terms(
         "attention": lambda: losses.attention_loss(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
         ),
-        "pkd": lambda: losses.patient_loss(*batch.get_pairs(), mask, rows, batch.reads_last_token),
+        "pkd": lambda: losses.patient_loss(*batch.get_pairs(), mask, rows, batch.head_places),
         "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
         "relation": lambda: losses.relation_loss(
             student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens

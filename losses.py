@@ -131,30 +131,48 @@ def embedding_loss(
     return hidden_state_loss([student_embedding], [teacher_embedding], attention_mask, "mse", num_items)
 
 
+def get_first_state(states: Tensor, attention_mask: Tensor) -> Tensor:
+    """(batch, tokens, hidden) -> (batch, hidden) of each row's first real token."""
+    token = attention_mask.long().argmax(dim=1)
+    return states[torch.arange(len(token), device=token.device), token]
+
+
+def get_last_state(states: Tensor, attention_mask: Tensor) -> Tensor:
+    """(batch, tokens, hidden) -> (batch, hidden) of each row's last real token."""
+    return get_first_state(states.flip(1), attention_mask.flip(1))
+
+
+def get_mean_state(states: Tensor, attention_mask: Tensor) -> Tensor:
+    """(batch, tokens, hidden) -> (batch, hidden), the mean over each row's real tokens."""
+    is_real = attention_mask.bool()
+    return states.masked_fill(~is_real[..., None], 0.0).sum(dim=1) / is_real.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+STATE_PLACES = {"first": get_first_state, "last": get_last_state, "mean": get_mean_state}
+
+
 def patient_loss(
     student_hidden_states: Sequence[Tensor],
     teacher_hidden_states: Sequence[Tensor],
     attention_mask: Tensor,
     num_items: Count = None,
-    reads_last_token: bool = False,
+    places: tuple[str, str] = ("first", "first"),
 ) -> Tensor:
-    """|| student / |student| - teacher / |teacher| ||^2 of the states that the head reads, mean over rows and pairs.
+    """|| student / |student| - teacher / |teacher| ||^2 of the states that the heads read, mean over rows and pairs.
 
     Patient knowledge distillation (Sun et al. 2019, arXiv:1908.09355, equation 7, there a sum): of every matched layer
-    only the direction of one token's state, [CLS] in the paper. It is 2 - 2 cosine.
+    only the direction of one state, that of [CLS] in the paper. It is 2 - 2 cosine.
 
     Args:
         student_hidden_states, teacher_hidden_states: one (batch, tokens, hidden) per pair.
         attention_mask: (batch, tokens), 1 for a real token; padding may be on either side.
         num_items: rows of the whole batch, where this is a part of it.
-        reads_last_token: compare the last real token, which the head of a decoder reads; else the first.
+        places: which state of a row the student's and the teacher's head read: a key of `STATE_PLACES`.
     """
-    mask = attention_mask.long()
-    token = mask.size(1) - 1 - mask.flip(1).argmax(dim=1) if reads_last_token else mask.argmax(dim=1)
-    rows = torch.arange(len(token), device=token.device)
     losses = []
-    for student, teacher in zip(student_hidden_states, teacher_hidden_states, strict=True):
-        directions = [F.normalize(states[rows, token].float(), dim=-1) for states in (student, teacher)]
+    for pair in zip(student_hidden_states, teacher_hidden_states, strict=True):
+        read = [STATE_PLACES[place](states.float(), attention_mask) for states, place in zip(pair, places, strict=True)]
+        directions = [F.normalize(states, dim=-1) for states in read]
         losses.append(average_rows((directions[0] - directions[1]).square().sum(dim=-1), num_items))
     return torch.stack(losses).mean()
 

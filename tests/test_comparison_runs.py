@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from simulated_runs import WITHOUT_TEACHER, write_run
 
-from comparison_runs import find_run_folders, read_run, read_runs
+from comparison_runs import TEACHER_TERMS, find_run_folders, read_run, read_runs
 
 
 def edit_record(folder: Path, **entries: object) -> None:
@@ -58,7 +58,7 @@ def test_a_run_knows_what_it_is(tmp_path):
     assert read_run(write_run(tmp_path / "d", "scratch")).is_control
 
 
-@pytest.mark.parametrize("term", ["kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"])
+@pytest.mark.parametrize("term", TEACHER_TERMS)
 def test_any_term_of_the_teacher_makes_it_a_run_with_a_teacher(tmp_path, term):
     assert read_run(write_run(tmp_path, arguments=WITHOUT_TEACHER | {term: 0.1})).arm_name == "top"
 

@@ -126,6 +126,7 @@ def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
             "attention_loss": "kl",
             "num_train_epochs": 2,
             "intermediate_epochs": 1.0,
+            "temperature": 2.0,
             "schedules": "temperature=linear:1,pkd_weight=cosine:0",
         },
     }

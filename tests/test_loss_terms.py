@@ -9,12 +9,21 @@ import torch.nn.functional as F
 from conftest import make_bert, make_rows, pad_rows
 from datasets import Dataset
 from test_distill_trainer import assert_same_weights, compute_batch_loss
+from test_student_init import ARCHITECTURES, make_teacher
 from tiny_project import make_project
 from tiny_training import make_trainer
 from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
+from transformers.utils import ModelOutput
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
-from loss_terms import WantedLayers, check_architecture_fits, check_store_fits, list_wanted_layers, switch_on_outputs
+from loss_terms import (
+    WantedLayers,
+    check_architecture_fits,
+    check_store_fits,
+    list_wanted_layers,
+    place_head,
+    switch_on_outputs,
+)
 from losses import attention_loss, patient_loss, relation_loss
 from run_distillation import main
 from run_record import read_run_record
@@ -30,7 +39,9 @@ MORE_TERMS = {
     "relation_heads": 4,
     "attention_loss": "kl",
 }
-OFF = dict.fromkeys(["ce_weight", "kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"], 0.0)
+OFF = dict.fromkeys(
+    ["ce_weight", "kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight", "pkd_weight"], 0.0
+)
 
 
 def record_projections(model: torch.nn.Module, layer: int) -> list[torch.Tensor]:
@@ -172,7 +183,7 @@ def test_terms_are_computed_in_float32_whatever_the_models_compute_in(tmp_path):
 
 def test_a_run_with_every_term_fills_a_store_and_ends_in_a_plain_student(tmp_path):
     flags = [f"--{name}={value}" for name, value in MORE_TERMS.items()] + ["--attention_weight=1", "--rkd_weight=1"]
-    stages = ["--intermediate_epochs=1", "--schedules=temperature=linear:1"]
+    stages = ["--intermediate_epochs=1", "--schedules=temperature=linear:1", "--temperature=2"]
     assert main([*make_project(tmp_path), *flags, *stages]) == 0
     record = read_run_record(tmp_path / "run")
     for name in ("pkd", "embedding", "relation", "attention", "rkd"):
@@ -247,7 +258,7 @@ def test_a_decoder_s_patient_term_compares_the_last_tokens_which_its_head_reads(
     sizes = {"vocab_size": 200, "n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 16}
     config = GPT2Config(**sizes, num_labels=3, pad_token_id=0, bos_token_id=1, eos_token_id=1)
     student, teacher = (GPT2ForSequenceClassification(config).eval() for _ in range(2))
-    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, bf16=False, **OFF, pkd_weight=1.0)
+    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, bf16=False, **(OFF | {"pkd_weight": 1.0}))
     trainer = DistillationTrainer(student, args, teacher, data_collator=pad_rows, eval_dataset=make_rows(2))
     batch = pad_rows(make_rows(5))
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
@@ -259,3 +270,34 @@ def test_a_decoder_s_patient_term_compares_the_last_tokens_which_its_head_reads(
     rows = torch.arange(5)
     expected = [2 - 2 * F.cosine_similarity(*(layers[i][rows, ends] for layers in states)).mean() for i in (0, 1)]
     torch.testing.assert_close(loss, torch.stack(expected).mean())
+
+
+POOLINGS = [("modernbert", {"classifier_pooling": "mean"})]
+POOLINGS += [("eurobert", {"classifier_pooling": kind}) for kind in ("bos", "mean")]
+
+
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in ARCHITECTURES if name != "xlnet"), *POOLINGS])
+def test_the_patient_term_compares_the_states_that_the_head_reads(name, options):
+    """By the gradient of the logits, row by row: the first real token, the last one, or all."""
+    model = make_teacher(name, **options)
+    mask = (torch.arange(12) < torch.tensor([[12], [7], [4]])).long()
+    input_ids = torch.randint(4, 40, (3, 12), generator=torch.Generator().manual_seed(1)).where(mask.bool(), 1)
+    states = model.base_model(input_ids=input_ids, attention_mask=mask).last_hidden_state.detach().requires_grad_()
+    model.base_model.register_forward_hook(lambda module, inputs, output: replace_state(module, output, states))
+    (gradient,) = torch.autograd.grad(model(input_ids=input_ids, attention_mask=mask).logits.square().sum(), states)
+    is_read = gradient.abs().sum(dim=-1) > 0
+    tokens = torch.arange(12)
+    expected = {
+        "first": (tokens == 0).expand(3, 12),
+        "last": tokens == mask.sum(dim=1, keepdim=True) - 1,
+        "mean": mask.bool(),
+    }
+    assert torch.equal(is_read, expected[place_head(model.config)])
+
+
+def replace_state(module: torch.nn.Module, output: ModelOutput, states: torch.Tensor) -> ModelOutput:
+    """The base model's output as if its last states were `states`."""
+    output["last_hidden_state"] = states
+    if getattr(module, "pooler", None) is not None:
+        output["pooler_output"] = module.pooler(states)
+    return output

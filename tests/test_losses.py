@@ -116,10 +116,20 @@ def test_patient_loss_takes_the_last_real_token_where_the_head_reads_that():
     student = torch.tensor([[[3.0, 0.0], [1.0, 1.0]], [[9.0, 9.0], [0.0, 4.0]]])
     teacher = torch.tensor([[[0.0, 2.0], [1.0, 1.0]], [[-9.0, 0.0], [0.0, 0.5]]])
     mask = torch.tensor([[1, 0], [0, 1]])  # one row is padded on the right, one on the left
-    loss = patient_loss([student], [teacher], mask, reads_last_token=True)
-    assert loss.item() == pytest.approx((2.0 + 0.0) / 2)
-    both_tokens = patient_loss([student], [teacher], torch.ones(2, 2), reads_last_token=True)
+    for place in ("first", "last", "mean"):
+        loss = patient_loss([student], [teacher], mask, places=(place, place))
+        assert loss.item() == pytest.approx((2.0 + 0.0) / 2)
+    both_tokens = patient_loss([student], [teacher], torch.ones(2, 2), places=("last", "last"))
     assert both_tokens.item() == pytest.approx(0.0)
+
+
+def test_patient_loss_compares_what_each_head_reads():
+    student, teacher = torch.tensor([[[1.0, 0.0], [9.0, 9.0]]]), torch.tensor([[[0.0, 5.0], [2.0, 0.0]]])
+    mask = torch.ones(1, 2)
+    assert patient_loss([student], [teacher], mask, places=("first", "last")).item() == pytest.approx(0.0)
+    assert patient_loss([student], [teacher], mask, places=("first", "first")).item() == pytest.approx(2.0)
+    mean = torch.tensor([[[0.2, 0.5], [7.0, 7.0]]])  # along the mean of the teacher's two states, (1, 2.5)
+    assert patient_loss([mean], [teacher], mask, places=("first", "mean")).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_patient_loss_pulls_across_the_student_s_state_never_along_it():

@@ -28,7 +28,7 @@ ALL_TERMS = {
 def make_trainer(
     folder: Path, num_rows: int = 22, num_labelled: int | None = None, **options: object
 ) -> DistillationTrainer:
-    """2 layers taught by 4, every term on, SGD with rate 0.1 and no clipping: a weight shows every gradient.
+    """2 layers taught by 4, five terms on, SGD with rate 0.1 and no clipping: a weight shows every gradient.
 
     Row 3 has no label, nor do the rows after the first `num_labelled`.
     """
