@@ -134,18 +134,21 @@ def embedding_loss(
 def get_first_state(states: Tensor, attention_mask: Tensor) -> Tensor:
     """(batch, tokens, hidden) -> (batch, hidden) of each row's first real token."""
     token = attention_mask.long().argmax(dim=1)
-    return states[torch.arange(len(token), device=token.device), token]
+    return states[torch.arange(len(token), device=token.device), token].float()
 
 
 def get_last_state(states: Tensor, attention_mask: Tensor) -> Tensor:
     """(batch, tokens, hidden) -> (batch, hidden) of each row's last real token."""
-    return get_first_state(states.flip(1), attention_mask.flip(1))
+    token = attention_mask.size(1) - 1 - attention_mask.long().flip(1).argmax(dim=1)
+    return states[torch.arange(len(token), device=token.device), token].float()
 
 
 def get_mean_state(states: Tensor, attention_mask: Tensor) -> Tensor:
     """(batch, tokens, hidden) -> (batch, hidden), the mean over each row's real tokens."""
     is_real = attention_mask.bool()
-    return states.masked_fill(~is_real[..., None], 0.0).sum(dim=1) / is_real.sum(dim=1, keepdim=True).clamp(min=1)
+    return states.float().masked_fill(~is_real[..., None], 0.0).sum(dim=1) / is_real.sum(dim=1, keepdim=True).clamp(
+        min=1
+    )
 
 
 STATE_PLACES = {"first": get_first_state, "last": get_last_state, "mean": get_mean_state}
@@ -171,7 +174,7 @@ def patient_loss(
     """
     losses = []
     for pair in zip(student_hidden_states, teacher_hidden_states, strict=True):
-        read = [STATE_PLACES[place](states.float(), attention_mask) for states, place in zip(pair, places, strict=True)]
+        read = [STATE_PLACES[place](states, attention_mask) for states, place in zip(pair, places, strict=True)]
         directions = [F.normalize(states, dim=-1) for states in read]
         losses.append(average_rows((directions[0] - directions[1]).square().sum(dim=-1), num_items))
     return torch.stack(losses).mean()
