@@ -108,11 +108,11 @@ class TeacherStore:
         """Raises ValueError unless it is of these very rows, in this order: others would get a stranger's outputs."""
         if not isinstance(rows, Dataset):
             raise ValueError(f"training from a store needs a datasets.Dataset, got a {type(rows).__name__}")
-        rows = rows.with_format(None)
-        indices = rows["example_index"][:] if "example_index" in rows.column_names else None
-        is_ordered = indices == list(range(self.spec.num_rows))
+        has_indices = "example_index" in rows.column_names
+        indices = rows.with_format("numpy")["example_index"][:] if has_indices else None
+        is_ordered = np.array_equal(indices, np.arange(self.spec.num_rows))
         fingerprints = {store.spec.rows_fingerprint for store in (self, *self.further_stores)}
-        if not is_ordered or fingerprints != {fingerprint_rows(rows)}:
+        if not is_ordered or fingerprints != {fingerprint_rows(rows.with_format(None))}:
             raise ValueError(
                 f"the store {self.folder} is of {self.spec.num_rows} other rows than the {len(rows)} of train_dataset "
                 "(or its example_index does not count them from 0): fill a store for these, in their order"
@@ -246,7 +246,7 @@ def check_store(folder: Path, spec: StoreSpec) -> None:
 def describe_file(path: Path) -> dict[str, int | str]:
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while block := file.read(2**24):
+        while block := file.read(2**20):
             digest.update(block)
     return {"bytes": path.stat().st_size, "xxh3": digest.hexdigest()}
 

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -121,22 +122,21 @@ def write_part(
     """This process's batches, in float32: logits and indices go to one file, the rest to shards of its own."""
     state = PartialState()
     writers = {kind: ShardWriter(folder, kind, state.process_index, state.num_processes) for kind in spec.kinds}
-    done, logits = [], [np.zeros((0, spec.num_labels), np.float32)]
+    logits = np.empty((spec.num_rows, spec.num_labels), np.float32)
     columns = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in rows.column_names]
     batches = plan_batches(measure_lengths(rows), device)[state.process_index :: state.num_processes]
     for batch_rows in tqdm(batches, desc="teacher outputs", disable=not state.is_main_process, leave=False):
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers, spec.relation_layers)
-        done += batch_rows
-        logits.append(outputs.logits.float().cpu().numpy())
+        logits[batch_rows] = outputs.logits.float().cpu().numpy()
         values = take_real_values(outputs, batch["attention_mask"])
         for kind, writer in writers.items():
             for row_values in values[kind]:
                 writer.write(row_values)
     indices = {name_index(kind): writer.close() for kind, writer in writers.items()}
-    part = folder / f"part-{state.process_index}.npz"
-    np.savez(part, rows=np.array(done, np.int64), logits=np.concatenate(logits), **indices)
+    done = np.array([row for batch_rows in batches for row in batch_rows], np.int64)
+    np.savez(folder / f"part-{state.process_index}.npz", rows=done, logits=logits[done], **indices)
 
 
 def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str, list[np.ndarray]]:
@@ -172,12 +172,12 @@ class ShardWriter:
 
     def __init__(self, folder: Path, kind: str, process_index: int, num_processes: int) -> None:
         self.folder, self.kind, self.shard, self.step = folder, kind, process_index, num_processes
-        self.file, self.size, self.index = None, 0, []
+        self.file, self.size, self.index = None, 0, array("q")
 
     def write(self, values: np.ndarray) -> None:
         if self.file is None or (self.size + values.size) * values.itemsize > SHARD_BYTES:
             self._open_next()
-        self.index.append((self.shard, self.size, values.size))
+        self.index.extend((self.shard, self.size, values.size))
         self.file.write(values.tobytes())
         self.size += values.size
 
@@ -191,7 +191,7 @@ class ShardWriter:
         """(arrays, 3): shard, first value there and number of values of everything written."""
         if self.file is not None:
             self.file.close()
-        return np.array(self.index, dtype=np.int64).reshape(-1, 3)
+        return np.array(self.index).reshape(-1, 3)
 
 
 def plan_batches(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
@@ -218,8 +218,8 @@ def join_parts(folder: Path, spec: StoreSpec, start: float) -> None:
         path.unlink()
     if not np.isfinite(logits).all():
         raise ValueError("the teacher's logits are not all finite numbers: check the teacher's weights")
-    for name, array in {LOGITS_NAME: logits, **indices}.items():
-        np.save(folder / name, array)
+    for name, values in {LOGITS_NAME: logits, **indices}.items():
+        np.save(folder / name, values)
     files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
     manifest = {"spec": asdict(spec), "files": files, "seconds": time.perf_counter() - start}
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")

@@ -42,7 +42,8 @@ class ChildError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = parse_arguments(argv)
-    settings = SweepSettings(**{field.name: vars(arguments)[field.name] for field in fields(SweepSettings)})
+    given = {field.name: vars(arguments)[field.name] for field in fields(SweepSettings) if field.name in arguments}
+    settings = SweepSettings(**given)
     grid = list_runs(arguments.ways, arguments.strategies, arguments.seeds)
     try:
         if arguments.output_dir is None:

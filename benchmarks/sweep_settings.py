@@ -1,8 +1,9 @@
 """What a benchmark of sweeps compares: the ways of training, their settings and folders, and their command lines."""
 
+import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -11,6 +12,14 @@ PROJECT_FLAGS = {"this_project_logits": ["--hidden_weight", "0", "--pkd_weight",
 WAYS = (*PEERS, *PROJECT_FLAGS)
 
 Key = tuple[str, str, int]
+
+
+def fingerprint_code() -> str:
+    """Of this project's modules and the benchmarks."""
+    digest = hashlib.sha256()
+    for path in sorted((*ROOT.glob("*.py"), *ROOT.glob("benchmarks/*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class SweepSettings:
     learning_rate: float = 1e-4
     threads: int = 1
     fp32: bool = False
+    code: str = field(default_factory=fingerprint_code)  # other code has other defaults and other seconds
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from tiny_project import COLOURS, write_csv, write_teacher
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments
 
-from benchmarks import bench_sweep, peers, untimed
+from benchmarks import bench_sweep, peers, sweep_settings, untimed
 from benchmarks.bench_sweep import list_runs, main
 from benchmarks.sweep_settings import PEERS, ROOT, WAYS, Places, SweepSettings, make_command
 from student_init import build_student
@@ -51,7 +51,8 @@ def places(tmp_path, settings) -> Places:
 
 @pytest.fixture
 def flags(tmp_path, settings) -> list[str]:
-    values = {name: value for name, value in asdict(settings).items() if name not in ("fp32", "max_train_samples")}
+    not_given = ("fp32", "max_train_samples", "code")
+    values = {name: value for name, value in asdict(settings).items() if name not in not_given}
     return [f"--{name}={value}" for name, value in values.items()] + [f"--output_dir={tmp_path / 'bench'}"]
 
 
@@ -280,6 +281,14 @@ def test_a_folder_with_other_settings_is_refused(flags, children, capsys):
     assert main(command) == 0
     assert main([*command, "--epochs", "5"]) == 2
     assert "other settings (epochs 2, now 5): give another --output_dir" in capsys.readouterr().err
+
+
+def test_a_folder_begun_with_other_code_is_refused(flags, children, capsys, monkeypatch, tmp_path):
+    command = [*flags, "--ways", "stock", "--strategies", "top"]
+    assert main(command) == 0
+    monkeypatch.setattr(sweep_settings, "ROOT", tmp_path)
+    assert main(command) == 2
+    assert "other settings (code " in capsys.readouterr().err
 
 
 @pytest.mark.slow
