@@ -26,9 +26,9 @@ from distillation_arguments import DistillationTrainingArguments
 from ensemble_logits import check_same_labels
 from fast_dropout import draw_dropout_fast
 from length_pools import LengthSortedSampler, PooledLengthSampler
+from loss_plan import LossPlan
 from loss_terms import (
     ComparedBatch,
-    LossPlan,
     TermMeans,
     WantedLayers,
     add_terms,

@@ -11,10 +11,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 import losses
 from attention_targets import ATTENTION_TARGETS, SCORES, get_attention_target, switch_on_attentions
 from batches import ItemCounts
-from distillation_arguments import INTERMEDIATE_TERMS, PREDICTION_TERMS, DistillationTrainingArguments
+from distillation_arguments import PREDICTION_TERMS, DistillationTrainingArguments
 from ensemble_logits import average_logits, mix_logits
 from layer_matching import check_final_norm, resolve_layer_matching
-from loss_schedules import count_first_stage_steps, evaluate_schedule
 from relation_targets import check_relation_heads, get_relation_width, resolve_relation_layer, switch_on_relations
 from student_init import get_num_layers
 from teacher_outputs import EMBEDDING_LAYER, ModelOutputs
@@ -45,47 +44,6 @@ def select_term_weights(args: DistillationTrainingArguments, has_teacher: bool) 
     if not has_teacher:
         return {"ce": 1.0}
     return {name: getattr(args, f"{name}_weight") for name, weight in args.get_largest_weights().items() if weight > 0}
-
-
-# ---- what changes while it trains --------------------------------------------------------------------------------
-
-
-class LossPlan:
-    """Weights and temperature at every step: functions of the step alone, so that a resumed run and every process
-    agree. Without a teacher nothing changes."""
-
-    def __init__(self, args: DistillationTrainingArguments, has_teacher: bool) -> None:
-        self.args = args
-        self.schedules = args.parsed_schedules if has_teacher else {}
-        self.has_stages = has_teacher and args.intermediate_epochs > 0
-
-    def get_weights(self, start_weights: Mapping[str, float], step: int, max_steps: int) -> dict[str, float]:
-        """Term name -> weight after `step` of `max_steps` steps; 0 for what does not count in this stage."""
-        weights = {
-            name: self._evaluate(f"{name}_weight", weight, step, max_steps) for name, weight in start_weights.items()
-        }
-        if not self.has_stages:
-            return weights
-        counting = INTERMEDIATE_TERMS if self.is_first_stage(step, max_steps) else PREDICTION_TERMS
-        if not self.is_first_stage(step, max_steps) and self.args.second_stage == "all":
-            counting = tuple(weights)
-        return {name: weight if name in counting else 0.0 for name, weight in weights.items()}
-
-    def get_temperature(self, step: int, max_steps: int) -> float:
-        return self._evaluate("temperature", self.args.temperature, step, max_steps)
-
-    def is_first_stage(self, step: int, max_steps: int) -> bool:
-        """Whether the step after `step` others trains intermediate terms alone."""
-        last = count_first_stage_steps(self.args.intermediate_epochs, self.args.num_train_epochs, max_steps)
-        return self.has_stages and step < last
-
-    def describe(self, step: int, max_steps: int) -> dict[str, float]:
-        """What changes, at this step, for the log."""
-        values = {name: self._evaluate(name, getattr(self.args, name), step, max_steps) for name in self.schedules}
-        return values | ({"stage": 1 if self.is_first_stage(step - 1, max_steps) else 2} if self.has_stages else {})
-
-    def _evaluate(self, name: str, start: float, step: int, max_steps: int) -> float:
-        return evaluate_schedule(self.schedules, name, start, step / max_steps if max_steps > 0 else 0.0)
 
 
 # ---- what the terms need -----------------------------------------------------------------------------------------

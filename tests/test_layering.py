@@ -34,7 +34,7 @@ LAYERS = [
     ["teacher_training", "predictions"],
     ["distill_trainer"],
     ["width_measures"],
-    ["interruption", "layer_scores", "layer_similarity", "loss_terms", "training_watch", "transfer_set"],
+    ["interruption", "layer_scores", "layer_similarity", "loss_plan", "loss_terms", "training_watch", "transfer_set"],
     [
         "batches",
         "distillation_arguments",
