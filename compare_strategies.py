@@ -16,22 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from comparison import START_ARGUMENTS, Unit, group_runs
+from comparison import ROW_ARGUMENTS, START_ARGUMENTS, Unit, group_runs
 from comparison_files import add_pictures, format_text, write_reports
 from comparison_report import list_blocks
-from comparison_results import UnitResult, analyse_unit, summarize_tasks
+from comparison_results import UnitResult, analyse_unit
 from comparison_runs import VARIED_LOSS, LeftOut, Run, find_run_folders, read_runs
 from comparison_statistics import TaskRanks
+from comparison_tasks import summarize_tasks
 from locks import hold_lock
 from run_record import HARMLESS_ARGUMENTS
 
 logger = logging.getLogger(__name__)
 
-ROW_ARGUMENTS = (
-    *("task_name", "dataset_name", "dataset_config_name", "train_file", "validation_file", "test_file"),
-    *("validation_split", "text_columns", "label_column", "label_kind", "max_length", "sample_seed"),
-    *("max_train_samples", "max_eval_samples"),
-)
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 

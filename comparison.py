@@ -29,10 +29,17 @@ START_ARGUMENTS = ("layer_strategy", "student_layers", "student_num_layers", *VA
 # What makes the arms, and what the fingerprints of teacher and rows say better than a path does.
 FREE_ARGUMENTS = frozenset(
     ["seed", "data_seed", "student_width_init", *START_ARGUMENTS]
-    + ["teacher_model_name_or_path", "train_file", "validation_file", "unlabeled_file"]
+    + ["teacher_model_name_or_path", "train_file", "validation_file", "test_file", "unlabeled_file"]
     + ["teacher_outputs", "teacher_store_max_gb"]
     + ["per_device_eval_batch_size", "eval_accumulation_steps", "use_cpu", "calibration_rows", "beam_width"]
 )
+ROW_ARGUMENTS = (
+    *("task_name", "dataset_name", "dataset_config_name", "train_file", "validation_file", "test_file"),
+    *("validation_split", "text_columns", "label_column", "label_kind", "max_length", "sample_seed"),
+    *("max_train_samples", "max_eval_samples"),
+)
+# What a step sees is their product, with the number of processes.
+BATCH_ARGUMENTS = frozenset(["per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size"])
 READABLE_DIFFERENCES = {
     "task fingerprint": "other rows",
     "unlabeled_file": "other unlabelled rows",
@@ -123,7 +130,7 @@ def keep_majority(unit: Unit, runs: list[Run], describe: Callable[[Run], dict[st
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
         other = first[ranked[1][0]]
         differences = list_differences(describe(largest), describe(other))
-        names = [name for name in differences if name in largest.record.arguments]
+        names = [name for name in differences if name in largest.record.arguments and name not in ROW_ARGUMENTS]
         remedy = f", or make arms of them by --vary {' '.join(names)}" if len(names) == len(differences) else ""
         raise ValueError(
             f"{where}: {largest.folder} and {other.folder} stand for {ranked[0][1]} run(s) each that do not agree "
@@ -154,6 +161,9 @@ def list_settings(run: Run) -> dict[str, Any]:
         if name not in dropped
         and not name.startswith(("teacher_", "additional_teachers"))  # its fingerprint says what came of these
     }
+    if not BATCH_ARGUMENTS & run.varied_arguments.keys():
+        arguments = {name: value for name, value in arguments.items() if name not in BATCH_ARGUMENTS}
+        arguments["rows per step"] = run.record.count_rows_per_step()
     labels = {f"{split} labels": hash_labels(run, split) for split in run.labelled_rows}
     fingerprints = {
         "task fingerprint": run.record.task["fingerprint"],
@@ -202,19 +212,22 @@ def format_setting(value: Any) -> str:
 
 
 def drop_duplicates(unit: Unit, arm_name: str, runs: list[Run]) -> list[Run]:
-    """One run per seed, by seed; a run that is there twice, bit for bit, counts once."""
+    """One run per seed, by seed; a run that is there twice, bit for bit, counts once, whatever its seed is called."""
     kept: dict[int, Run] = {}
-    for run in runs:
-        first = kept.setdefault(run.record.seed, run)
-        if first is run:
-            continue
-        if not hold_same_predictions(first, run):
+    for run in sorted(runs, key=lambda run: run.record.seed):
+        same = next((first for first in kept.values() if hold_same_predictions(first, run)), None)
+        first = kept.get(run.record.seed)
+        if same is None and first is not None:
             raise ValueError(
                 f"{first.folder} and {run.folder} are both {arm_name!r} with seed {run.record.seed}, and their "
                 "predictions differ: remove one, or leave it out"
             )
-        unit.left_out.append(LeftOut(run.folder, f"the same run as {first.folder}"))
-    return [kept[seed] for seed in sorted(kept)]
+        if same is not None:
+            seed = "" if same.record.seed == run.record.seed else ", though with another seed"
+            unit.left_out.append(LeftOut(run.folder, f"the same run as {same.folder}{seed}"))
+        else:
+            kept[run.record.seed] = run
+    return list(kept.values())
 
 
 def hold_same_predictions(first: Run, second: Run) -> bool:

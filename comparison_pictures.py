@@ -18,6 +18,7 @@ from comparison_plots import (
 )
 from comparison_results import ArmResult, UnitResult
 from comparison_statistics import TaskRanks
+from comparison_tasks import group_by_task
 
 MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
 
@@ -29,10 +30,10 @@ def draw_pictures(results: Sequence[UnitResult], ranks: TaskRanks | None, folder
         unit_folder = folder if len(results) == 1 else folder / f"{number}-{clean_file_name(result.unit.name)}"
         unit_folder.mkdir(exist_ok=True)
         drawn += draw_unit(result, unit_folder)
-    for number, (task_name, units) in enumerate(group_by_task(results).items(), start=1):
-        if len(units) > 1:
-            drawn.append(folder / f"pareto-{number}-{clean_file_name(task_name)}.png")
-            draw_sizes(units, drawn[-1])
+    for number, task in enumerate(group_by_task(results), start=1):
+        if len(task.units) > 1:
+            drawn.append(folder / f"pareto-{number}-{clean_file_name(task.name)}.png")
+            draw_sizes(task.units, drawn[-1])
     if ranks is not None:
         drawn.append(folder / "mean_ranks.png")
         plot_mean_ranks(ranks.mean_ranks, ranks.critical_difference, drawn[-1])
@@ -54,16 +55,8 @@ def draw_unit(result: UnitResult, folder: Path) -> list[Path]:
     return [folder / f"{name}.png" for name in ("metric_intervals", "loss_curves", "layer_map", "pareto")]
 
 
-def group_by_task(results: Sequence[UnitResult]) -> dict[str, list[UnitResult]]:
-    """The units of each task, which differ in the student's number of layers."""
-    groups: dict[str, list[UnitResult]] = {}
-    for result in results:
-        groups.setdefault(result.unit.task_name, []).append(result)
-    return groups
-
-
 def draw_sizes(units: Sequence[UnitResult], path: Path) -> None:
-    """Quality against size over all numbers of layers of one task: the strategies, and the teacher of the first."""
+    """Quality against size over all numbers of layers of one task: the strategies, and their teacher."""
     points = make_teacher_points(units[0])
     for result in units:
         layers = result.unit.name.removeprefix(result.unit.task_name)

@@ -48,16 +48,19 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
     if result.split == result.selecting_split:
         chosen_on += ", which also chose the epoch that was kept"
     blocks = [
-        Block(f"{result.unit.name}: the kept students", table_students(result)),
+        Block(f"{result.unit.name}: the kept students, means over seeds", table_students(result)),
         Block(f"Over seeds ({chosen_on})", table_seeds(result)),
         Block(f"Difference from the best, {result.best.name} (best minus the other)", table_pairs(result.comparisons)),
-        Block("Controls: best minus control", table_pairs(result.control_comparisons)),
+        Block("Random and fresh layers: best minus control", table_pairs(result.control_comparisons)),
         Block("With the teacher's terms minus without", table_pairs(result.teacher_comparisons)),
         Block("Verdict", lines=write_verdict(result)),
         Block("Against random layers", lines=describe_random_draws(result)),
         Block("Loss and metric disagree", lines=describe_ranks(result)),
         Block(f"Before any training ({result.selecting_split} rows), and after", table_untrained(result)),
-        Block("Does that predict the final metric? (Spearman's correlation)", table_before_training(result)),
+        Block(
+            f"Does that predict the final {result.split} {result.metric_name}? (Spearman's correlation)",
+            table_before_training(result),
+        ),
         Block("Left out", lines=[f"{left.folder}: {left.reason}" for left in result.unit.left_out]),
         Block("Remarks", lines=result.unit.remarks),
     ]
@@ -65,7 +68,7 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
 
 
 def table_students(result: UnitResult) -> list[list[str]]:
-    """The published table's columns, means over seeds, the teacher on top."""
+    """The published table's columns, the teacher on top; epochs are all that were kept."""
     split, metric = result.selecting_split, result.metric_name
     header = ["Student layer", "Training loss", "Validation loss", f"Validation {metric}", "Epoch", "Layers"]
     teacher = result.unit.runs[0].record.teacher
@@ -120,7 +123,7 @@ def format_spread(arm: ArmResult, name: str) -> str:
 
 
 def table_pairs(pairs: Sequence[Pair]) -> list[list[str]]:
-    header = ["", "difference", "95 % interval", "p (Holm)", "seeds", "McNemar (one seed)"]
+    header = ["", "difference", "95 % interval", "p (Holm)", "seeds", "McNemar (one seed, uncorrected)"]
     rows = []
     for pair in pairs:
         if pair.estimate is None:
@@ -158,10 +161,10 @@ def table_untrained(result: UnitResult) -> list[list[str]]:
     if not columns:
         return []
     rows = [
-        [arm.name, *map(format_number, values), format_number(arm.average("validation_metric"))]
+        [arm.name, *map(format_number, values), format_number(arm.average("metric"))]
         for arm, *values in zip(arms, *columns.values(), strict=True)
     ]
-    return [["", *(f"untrained {name}" for name in columns), f"trained {result.metric_name}"], *rows]
+    return [["", *(f"untrained {name}" for name in columns), f"trained {result.metric_name} ({result.split})"], *rows]
 
 
 def average_untrained(arm: ArmResult, name: str) -> float | None:

@@ -1,20 +1,19 @@
 """What the runs of one unit say: means, differences from the best arm, controls, ranks. Numbers only, no text.
 
-Entry: `analyse_unit`, `summarize_tasks`.
+Entry: `analyse_unit`.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
 
-from comparison import Unit
+from comparison import Unit, hold_same_predictions
 from comparison_arms import Arm
 from comparison_pairs import Pair, PairedScores
-from comparison_runs import CONTROL_STRATEGIES, Run
-from comparison_statistics import Estimate, TaskRanks, correlate_ranks, rank_over_tasks
+from comparison_runs import Run
+from comparison_statistics import Estimate, correlate_ranks
 from student_names import name_variant
 
 
@@ -87,10 +86,10 @@ class UnitResult:
         return self.strategies[0]
 
     @property
-    def random_draws(self) -> dict[str, list[float]]:
-        """What else their arm varies, as a part of its name -> the metric of each draw."""
+    def random_draws(self) -> dict[str, ArmResult]:
+        """What else their arm varies, as a part of its name -> the draws."""
         arms = [arm for arm in self.controls if arm.arm.strategy == "random" and arm.arm.runs[0].has_teacher_terms]
-        return {arm.arm.suffix: arm.list_values("metric") for arm in arms}
+        return {arm.arm.suffix: arm for arm in arms}
 
 
 def analyse_unit(unit: Unit, split: str, metric_name: str | None, num_resamples: int) -> UnitResult:
@@ -184,15 +183,13 @@ def compare_with_best(scores: PairedScores, strategies: list[ArmResult]) -> list
 
 
 def compare_controls(scores: PairedScores, strategies: list[ArmResult], controls: list[ArmResult]) -> list[Pair]:
-    """Every control against the best strategy; corrected over all strategies for the same reason.
+    """Random and fresh layers against the best strategy; corrected over all strategies for the same reason.
 
-    Random and fresh layers are one family of questions, training without a teacher another.
+    Starts without the teacher's terms are held against the same starts with them: `compare_teacher_terms`.
     """
-    null_arms = [arm.arm for arm in controls if arm.arm.strategy in CONTROL_STRATEGIES]
-    other_arms = [arm.arm for arm in controls if arm.arm.strategy not in CONTROL_STRATEGIES]
-    candidates = [arm.arm for arm in strategies]
-    families = (list(product(candidates, arms)) for arms in (null_arms, other_arms))
-    return [pair for family in families for pair in scores.compare_all(family) if pair.first == strategies[0].name]
+    null_arms = [arm.arm for arm in controls if arm.arm.runs[0].has_teacher_terms]
+    family = list(product([arm.arm for arm in strategies], null_arms))
+    return [pair for pair in scores.compare_all(family) if pair.first == strategies[0].name]
 
 
 def compare_teacher_terms(scores: PairedScores, arms: list[ArmResult]) -> list[Pair]:
@@ -236,22 +233,7 @@ def group_starts(arms: list[ArmResult]) -> list[list[RunResult]]:
     for run in (run for arm in arms for run in arm.runs):
         source = run.run.record.student.get("source")
         key = (*run.run.layers, name_variant(run.run.record.arguments), source and source["fingerprint"])
-        starts.setdefault(key, []).append(run)
+        found = starts.setdefault(key, [])
+        if not any(hold_same_predictions(run.run, other.run) for other in found):  # a draw may be a strategy's layers
+            found.append(run)
     return list(starts.values())
-
-
-def summarize_tasks(results: Sequence[UnitResult]) -> TaskRanks | None:
-    """Over the strategies that every task has; a task with several numbers of layers counts once, by its mean.
-
-    None for fewer than two tasks or fewer than two such strategies.
-    """
-    names = sorted(set.intersection(*({arm.name for arm in result.strategies} for result in results)))
-    tasks = sorted({result.unit.task_name for result in results})
-    if len(tasks) < 2 or len(names) < 2:
-        return None
-    values = np.empty((len(tasks), len(names)))
-    for row, task_name in enumerate(tasks):
-        units = [result for result in results if result.unit.task_name == task_name]
-        found = [{arm.name: arm.estimate.value for arm in result.strategies} for result in units]
-        values[row] = [np.mean([means[name] for means in found]) for name in names]
-    return rank_over_tasks(names, values)

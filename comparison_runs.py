@@ -3,6 +3,7 @@
 Entry: `find_run_folders`, `read_runs`.
 """
 
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -35,7 +36,10 @@ NEEDED_ENTRIES = {
     "task": ("name", "label_names", "metric_names", "rows", "fingerprint"),
     "teacher": ("name", "is_local", "fingerprint", "layers", "parameters", "metrics"),
     "student": ("layers", "parameters"),
-    "arguments": ("num_train_epochs", *TEACHER_TERMS),
+    "arguments": (
+        *("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+        *TEACHER_TERMS,
+    ),
 }
 SAME_SCORE = 1e-3  # the record's metric and that of the predictions may differ by rounding
 
@@ -180,17 +184,38 @@ def read_run(folder: Path) -> Run:
     record = read_run_record(folder)
     if record.status != FINISHED:
         raise ValueError(f"unfinished (status {record.status}): start its command again")
-    for part, names in NEEDED_ENTRIES.items():
-        entries = vars(record)[part]
-        missing = [name for name in names if not isinstance(entries, dict) or name not in entries]
-        if missing:
-            raise ValueError(f"its record lacks {part}.{missing[0]}: run it again with this version")
+    check_entries(record)
     run = Run(str(folder), record, read_predictions(folder))
     unknown = set(record.task["metric_names"]) - (NUMBER_SCORERS if run.is_regression else CLASS_SCORERS).keys()
     if unknown or not record.task["metric_names"]:
         raise ValueError(f"its metrics {record.task['metric_names']} are not those of this version: run it again")
     check_predictions(run)
     return run
+
+
+def check_entries(record: RunRecord) -> None:
+    """Raises ValueError where the record lacks what is compared, or has something else in its place."""
+    for part, names in NEEDED_ENTRIES.items():
+        entries = vars(record)[part]
+        missing = [name for name in names if not isinstance(entries, dict) or name not in entries]
+        if missing:
+            raise ValueError(f"its record lacks {part}.{missing[0]}: run it again with this version")
+    kinds = {
+        "seed": (record.seed, int),
+        "strategy": (record.strategy, str),
+        "history": (record.history, list),
+        "metrics": (record.metrics, dict),
+        "best_epoch": (record.best_epoch, int | float | None),
+        "task.rows": (record.task["rows"], dict),
+        "task.metric_names": (record.task["metric_names"], list),
+        "task.label_names": (record.task["label_names"], list | None),
+        "teacher.metrics": (record.teacher["metrics"], dict),
+        "student.layers": (record.student["layers"], list),
+        **{f"arguments.{name}": (record.arguments[name], int | float) for name in TEACHER_TERMS},
+    }
+    wrong = next((name for name, (value, kind) in kinds.items() if not isinstance(value, kind)), None)
+    if wrong:
+        raise ValueError(f"its record has {kinds[wrong][0]!r} as {wrong}: run it again with this version")
 
 
 def read_predictions(folder: Path) -> dict[str, np.ndarray]:
@@ -220,6 +245,10 @@ def check_predictions(run: Run) -> None:
         name, recorded = run.list_metrics()[0], run.record.metrics.get(split, {})
         if not {"loss", name} <= recorded.keys():
             raise ValueError(f"its record lacks the {split} loss or {name}: run it again with this version")
+        if not all(isinstance(recorded[score], int | float) for score in ("loss", name)):
+            raise ValueError(f"its record has something else than a number as the {split} loss or {name}: run it again")
+        if not math.isfinite(recorded["loss"]):
+            raise ValueError(f"its {split} loss is {recorded['loss']}: the run diverged")
         if abs(run.score(name, split) - recorded[name]) > SAME_SCORE:
             raise ValueError(f"{PREDICTIONS_NAME} gives another {split} {name} than the record: run it again")
     if run.selecting_split not in run.labelled_rows:

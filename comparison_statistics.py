@@ -144,9 +144,9 @@ def compute_mcnemar(first_is_right: np.ndarray, second_is_right: np.ndarray) -> 
     return only_first, only_second, float(stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
-def find_needed_rows(difference: float, components: Components, level: float) -> int | None:
-    """Rows that would show a difference of this size with the seeds there are, in 80 % of cases; None: too many."""
-    return find_smallest(lambda rows: has_power(difference, components, components.num_seeds, rows, level), 2)
+def find_needed_rows(difference: float, components: Components, num_seeds: int, level: float) -> int | None:
+    """Rows that would show a difference of this size with so many seeds, in 80 % of cases; None: too many."""
+    return find_smallest(lambda rows: has_power(difference, components, num_seeds, rows, level), 2)
 
 
 def find_needed_seeds(difference: float, components: Components, level: float) -> int | None:
@@ -165,7 +165,10 @@ def has_power(difference: float, components: Components, num_seeds: int, num_row
 
 
 def find_smallest(is_enough: Callable[[int], bool], smallest: int) -> int | None:
-    """The least number up to `MOST_NEEDED` that is enough, for a test that stays true once it is."""
+    """The least number up to `MOST_NEEDED` that is enough, for a test that stays true when the number doubles.
+
+    Satterthwaite's degrees of freedom fall where seeds come to decide, so that far beyond the answer it may turn false.
+    """
     low, high = smallest - 1, smallest
     while not is_enough(high):
         if high >= MOST_NEEDED:

@@ -5,10 +5,10 @@ Entry: `write_verdict`, `describe_ranks`, `describe_random_draws`, `describe_tas
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 from comparison_pairs import Pair
 from comparison_results import ArmResult, UnitResult
-from comparison_runs import CONTROL_STRATEGIES
 from comparison_statistics import (
     LEVEL,
     MOST_NEEDED,
@@ -17,9 +17,11 @@ from comparison_statistics import (
     find_needed_seeds,
     has_power,
 )
+from comparison_tasks import group_by_task
 
 PRACTICALLY_INFINITE = 10**12
 ENOUGH_DRAWS_FOR_PERCENT = 20
+MORE_SEEDS = (5, 10, 20, 50, 100)
 
 
 def write_verdict(result: UnitResult) -> list[str]:
@@ -29,7 +31,6 @@ def write_verdict(result: UnitResult) -> list[str]:
     lines += [
         judge(pair, "(control) is worse than", "(control) cannot be told apart from")
         for pair in result.control_comparisons
-        if pair.second in CONTROL_STRATEGIES
     ]
     lines += [judge_teacher_terms(pair) for pair in result.teacher_comparisons]
     if min(len(arm.runs) for arm in result.arms) == 1:
@@ -104,19 +105,33 @@ def describe_need(pair: Pair) -> str:
     difference, components, num_seeds = pair.estimate.value, pair.estimate.components, len(pair.seeds)
     if difference == 0:
         return "there is none to see"
-    rows = describe_number(find_needed_rows(difference, components, pair.level))
+    needed_rows = find_needed_rows(difference, components, num_seeds, pair.level)
+    rows = describe_number(needed_rows)
     if num_seeds == 1:
         return f"{rows} rows would be needed to see one of this size between these two students"
-    seeds = describe_number(find_needed_seeds(difference, components, pair.level))
-    rows_suffice = has_power(difference, components, num_seeds, PRACTICALLY_INFINITE, pair.level)
-    seeds_suffice = has_power(difference, components, PRACTICALLY_INFINITE, components.num_rows, pair.level)
+    needed_seeds = find_needed_seeds(difference, components, pair.level)
+    seeds = describe_number(needed_seeds)
+    # Beyond the number that is looked at, the question is whether any number would do.
+    rows_suffice = needed_rows or has_power(difference, components, num_seeds, PRACTICALLY_INFINITE, pair.level)
+    seeds_suffice = needed_seeds or has_power(
+        difference, components, PRACTICALLY_INFINITE, components.num_rows, pair.level
+    )
     if rows_suffice and seeds_suffice:
         return f"{rows} rows or {seeds} seeds would be needed to see one of this size"
     if rows_suffice:
         return f"{rows} rows would be needed to see one of this size, more seeds alone would not help"
     if seeds_suffice:
         return f"{seeds} seeds would be needed to see one of this size, more rows alone would not help"
-    return "to see one of this size takes more rows and more seeds, one of them alone would not help"
+    return describe_need_of_both(pair)
+
+
+def describe_need_of_both(pair: Pair) -> str:
+    """The fewest of some numbers of seeds with which some number of rows would do."""
+    for num_seeds in MORE_SEEDS:
+        rows = find_needed_rows(pair.estimate.value, pair.estimate.components, num_seeds, pair.level)
+        if rows is not None:
+            return f"{describe_number(rows)} rows with {num_seeds} seeds would be needed to see one of this size"
+    return "to see one of this size takes more rows and more seeds than anyone has"
 
 
 def describe_number(number: int | None) -> str:
@@ -153,27 +168,33 @@ def name_in_order(arms: list[ArmResult]) -> str:
 def describe_random_draws(result: UnitResult) -> list[str]:
     """Where each strategy stands among the students that start from random layers."""
     lines = []
-    for suffix, draws in result.random_draws.items():
+    for suffix, random in result.random_draws.items():
+        draws, strategies = random.list_values("metric"), [arm for arm in result.strategies if arm.arm.suffix == suffix]
         drawn = f"{count(len(draws), 'random draw')}{suffix}"
         lines.append(f"{drawn}: {result.metric_name} {min(draws):.4f} to {max(draws):.4f}.")
-        for arm in result.strategies:
-            if arm.arm.suffix == suffix:
-                beaten = sum(draw < arm.estimate.value for draw in draws)
-                share = f" ({100 * beaten / len(draws):.0f} %)" if len(draws) >= ENOUGH_DRAWS_FOR_PERCENT else ""
-                lines.append(f"{arm.name}: better than {beaten} of {drawn}{share}.")
+        for arm in strategies:
+            beaten = sum(draw < arm.estimate.value for draw in draws)
+            share = f" ({100 * beaten / len(draws):.0f} %)" if len(draws) >= ENOUGH_DRAWS_FOR_PERCENT else ""
+            lines.append(f"{arm.name}: better than {beaten} of {drawn}{share}.")
+        lines += [
+            f"The draw with seed {draw.run.record.seed} has the layers of {arm.name}."
+            for draw, arm in product(random.runs, strategies)
+            if draw.run.layers == arm.runs[0].run.layers
+        ]
     return lines
 
 
 def describe_scope(results: Sequence[UnitResult], ranks: TaskRanks) -> list[str]:
-    """What the ranks over tasks average, and which strategies they leave out."""
-    layers: dict[str, list[str]] = {}
-    for result in results:
-        layers.setdefault(result.unit.task_name, []).append(str(result.unit.num_layers))
-    lines = [
-        f"{task} counts once, by its mean over students of {' and '.join(found)} layers."
-        for task, found in layers.items()
-        if len(found) > 1
-    ]
+    """What the ranks over tasks average, and what they leave out."""
+    lines = []
+    for task in group_by_task(results):
+        layers = " and ".join(str(unit.unit.num_layers) for unit in task.units)
+        if len(task.units) > 1:
+            lines.append(f"{task.name} counts once, by its mean over students of {layers} layers.")
+        lines += [
+            f"Not ranked: {unit.unit.name}, which is not to be averaged with {task.units[0].unit.name} ({difference})."
+            for unit, difference in task.left_out
+        ]
     names = {arm.name for result in results for arm in result.strategies}
     if missing := sorted(names - ranks.mean_ranks.keys()):
         lines.append(f"Not ranked, because not every task has it: {', '.join(missing)}.")

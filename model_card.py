@@ -201,9 +201,6 @@ def describe_layers(record: RunRecord) -> list[str]:
 
 def list_settings(record: RunRecord) -> list[list[str]]:
     arguments, processes = record.arguments, record.hardware["processes"]
-    # What the memory allowed, with --auto_find_batch_size; no record from before says.
-    rows_at_once = record.student.get("train_batch_rows", arguments["per_device_train_batch_size"])
-    rows_per_step = rows_at_once * arguments["gradient_accumulation_steps"] * processes
     terms = [f"{arguments[name]:g} {name.removesuffix('_weight')}" for name in ("ce_weight", *TEACHER_TERMS)]
     weights = [term for term in terms if not term.startswith("0 ")]
     kept = "the last" if record.best_epoch is None else f"the one after epoch {record.best_epoch:g}"
@@ -212,7 +209,7 @@ def list_settings(record: RunRecord) -> list[list[str]]:
         "training rows": f"{record.task['rows']['train']:,}",
         "unlabelled training rows": describe_unlabelled(record),
         "epochs": f"{arguments['num_train_epochs']:g}; kept is {kept}",
-        "rows per step": f"{rows_per_step}",
+        "rows per step": f"{record.count_rows_per_step()}",
         "optimizer": f"{arguments['optim']}, weight decay {arguments['weight_decay']:g}",
         "learning rate": f"{arguments['learning_rate']:g}, {arguments['lr_scheduler_type']}, warm-up "
         f"{arguments['warmup_steps']:g}",

@@ -104,6 +104,11 @@ class RunRecord:
         unfinished.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
         unfinished.replace(folder / RECORD_NAME)
 
+    def count_rows_per_step(self) -> int:
+        """Rows of one optimizer step over all processes; records of before do not say what the memory allowed."""
+        rows_at_once = self.student.get("train_batch_rows", self.arguments["per_device_train_batch_size"])
+        return rows_at_once * self.arguments["gradient_accumulation_steps"] * self.hardware.get("processes", 1)
+
     def list_differences(self, arguments: dict[str, Any]) -> list[str]:
         """`name: old -> new` for every argument that makes it another run."""
         names = sorted((self.arguments.keys() | arguments.keys()) - HARMLESS_ARGUMENTS)

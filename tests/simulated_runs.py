@@ -24,6 +24,8 @@ ARGUMENTS = WEIGHTS | {
     "num_train_epochs": 3.0,
     "temperature": 2.0,
     "learning_rate": 1e-4,
+    "per_device_train_batch_size": 32,
+    "gradient_accumulation_steps": 1,
 }
 TEACHER = {"name": "minilm", "is_local": False, "fingerprint": "weights", "layers": 4, "parameters": 1000}
 DEFAULTS = {

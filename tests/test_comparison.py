@@ -1,5 +1,6 @@
 """Only runs that agree are compared; every other one is named with the reason."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from simulated_runs import WITHOUT_TEACHER, write_run
 from comparison import Unit, group_runs
 from comparison_results import analyse_unit
 from comparison_runs import find_run_folders, read_runs
+from run_record import read_run_record
 
 
 def group(folder: Path) -> list[Unit]:
@@ -63,6 +65,7 @@ MISMATCHES = {
     "kl_weight 0.5 -> 0.9": {"arguments": {"kl_weight": 0.9}},
     "learning_rate 0.0001 -> 0.0005": {"arguments": {"learning_rate": 5e-4}},
     "bf16 none -> True": {"arguments": {"bf16": True}},
+    "rows per step 32 -> 64": {"hardware": {"processes": 2}},
     "other test labels": {"has_test_labels": False},
     "other unlabelled rows": {"task": {"unlabelled_fingerprint": "others"}, "arguments": {"unlabeled_file": "x.csv"}},
 }
@@ -87,8 +90,14 @@ def test_other_test_rows_are_noticed_though_the_fingerprint_leaves_them_out(tmp_
     "arguments",
     [
         {"output_dir": "elsewhere", "seed": 3, "data_seed": 9, "cache_dir": "c"},
-        {"train_file": "moved/train.csv", "teacher_model_name_or_path": "moved", "teacher_learning_rate": 1.0},
+        {
+            "train_file": "moved/train.csv",
+            "test_file": "moved/test.csv",
+            "teacher_model_name_or_path": "moved",
+            "teacher_learning_rate": 1.0,
+        },
         {"student_num_layers": 2, "layer_strategy": "first"},
+        {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 4},
     ],
 )
 def test_arguments_that_change_no_result_may_differ(tmp_path, arguments):
@@ -156,6 +165,24 @@ def test_a_run_that_is_there_twice_counts_once_and_is_named(tmp_path):
     unit = group_one(tmp_path)
     assert list_reasons(unit) == {"z-copy": f"the same run as {tmp_path / 'odd1'}"}
     assert [len(arm.runs) for arm in unit.arms] == [2, 2]
+
+
+def test_one_run_under_two_seeds_counts_once_and_is_named(tmp_path):
+    write_sweep(tmp_path)
+    shutil.copytree(tmp_path / "top2", tmp_path / "copy")
+    record = read_run_record(tmp_path / "copy")
+    record.seed = 99
+    record.write(tmp_path / "copy")
+    unit = group_one(tmp_path)
+    assert {arm.name: arm.seeds for arm in unit.arms} == {"odd": [1, 2], "top": [1, 2]}
+    assert list_reasons(unit) == {"copy": f"the same run as {tmp_path / 'top2'}, though with another seed"}
+
+
+def test_rows_that_differ_are_not_to_be_varied(tmp_path):
+    write_run(tmp_path / "a", "top", arguments={"max_length": 64})
+    write_run(tmp_path / "b", "odd", arguments={"max_length": 128})
+    with pytest.raises(ValueError, match=r"give one set alone$"):
+        group(tmp_path)
 
 
 def test_two_different_runs_of_one_seed_are_an_error(tmp_path):

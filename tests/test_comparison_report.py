@@ -83,8 +83,8 @@ def test_differences_controls_and_teacher_terms_are_tables_of_their_own(sweep):
     assert float(bottom[1]) > 0.1
     assert bottom[4] == "2"
     assert bottom[5].endswith("(seed 1)")
-    controls = find(blocks, "Controls").table[1:]
-    assert [row[0] for row in controls] == ["random", "scratch", "top, without teacher"]
+    controls = find(blocks, "Random and fresh layers").table[1:]
+    assert [row[0] for row in controls] == ["random", "scratch"]
     assert [row[0] for row in find(blocks, "With the teacher's terms").table[1:]] == ["top, without teacher"]
 
 
@@ -130,8 +130,8 @@ def test_the_student_before_training_stands_beside_what_it_became(tmp_path):
     write_run(tmp_path / "odd", "odd", 1)
     result = analyse(tmp_path)
     header, *rows = find(list_unit_blocks(result), "Before any training (validation rows)").table
-    assert header[1:] == ["untrained loss", "untrained accuracy", "untrained kl_to_teacher", "trained accuracy"]
-    trained = {arm.name: f"{arm.average('validation_metric'):.4f}" for arm in result.arms}
+    assert header[1:] == ["untrained loss", "untrained accuracy", "untrained kl_to_teacher", "trained accuracy (test)"]
+    trained = {arm.name: f"{arm.average('metric'):.4f}" for arm in result.arms}
     assert sorted(rows) == [
         ["odd", "-", "-", "-", trained["odd"]],
         ["scratch", "2.3000", "0.2500", "0.1250", trained["scratch"]],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,17 @@ def edit_record(folder: Path, **entries: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
+def edit_part(folder: Path, part: str, **entries: object) -> None:
+    edit_record(folder, **{part: json.loads((folder / "run_record.json").read_text())[part] | entries})
+
+
 def edit_task(folder: Path, **entries: object) -> None:
-    edit_record(folder, task=json.loads((folder / "run_record.json").read_text())["task"] | entries)
+    edit_part(folder, "task", **entries)
+
+
+def edit_metrics(folder: Path, **entries: object) -> None:
+    validation = json.loads((folder / "run_record.json").read_text())["metrics"]["validation"]
+    edit_part(folder, "metrics", validation=validation | entries)
 
 
 def edit_arrays(folder: Path, **changes: np.ndarray | None) -> None:
@@ -105,6 +115,14 @@ REFUSALS = {
     "not hold the 60 validation rows": lambda folder: edit_arrays(folder, validation__student_logits=None),
     "nan or infinity in test": lambda folder: edit_arrays(folder, test__student_logits=np.full((120, 3), np.nan)),
     "another test accuracy": lambda folder: edit_arrays(folder, test__student_logits=np.ones((120, 3))),
+    "has [] as metrics": lambda folder: edit_record(folder, metrics=[]),
+    "has '42' as seed": lambda folder: edit_record(folder, seed="42"),
+    "has None as history": lambda folder: edit_record(folder, history=None),
+    "has None as task.rows": lambda folder: edit_task(folder, rows=None),
+    "has None as student.layers": lambda folder: edit_record(folder, student={"layers": None, "parameters": 9}),
+    "has 'a' as arguments.kl_weight": lambda folder: edit_part(folder, "arguments", kl_weight="a"),
+    "validation loss is nan": lambda folder: edit_metrics(folder, loss=math.nan),
+    "something else than a number": lambda folder: edit_metrics(folder, accuracy="high"),
     "no row of validation is labelled": lambda folder: edit_arrays(folder, validation__labels=None),
 }
 

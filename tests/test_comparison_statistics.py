@@ -225,7 +225,7 @@ def test_rank_correlation_wants_three_pairs_that_vary():
 def test_needed_rows_follow_the_planning_formula():
     components = Components(math.nan, row=0.25, residual=0.0, num_seeds=1, num_rows=100)
     expected = 0.25 * ((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / 0.02) ** 2
-    assert find_needed_rows(0.02, components, 0.05) == pytest.approx(expected, rel=0.002)
+    assert find_needed_rows(0.02, components, 1, 0.05) == pytest.approx(expected, rel=0.002)
 
 
 def test_needed_seeds_give_a_paired_t_test_its_power():
@@ -244,7 +244,7 @@ def test_the_needed_number_is_the_least_that_suffices():
 
 def test_no_number_of_rows_makes_up_for_few_seeds():
     components = Components(seed=0.01, row=0.25, residual=0.0, num_seeds=3, num_rows=100)
-    assert find_needed_rows(0.01, components, 0.05) is None
+    assert find_needed_rows(0.01, components, 3, 0.05) is None
     assert find_needed_seeds(0.0001, components, 0.05) is None
     assert MOST_NEEDED == 1_000_000
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from simulated_runs import write_run
 
 from comparison import group_runs
 from comparison_pairs import Pair
-from comparison_results import UnitResult, analyse_unit, summarize_tasks
+from comparison_results import UnitResult, analyse_unit
 from comparison_runs import find_run_folders, read_runs
 from comparison_statistics import (
     Components,
@@ -20,6 +21,7 @@ from comparison_statistics import (
     find_needed_seeds,
     rank_over_tasks,
 )
+from comparison_tasks import summarize_tasks
 from comparison_verdict import (
     count_needed_tasks,
     describe_need,
@@ -70,12 +72,21 @@ def test_a_difference_that_may_be_chance_is_no_verdict():
 
 def test_what_would_be_needed_is_what_would_help():
     assert "more rows alone would not help" in describe_need(make_pair(0.005, 0.2, SEEDS_DECIDE))
+    rows = describe_number(find_needed_rows(0.005, ROWS_DECIDE, 3, 0.05))
     assert describe_need(make_pair(0.005, 0.2, ROWS_DECIDE)) == (
-        f"{describe_number(find_needed_rows(0.005, ROWS_DECIDE, 0.05))} rows would be needed to see one of this size, "
-        "more seeds alone would not help"
+        f"{rows} rows would be needed to see one of this size, more seeds alone would not help"
     )
     both = Components(seed=1e-4, row=0.1, residual=0.0, num_seeds=3, num_rows=1000)
-    assert "takes more rows and more seeds" in describe_need(make_pair(0.001, 0.9, both))
+    assert (
+        describe_need(make_pair(0.006, 0.9, both))
+        == "about 40,000 rows with 50 seeds would be needed to see one of this size"
+    )
+    assert "takes more rows and more seeds than anyone has" in describe_need(make_pair(0.0001, 0.9, both))
+    # Satterthwaite's degrees of freedom would take power away again far beyond the rows that give it.
+    window = Components(seed=1e-5, row=0.2, residual=0.0, num_seeds=3, num_rows=1000)
+    assert describe_need(replace(make_pair(0.015, 0.2, window), level=0.005)).startswith(
+        "about 17,000 rows would be needed"
+    )
     either = Components(seed=1e-6, row=0.001, residual=0.1, num_seeds=3, num_rows=1000)
     assert " rows or about " in describe_need(make_pair(0.01, 0.2, either))
     assert describe_need(make_pair(0.0, 1.0)) == "there is none to see"
@@ -156,7 +167,8 @@ def test_random_draws_are_counted_not_turned_into_percent(tmp_path):
     for seed in range(5):
         write_run(tmp_path / f"random{seed}", "random", seed, 0.95 if seed == 0 else 0.7, seed_spread=0)
     lines = describe_random_draws(analyse(tmp_path))
-    assert lines[1:] == ["top: better than 4 of 5 random draws.", "bottom: better than 0 of 5 random draws."]
+    assert lines[1:3] == ["top: better than 4 of 5 random draws.", "bottom: better than 0 of 5 random draws."]
+    assert lines[3:] == ["The draw with seed 2 has the layers of bottom."]
 
 
 def test_loss_and_metric_that_disagree_are_flagged(tmp_path):

@@ -14,6 +14,7 @@ LAYERS = [
     ["comparison_files", "comparison_pictures"],
     ["comparison_plots", "comparison_report"],
     ["comparison_verdict", "metric_figures"],
+    ["comparison_tasks"],
     ["comparison_results", "figure_style", "label_placement"],
     ["comparison_pairs"],
     ["comparison"],
