@@ -1,6 +1,7 @@
 """Figures of the metric: every arm with its interval, quality against size, mean ranks over tasks."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,7 +73,11 @@ def build_metric_intervals(intervals: list[ArmInterval], metric_name: str, teach
     shown = {"strategy": STRATEGY_MARK} if num_controls < len(arms) else {}
     shown |= {"control": CONTROL_MARK} if num_controls else {}
     keys = [Line2D([], [], label=f"{kind}: mean and 95 % interval", **mark) for kind, mark in shown.items()]
-    figure.legend(handles=[*keys, Line2D([], [], label="one seed", **SEED_MARK)], loc="outside lower center", ncols=3)
+    figure.legend(
+        handles=[*keys, Line2D([], [], label="one seed or draw (longer: several)", **SEED_MARK)],
+        loc="outside lower center",
+        ncols=3,
+    )
     return figure
 
 
@@ -91,16 +96,17 @@ def draw_interval(axes: Axes, row: int, arm: ArmInterval) -> None:
     mark = CONTROL_MARK if arm.is_control else STRATEGY_MARK
     # One line of three points, so that the marker is at the mean alone.
     axes.plot([arm.low, arm.mean, arm.high], [row] * 3, markevery=[1], label=arm.name, **mark)
-    # Below the interval, where they stay visible.
-    axes.plot(arm.values, [row + 0.3] * len(arm.values), **SEED_MARK)
+    # Below the interval, where they stay visible; equal ones below each other.
+    heights = [row + 0.25 + 0.12 * arm.values[:place].count(value) for place, value in enumerate(arm.values)]
+    axes.plot(arm.values, heights, **SEED_MARK)
     place = axes.get_yaxis_transform()
     axes.text(1.01, row, f"{arm.mean:.3f}", transform=place, va="center_baseline", fontsize=9)
 
 
 # ---- quality against size ------------------------------------------------------------------------------------------
 
-FRONT_MARK = {"color": BLUE, "marker": "o", "markersize": 7, "linestyle": "--", "linewidth": 1.4, "zorder": 3}
-BEHIND_MARK = FRONT_MARK | {"marker": "s", "linestyle": "none", "markerfacecolor": "white", "zorder": 4}
+FRONT_MARK = {"color": BLUE, "marker": "o", "markersize": 7, "linestyle": "--", "linewidth": 1.4, "zorder": 4}
+BEHIND_MARK = FRONT_MARK | {"marker": "s", "linestyle": "none", "markerfacecolor": "white", "zorder": 3}
 LEADER = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4}
 
 
@@ -108,16 +114,19 @@ LEADER = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 1, "shr
 def build_pareto(points: list[ParetoPoint], metric_name: str) -> Figure:
     """Means with intervals over millions of parameters; a stepped line joins the models that no other one matches.
 
-    Intervals of equally large students lie on each other: `build_metric_intervals` shows each by itself.
+    Intervals of equally large students would lie on each other: `build_metric_intervals` shows each by itself.
     """
     figure = Figure((WIDTH_INCHES, max(4.2, 1.6 + 0.3 * len(points))), layout="constrained")
     axes = figure.add_subplot()
+    points = drop_shared_intervals(points)
     front = find_pareto_front(points)
     others = [point for point in points if point not in front]
-    sizes, _ = list_positions(points)
-    lows, highs = [point.low for point in points], [point.high for point in points]
-    axes.vlines(sizes, lows, highs, color=GREY, linewidth=1.2, zorder=2, label="95 % interval")
-    axes.plot(sizes * 2, lows + highs, "_", color=GREY, zorder=2)
+    spread = [point for point in points if point.low < point.high]
+    if spread:
+        sizes, _ = list_positions(spread)
+        lows, highs = [point.low for point in spread], [point.high for point in spread]
+        axes.vlines(sizes, lows, highs, color=GREY, linewidth=1.2, zorder=2, label="95 % interval")
+        axes.plot(sizes * 2, lows + highs, "_", color=GREY, zorder=2)
     # Between two sizes, the smaller student is the best that fits: a step, not a slope.
     axes.step(*list_positions(front), where="post", label="Pareto front", **FRONT_MARK)
     if others:
@@ -129,6 +138,13 @@ def build_pareto(points: list[ParetoPoint], metric_name: str) -> Figure:
     figure.legend(loc="outside lower center", ncols=3)
     label_points(figure, axes, points, list_positions(front))
     return figure
+
+
+def drop_shared_intervals(points: list[ParetoPoint]) -> list[ParetoPoint]:
+    counts = Counter(point.parameters for point in points)
+    return [
+        point if counts[point.parameters] == 1 else point._replace(low=point.mean, high=point.mean) for point in points
+    ]
 
 
 def list_positions(points: list[ParetoPoint]) -> tuple[list[float], list[float]]:

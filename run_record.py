@@ -139,11 +139,14 @@ def read_run_record(folder: Path) -> RunRecord:
 def find_damage(folder: Path) -> str | None:
     """What is wrong with the student in a finished run's folder, in one line; None where it can be read.
 
-    The config is JSON, and every weights file that is there, or that the index of a sharded student names, is as long
-    as its own header says. The numbers themselves are not checked.
+    Its config names an architecture, its tokenizer has a config, and every weights file that is there, or that the
+    index of a sharded student names, is as long as its own header says. The numbers themselves are not checked.
     """
     try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or not {"model_type", "architectures"} <= config.keys():
+            raise ValueError("config.json names no architecture")
+        json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         for path in list_weight_files(folder):
             with safe_open(path, framework="numpy"):  # reads the header and compares it with the file's length
                 pass

@@ -123,7 +123,7 @@ def test_the_front_is_drawn_as_steps_over_millions_of_parameters():
 def test_intervals_and_beaten_students_are_drawn_too():
     figure = build_pareto(POINTS, "accuracy")
     segments = np.array(figure.axes[0].collections[0].get_segments())
-    assert segments[3].tolist() == [[30, 0.84], [30, 0.86]]
+    assert segments.tolist() == [[[10, 0.69], [10, 0.71]], [[30, 0.84], [30, 0.86]]]  # of one size: on each other
     beaten = get_line(figure, "matched or beaten by one that is no larger")
     assert np.column_stack(beaten.get_data()).tolist() == [[20, 0.8], [30, 0.85]]
 

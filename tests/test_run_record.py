@@ -77,7 +77,8 @@ def test_history_averages_the_training_entries_of_an_epoch_by_their_steps():
 
 def write_student(folder: Path, shards: tuple[str, ...] = ("model.safetensors",)) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}')
+    (folder / "tokenizer_config.json").write_text("{}")
     for name in shards:
         save_file({f"weight of {name}": np.ones((4, 4), np.float32)}, folder / name)
     if len(shards) > 1:
@@ -110,9 +111,16 @@ def test_a_student_whose_weights_are_cut_short_or_gone_is_damaged(tmp_path, shar
     assert "cannot be read" in find_damage(tmp_path)
 
 
-def test_a_student_without_a_readable_config_is_damaged(tmp_path):
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_student_without_a_readable_config_is_damaged(tmp_path, content):
     write_student(tmp_path)
-    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "config.json").write_text(content)
+    assert "cannot be read" in find_damage(tmp_path)
+
+
+def test_a_student_without_its_tokenizer_is_damaged(tmp_path):
+    write_student(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
     assert "cannot be read" in find_damage(tmp_path)
 
 
