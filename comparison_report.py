@@ -68,9 +68,13 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
 
 
 def table_students(result: UnitResult) -> list[list[str]]:
-    """The published table's columns, the teacher on top; epochs are all that were kept."""
+    """The published table's columns, the teacher on top; epochs are all that were kept.
+
+    The choice by the loss may keep an epoch of a low metric: the last one stands beside it.
+    """
     split, metric = result.selecting_split, result.metric_name
-    header = ["Student layer", "Training loss", "Validation loss", f"Validation {metric}", "Epoch", "Layers"]
+    header = ["Student layer", "Training loss", "Validation loss", f"Validation {metric}", "Epoch"]
+    header += ["At the end", "Layers"]
     teacher = result.unit.runs[0].record.teacher
     rows = [
         [
@@ -79,13 +83,14 @@ def table_students(result: UnitResult) -> list[list[str]]:
             format_number(result.teacher_loss.get(split)),
             format_number(result.teacher_metric.get(split)),
             "-",
+            "-",
             f"all {teacher['layers']}",
         ]
     ]
     for arm in result.arms:
         losses = [format_number(arm.average(name)) for name in ("training_loss", "validation_loss")]
-        metric_mean = format_number(arm.average("validation_metric"))
-        rows.append([arm.name, *losses, metric_mean, name_epochs(arm), name_layers(arm)])
+        kept, last = (format_number(arm.average(name)) for name in ("validation_metric", "last_metric"))
+        rows.append([arm.name, *losses, kept, name_epochs(arm), last, name_layers(arm)])
     return [header, *rows]
 
 
@@ -202,10 +207,11 @@ def explain_method(results: Sequence[UnitResult]) -> Block:
     return Block(
         "How it was computed",
         lines=[
+            "The epoch with the lowest validation loss is kept; at the end: the metric after the last one, kept or not.",
             "Arms are runs that differ in their seed alone; every difference is paired by seed and by row.",
             f"Rows are resampled {resamples} times, the same rows for all runs; that gives the variance over rows.",
             "The variance over seeds is measured on the runs and added; intervals and p-values are Student's t with "
-            "Satterthwaite's degrees of freedom, each interval by itself. With one seed only rows count.",
+            "Satterthwaite's degrees of freedom, intervals without correction. With one seed only rows count.",
             "Holm's correction counts all pairs of strategies, because the best one was picked by looking at them.",
             "Needed rows and seeds: 80 % power at the corrected level. McNemar's test compares two single students.",
         ],

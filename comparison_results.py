@@ -25,6 +25,7 @@ class RunResult:
     training_loss: float
     validation_loss: float
     validation_metric: float
+    last_metric: float  # on the validation rows after the last epoch, kept or not
     loss: float
     metric: float
 
@@ -150,6 +151,7 @@ def analyse_arm(arm: Arm, scores: PairedScores, split: str, metric_name: str) ->
             training_loss=get_training_loss(run),
             validation_loss=run.record.metrics[run.selecting_split]["loss"],
             validation_metric=run.score(metric_name, run.selecting_split),
+            last_metric=get_last_metric(run, metric_name),
             loss=run.record.metrics[split]["loss"],
             metric=float(scores.scores[position]),
         )
@@ -162,6 +164,10 @@ def get_training_loss(run: Run) -> float:
     """The weighted sum of all terms in the epoch whose student was kept."""
     entries = [entry for entry in run.record.history if entry["epoch"] == run.record.best_epoch]
     return entries[0].get("train_loss", float("nan")) if entries else float("nan")
+
+
+def get_last_metric(run: Run, metric_name: str) -> float:
+    return run.record.history[-1].get(f"eval_{metric_name}", math.nan) if run.record.history else math.nan
 
 
 def list_teacher_losses(run: Run) -> dict[str, float]:

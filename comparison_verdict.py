@@ -32,7 +32,8 @@ def write_verdict(result: UnitResult) -> list[str]:
         judge(pair, "(control) is worse than", "(control) cannot be told apart from")
         for pair in result.control_comparisons
     ]
-    lines += [judge_teacher_terms(pair) for pair in result.teacher_comparisons]
+    for pair in result.teacher_comparisons:
+        lines += [judge_teacher_terms(pair), *compare_last_epochs(pair, result)]
     if min(len(arm.runs) for arm in result.arms) == 1:
         lines.append("Where an arm has one seed, how much another seed changes is unknown, and no interval holds it.")
     return lines
@@ -85,6 +86,19 @@ def judge_teacher_terms(pair: Pair) -> str:
         )
     verb, sign = ("help", 1) if pair.estimate.value > 0 else ("harm", -1)
     return f"The teacher's terms {verb} {first} by {format_estimate(pair, sign)}."
+
+
+def compare_last_epochs(pair: Pair, result: UnitResult) -> list[str]:
+    """A warning where the choice of the epoch by its loss decides who is ahead."""
+    arms = [next(arm for arm in result.arms if arm.name == name) for name in (pair.first, pair.second)]
+    metrics = {arm.name: arm.average("last_metric") for arm in arms}
+    if pair.estimate is None or pair.estimate.value * (metrics[pair.first] - metrics[pair.second]) >= 0:
+        return []
+    ahead, behind = sorted(metrics, key=metrics.__getitem__, reverse=True)
+    return [
+        f"But after the last epoch {ahead} is ahead of {behind}: {result.selecting_split} {result.metric_name} "
+        f"{metrics[ahead]:.4f} and {metrics[behind]:.4f}. The choice of the epoch by its loss decides."
+    ]
 
 
 def format_estimate(pair: Pair, sign: int = 1) -> str:

@@ -54,7 +54,7 @@ def test_it_prints_the_report_and_writes_the_files(sweep, tmp_path, capsys):
         "runs.csv",
     ]
     markdown = (tmp_path / "out" / "comparison.md").read_text()
-    assert "| Student layer | Training loss | Validation loss | Validation accuracy | Epoch | Layers |" in markdown
+    assert "| Student layer | Training loss | Validation loss | Validation accuracy | Epoch | At the end |" in markdown
 
 
 def test_the_same_runs_give_the_same_files(sweep, tmp_path):

@@ -37,10 +37,18 @@ def test_the_published_table_comes_first_with_the_teacher_on_top(sweep):
     assert table[0][:4] == ["Student layer", "Training loss", "Validation loss", "Validation accuracy"]
     assert [row[0] for row in table[1:]] == ["Teacher", "top", "bottom", "random", "scratch", "top, without teacher"]
     teacher = read_runs([sweep / "top1"])[0][0].record.teacher["metrics"]["validation"]
-    assert table[1] == ["Teacher", "-", f"{teacher['loss']:.4f}", f"{teacher['accuracy']:.4f}", "-", "all 4"]
-    assert [row[5] for row in table[2:6]] == ["0 1", "2 3", "drawn by seed", "fresh"]
+    assert table[1] == ["Teacher", "-", f"{teacher['loss']:.4f}", f"{teacher['accuracy']:.4f}", "-", "-", "all 4"]
+    assert [row[6] for row in table[2:6]] == ["0 1", "2 3", "drawn by seed", "fresh"]
     metrics = [run.record.metrics["validation"]["accuracy"] for run in read_runs([sweep / "top1", sweep / "top2"])[0]]
     assert table[2][3] == f"{sum(metrics) / 2:.4f}"
+
+
+def test_the_metric_after_the_last_epoch_stands_beside_that_of_the_kept_one(tmp_path):
+    for seed, accuracy in ((1, 0.5), (2, 0.75)):
+        write_run(tmp_path / f"top{seed}", "top", seed, history=[{"epoch": 3.0, "step": 9, "eval_accuracy": accuracy}])
+    write_run(tmp_path / "odd", "odd", 1)
+    rows = {row[0]: row for row in list_unit_blocks(analyse(tmp_path))[0].table}
+    assert [rows[name][5] for name in ("Student layer", "top", "odd")] == ["At the end", "0.6250", "-"]
 
 
 def test_over_seeds_there_is_a_spread_only_where_there_are_seeds(sweep):

@@ -161,6 +161,19 @@ def test_equal_students_have_no_best(tmp_path):
     assert "difference 0.0000 [0.0000, 0.0000], corrected p 1.0000 (1 seed); there is none to see." in lines[1]
 
 
+@pytest.mark.parametrize(("last", "is_said"), [(0.9, True), (0.5, False)])
+def test_a_gain_that_the_choice_of_the_epoch_makes_is_said(tmp_path, last, is_said):
+    alone = {"ce_weight": 1.0, "kl_weight": 0.0, "hidden_weight": 0.0}
+    for name, accuracy, arguments, after in (("with", 0.9, {}, 0.7), ("alone", 0.5, alone, last)):
+        history = [{"epoch": 3.0, "step": 9, "eval_accuracy": after}]
+        write_run(tmp_path / name, "top", 1, accuracy, arguments=arguments, history=history)
+    lines = [line for line in write_verdict(analyse(tmp_path)) if line.startswith("But after the last epoch")]
+    assert lines == is_said * [
+        "But after the last epoch top, without teacher is ahead of top: validation accuracy 0.9000 and 0.7000. The "
+        "choice of the epoch by its loss decides."
+    ]
+
+
 def test_random_draws_are_counted_not_turned_into_percent(tmp_path):
     write_run(tmp_path / "top", "top", 1, 0.9)
     write_run(tmp_path / "bottom", "bottom", 1, 0.5)
