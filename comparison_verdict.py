@@ -97,7 +97,7 @@ def compare_last_epochs(pair: Pair, result: UnitResult) -> list[str]:
     ahead, behind = sorted(metrics, key=metrics.__getitem__, reverse=True)
     return [
         f"But after the last epoch {ahead} is ahead of {behind}: {result.selecting_split} {result.metric_name} "
-        f"{metrics[ahead]:.4f} and {metrics[behind]:.4f}. The choice of the epoch by its loss decides."
+        f"{metrics[ahead]:.4f} and {metrics[behind]:.4f}. So the choice of the epoch decides."
     ]
 
 

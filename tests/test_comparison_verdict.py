@@ -169,8 +169,8 @@ def test_a_gain_that_the_choice_of_the_epoch_makes_is_said(tmp_path, last, is_sa
         write_run(tmp_path / name, "top", 1, accuracy, arguments=arguments, history=history)
     lines = [line for line in write_verdict(analyse(tmp_path)) if line.startswith("But after the last epoch")]
     assert lines == is_said * [
-        "But after the last epoch top, without teacher is ahead of top: validation accuracy 0.9000 and 0.7000. The "
-        "choice of the epoch by its loss decides."
+        "But after the last epoch top, without teacher is ahead of top: validation accuracy 0.9000 and 0.7000. So "
+        "the choice of the epoch decides."
     ]
 
 
