@@ -207,7 +207,7 @@ def explain_method(results: Sequence[UnitResult]) -> Block:
     return Block(
         "How it was computed",
         lines=[
-            "Epoch: the one that was kept, by default that of the lowest validation loss; at the end: after the last one.",
+            "Epoch: the one kept, by default that of the lowest validation loss; at the end: after the last one.",
             "Arms are runs that differ in their seed alone; every difference is paired by seed and by row.",
             f"Rows are resampled {resamples} times, the same rows for all runs; that gives the variance over rows.",
             "The variance over seeds is measured on the runs and added; intervals and p-values are Student's t with "
