@@ -55,7 +55,7 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
         Block("With the teacher's terms minus without", table_pairs(result.teacher_comparisons)),
         Block("Verdict", lines=write_verdict(result)),
         Block("Against random layers", lines=describe_random_draws(result)),
-        Block("Loss and metric disagree", lines=describe_ranks(result)),
+        Block("Do loss and metric agree?", lines=describe_ranks(result)),
         Block(f"Before any training ({result.selecting_split} rows), and after", table_untrained(result)),
         Block(
             f"Does that predict the final {result.split} {result.metric_name}? (Spearman's correlation)",

@@ -157,14 +157,15 @@ def describe_number(number: int | None) -> str:
 
 
 def describe_ranks(result: UnitResult) -> list[str]:
-    """Empty where validation loss and validation metric put the strategies in one order."""
+    """Whether validation loss and validation metric put the strategies in one order; empty for two that they do."""
     by_loss = sorted(result.strategies, key=lambda arm: arm.average("validation_loss"))
     by_metric = sorted(result.strategies, key=lambda arm: -arm.average("validation_metric"))
-    if agree(by_loss, by_metric):
-        return []
     known = "" if result.rank_correlation is None else f" (Spearman {result.rank_correlation:.2f})"
+    both = f"{result.selecting_split} loss and {result.metric_name} rank the strategies"
+    if agree(by_loss, by_metric):
+        return [f"{both} alike{known}."] if known else []
     return [
-        f"{result.selecting_split} loss and {result.metric_name} rank the strategies differently{known}: "
+        f"{both} differently{known}: "
         f"by loss {name_in_order(by_loss)}; by {result.metric_name} {name_in_order(by_metric)}."
     ]
 

@@ -195,6 +195,13 @@ def test_loss_and_metric_that_disagree_are_flagged(tmp_path):
     ]
 
 
+def test_loss_and_metric_that_agree_are_said_with_their_correlation(tmp_path):
+    for strategy, accuracy in {"top": 0.9, "odd": 0.7, "even": 0.5}.items():
+        write_run(tmp_path / strategy, strategy, 1, accuracy)
+    result = analyse(tmp_path)
+    assert describe_ranks(result) == ["validation loss and accuracy rank the strategies alike (Spearman 1.00)."]
+
+
 def test_a_tie_of_the_metric_is_no_disagreement(tmp_path):
     write_run(tmp_path / "top", "top", 1, 0.9)
     write_run(tmp_path / "odd", "odd", 1, 0.6)
