@@ -125,7 +125,7 @@ def list_arm_rows(result: UnitResult) -> list[dict[str, Any]]:
 
 
 def describe_arm(result: UnitResult, arm: ArmResult, pair: Pair | None) -> dict[str, Any]:
-    fields = ("training_loss", "validation_loss", "validation_metric", "loss", "metric")
+    fields = ("training_loss", "validation_loss", "validation_metric", "last_metric", "loss", "metric")
     values = {name: value for field in fields for name, value in describe_field(arm, field).items()}
     estimate = pair.estimate if pair else None
     return {
@@ -168,6 +168,7 @@ def describe_run(result: UnitResult, arm: ArmResult, run: RunResult) -> dict[str
         "training_loss": run.training_loss,
         "validation_loss": run.validation_loss,
         "validation_metric": run.validation_metric,
+        "last_metric": run.last_metric,
         "loss": run.loss,
         "metric": run.metric,
         "untrained_loss": run.get_untrained("loss"),
