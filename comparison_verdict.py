@@ -90,10 +90,11 @@ def judge_teacher_terms(pair: Pair) -> str:
 
 def compare_last_epochs(pair: Pair, result: UnitResult) -> list[str]:
     """A warning where the choice of the epoch by its loss decides who is ahead."""
-    arms = [next(arm for arm in result.arms if arm.name == name) for name in (pair.first, pair.second)]
-    metrics = {arm.name: arm.average("last_metric") for arm in arms}
-    if pair.estimate is None or pair.estimate.value * (metrics[pair.first] - metrics[pair.second]) >= 0:
+    first, second = (next(arm for arm in result.arms if arm.name == name) for name in (pair.first, pair.second))
+    kept, last = (first.average(name) - second.average(name) for name in ("validation_metric", "last_metric"))
+    if not kept * last < 0:  # nan where the records do not say
         return []
+    metrics = {arm.name: arm.average("last_metric") for arm in (first, second)}
     ahead, behind = sorted(metrics, key=metrics.__getitem__, reverse=True)
     return [
         f"But after the last epoch {ahead} is ahead of {behind}: {result.selecting_split} {result.metric_name} "
