@@ -7,6 +7,7 @@ accumulation and several processes), `prediction_step` (an exact `eval_loss`) an
 Without a teacher it is plain fine-tuning with the same exact means.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,7 +27,7 @@ from distillation_arguments import DistillationTrainingArguments
 from ensemble_logits import check_same_labels
 from fast_dropout import draw_dropout_fast
 from length_pools import LengthSortedSampler, PooledLengthSampler
-from loss_plan import LossPlan
+from loss_plan import LossPlan, StageChange
 from loss_terms import (
     ComparedBatch,
     TermMeans,
@@ -42,7 +43,7 @@ from loss_terms import (
 )
 from metrics import compute_task_loss, compute_teacher_agreement
 from projections import Projections, attach_projections, make_projections
-from teacher_outputs import LiveTeacherOutputs, ModelOutputs, run_model
+from teacher_outputs import LiveTeacherOutputs, ModelOutputs, keep_inputs, run_model
 from teacher_store import StoredOutputsCollator, TeacherStore
 from token_counts import measure_lengths
 from training_watch import LossWatch, NonFiniteLossError, StepWatch
@@ -104,6 +105,7 @@ class DistillationTrainer(Trainer):
         if self.teacher_store is not None and self.train_dataset is not None:
             self.teacher_store.check_rows(self.train_dataset)
         self.add_callback(StepWatch(self))
+        self.add_callback(StageChange(self.loss_plan))
 
     def _prepare_teachers(
         self, student: PreTrainedModel, teachers: Sequence[PreTrainedModel | TeacherStore], layers: WantedLayers
@@ -171,7 +173,7 @@ class DistillationTrainer(Trainer):
         model_inputs, labels, stored = split_inputs(inputs)
         num_pairs = len(self.layer_matching)
         wanted = list_wanted_layers(self.term_weights, range(num_pairs), relation_layer=num_pairs - 1)
-        student = run_model(model, model_inputs, *wanted)
+        student = run_model(model, keep_inputs(self.model, model_inputs), *wanted)
         batch = ComparedBatch(
             student=student,
             teacher=self._get_teacher_outputs(model_inputs, stored, wanted),
@@ -252,7 +254,7 @@ class DistillationTrainer(Trainer):
         `_compute_eval_metrics` computes it from the gathered logits, every row once."""
         model_inputs, labels, stored = split_inputs(self._prepare_inputs(inputs))
         with torch.no_grad():
-            student_logits = run_model(model, model_inputs).logits.float()
+            student_logits = run_model(model, keep_inputs(self.model, model_inputs)).logits.float()
             if stored is not None:
                 return None, (student_logits, stored.logits.float()), labels
             if self.teacher_outputs is None:
@@ -277,7 +279,10 @@ class DistillationTrainer(Trainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = list(dict.fromkeys([*self._signature_columns, "example_index", "teacher_logits"]))
+        columns = [*self._signature_columns, "example_index", "teacher_logits"]
+        if self.teacher_outputs is not None:  # which may take what the student does not
+            columns += inspect.signature(self.teacher_outputs.teacher.forward).parameters
+        self._signature_columns = list(dict.fromkeys(columns))
 
     def _remember_terms(self, terms: Mapping[str, Tensor], loss: Tensor) -> None:
         self._term_means.add(terms)

@@ -1,6 +1,10 @@
 """Weights and temperature of one training: constant, by schedules, in two stages."""
 
 from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from distillation_arguments import INTERMEDIATE_TERMS, PREDICTION_TERMS, DistillationTrainingArguments
 from loss_schedules import count_first_stage_steps, evaluate_schedule
@@ -35,6 +39,10 @@ class LossPlan:
         last = count_first_stage_steps(self.args.intermediate_epochs, self.args.num_train_epochs, max_steps)
         return self.has_stages and step < last
 
+    def ends_first_stage(self, step: int, max_steps: int) -> bool:
+        """Whether `step` steps are all of the first stage."""
+        return self.is_first_stage(step - 1, max_steps) and not self.is_first_stage(step, max_steps)
+
     def describe(self, step: int, max_steps: int) -> dict[str, float]:
         """What changes, at this step, for the log."""
         values = {name: self._evaluate(name, getattr(self.args, name), step, max_steps) for name in self.schedules}
@@ -42,3 +50,22 @@ class LossPlan:
 
     def _evaluate(self, name: str, start: float, step: int, max_steps: int) -> float:
         return evaluate_schedule(self.schedules, name, start, step / max_steps if max_steps > 0 else 0.0)
+
+
+class StageChange(TrainerCallback):
+    """The second stage begins with a new optimizer, as a training of its own does: Adam's moments of the first stage's
+    gradients would hold back steps on the second's, which are of other terms. Before the checkpoint of that step."""
+
+    def __init__(self, plan: LossPlan) -> None:
+        self.plan = plan
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: Any,
+        optimizer: Optimizer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.plan.ends_first_stage(state.global_step, state.max_steps):
+            optimizer.state.clear()

@@ -90,7 +90,7 @@ def match_layers(
     check_architecture_fits([student.config, teacher.config], args, weights)
     num_layers = get_num_layers(teacher.config)
     matching = resolve_layer_matching(args.layer_matching, num_layers, get_num_layers(student.config))
-    if "pkd" in weights:
+    if {"hidden", "pkd"} & weights.keys():
         check_final_norm(teacher.config.model_type, matching, num_layers)
     relation_layer = resolve_relation_layer(args.relation_layer, num_layers)
     if isinstance(teacher, TeacherStore):

@@ -224,7 +224,8 @@ def load_tokenized_task(
     arguments: RunArguments, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
 ) -> TaskData:
     """The task's rows, read once by the main process; raises ValueError if they and the arguments do not go together"""
-    check_max_length(arguments.data.max_length, tokenizer, config)
+    for model_config in (config, plan_student(arguments, config)):  # an existing student has positions of its own
+        check_max_length(arguments.data.max_length, tokenizer, model_config)
     with PartialState().main_process_first():
         data = add_transfer_set(load_task(arguments.data), arguments.data)
         data = tokenize_task(data, tokenizer, arguments.data.max_length)

@@ -1,5 +1,6 @@
 """A batch's teacher outputs: logits and, where a loss needs them, what the matched layers hold."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -46,6 +47,12 @@ def run_model(
     )
 
 
+def keep_inputs(model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those that its forward pass names: teacher and student need not take the same (DistilBERT: no segment ids)."""
+    names = inspect.signature(model.forward).parameters
+    return {name: values for name, values in inputs.items() if name in names}
+
+
 class LiveTeacherOutputs:
     """Runs the teacher on every batch, in eval mode, without gradients and in its own precision: even where the student
     trains in bfloat16, its outputs are those that a store holds.
@@ -72,17 +79,20 @@ class LiveTeacherOutputs:
     def get_batch(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
         """The teacher's outputs for the model inputs of one batch, on the batch's device."""
         with torch.autocast(self.teacher.device.type, enabled=False):
-            outputs = run_model(self.teacher, inputs, self.hidden_layers, self.attention_layers, self.relation_layers)
+            layers = (self.hidden_layers, self.attention_layers, self.relation_layers)
+            outputs = run_model(self.teacher, keep_inputs(self.teacher, inputs), *layers)
             return replace(outputs, logits=self._add_further(outputs.logits, inputs))
 
     @torch.no_grad()
     def get_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes), without the intermediate outputs that only training needs."""
         with torch.autocast(self.teacher.device.type, enabled=False):
-            return mix_logits(self._add_further(run_model(self.teacher, inputs).logits, inputs))
+            logits = run_model(self.teacher, keep_inputs(self.teacher, inputs)).logits
+            return mix_logits(self._add_further(logits, inputs))
 
     def _add_further(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes) of the teacher or, with further ones, (batch, teachers, classes) of all."""
         if not self.further_teachers:
             return logits
-        return torch.stack([logits, *(run_model(further, inputs).logits for further in self.further_teachers)], dim=1)
+        others = (run_model(model, keep_inputs(model, inputs)).logits for model in self.further_teachers)
+        return torch.stack([logits, *others], dim=1)

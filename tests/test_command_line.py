@@ -8,6 +8,7 @@ import yaml
 from tiny_project import write_csv
 
 from command_line import BUILT_IN_RECIPE, parse_command_line
+from distillation_arguments import TERM_NAMES
 
 RECIPES = sorted(BUILT_IN_RECIPE.parent.glob("*.yaml"))
 
@@ -87,6 +88,14 @@ def test_every_recipe_parses_and_says_what_it_is(path, tmp_path):
     assert f"run_distillation.py recipes/{path.name}" in header or path == BUILT_IN_RECIPE
     assert all(f"\n# {title}:" in header for title in ("command", "source", "cost", "expect"))
     assert arguments.recipe == str(path)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in RECIPES if path.name.startswith("terms_")], ids=lambda path: path.name
+)
+def test_a_recipe_of_a_paper_takes_nothing_from_the_default_of_the_loss(path):
+    named = set(re.findall(r"^(\w+):", path.read_text(), re.MULTILINE))
+    assert {*(f"{term}_weight" for term in TERM_NAMES), "temperature", "layer_matching", "intermediate_epochs"} <= named
 
 
 def test_the_published_recipe_is_the_published_experiment():

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_bert, make_rows, pad_rows
+from conftest import VOCABULARY_SIZE, make_bert, make_rows, pad_rows
+from datasets import Dataset
 from tiny_training import make_trainer
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from batches import count_items
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
@@ -223,6 +225,27 @@ def test_rows_without_a_label_count_in_every_term_but_cross_entropy(tmp_path):
         )
     counts = count_items([batch], torch.device("cpu"))
     assert (counts["labelled_rows"].item(), counts["rows"].item()) == (3, 6)
+
+
+def test_a_live_teacher_gets_the_segment_ids_that_the_student_does_not_take(tmp_path):
+    def pad_pairs(rows: list[dict]) -> dict[str, torch.Tensor]:
+        batch = pad_rows(rows)
+        segments = [row["token_type_ids"] + [0] * (batch["input_ids"].size(1) - len(row["input_ids"])) for row in rows]
+        return batch | {"token_type_ids": torch.tensor(segments)}
+
+    config = DistilBertConfig(vocab_size=VOCABULARY_SIZE, dim=16, hidden_dim=32, n_layers=2, n_heads=2, num_labels=3)
+    student, teacher = DistilBertForSequenceClassification(config), make_bert(4, seed=1)
+    pairs = [row | {"token_type_ids": [0] + [1] * (len(row["input_ids"]) - 1)} for row in make_rows(8)]
+    settings = {"ce_weight": 0.0, "kl_weight": 1.0, "hidden_weight": 0.0, "pkd_weight": 0.0, "eval_strategy": "no"}
+    settings |= {"save_strategy": "no", "load_best_model_at_end": False, "use_cpu": True, "bf16": False}
+    args, rows = DistillationTrainingArguments(str(tmp_path), **settings), Dataset.from_list(pairs)
+    trainer = DistillationTrainer(student.eval(), args, teacher, data_collator=pad_pairs, train_dataset=rows)
+    batch = next(iter(trainer.get_train_dataloader()))
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    with torch.no_grad():
+        logits = teacher.eval()(**inputs).logits
+        live, stored = (trainer.compute_loss(student, held) for held in (batch, batch | {"teacher_logits": logits}))
+    assert live.item() == pytest.approx(stored.item())
 
 
 def test_the_teacher_logits_of_a_batch_take_the_place_of_the_live_teacher(tmp_path):

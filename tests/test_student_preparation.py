@@ -316,6 +316,12 @@ def test_another_vocabulary_or_size_is_one_line_and_status_2(tmp_path, flags, ca
     )
 
 
+def test_an_existing_student_with_too_few_positions_is_one_line_and_status_2(tmp_path, flags, capsys, monkeypatch):
+    short = write_other_model(tmp_path / "short", num_layers=2, max_position_embeddings=8)
+    own = [*flags, f"--student_model_name_or_path={short}", "--max_length=16"]
+    expect_one_line(own, "--max_length 16 is more than the 8 tokens of the model", capsys, monkeypatch)
+
+
 def test_names_of_folders_tell_such_students_apart(tmp_path, flags):
     own = [flag for flag in flags if "output_dir" not in flag]
     folders = {
