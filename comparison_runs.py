@@ -211,11 +211,16 @@ def check_entries(record: RunRecord) -> None:
         "task.label_names": (record.task["label_names"], list | None),
         "teacher.metrics": (record.teacher["metrics"], dict),
         "student.layers": (record.student["layers"], list),
-        **{f"arguments.{name}": (record.arguments[name], int | float) for name in TEACHER_TERMS},
+        "versions": (record.versions, dict),
+        "hardware": (record.hardware, dict),
+        "arguments.schedules": (record.arguments["schedules"], str),
+        **{f"arguments.{name}": (record.arguments[name], int | float) for name in NEEDED_ENTRIES["arguments"]},
     }
     wrong = next((name for name, (value, kind) in kinds.items() if not isinstance(value, kind)), None)
     if wrong:
         raise ValueError(f"its record has {kinds[wrong][0]!r} as {wrong}: run it again with this version")
+    if not all(isinstance(entry, dict) and "epoch" in entry for entry in record.history):
+        raise ValueError("its record's history holds something else than epochs: run it again with this version")
 
 
 def read_predictions(folder: Path) -> dict[str, np.ndarray]:

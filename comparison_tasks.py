@@ -27,14 +27,14 @@ def group_by_task(results: Sequence[UnitResult]) -> list[Task]:
     tasks = []
     for name in dict.fromkeys(result.unit.task_name for result in results):
         units = [result for result in results if result.unit.task_name == name]
-        sets = [[other for other in units if not describe_difference(unit, other)] for unit in units]
+        sets = [[other for other in units if not describe_mismatch(unit, other)] for unit in units]
         kept = max(sets, key=len)
         others = [unit for unit in units if unit not in kept]
-        tasks.append(Task(name, kept, [(unit, describe_difference(kept[0], unit)) for unit in others]))
+        tasks.append(Task(name, kept, [(unit, describe_mismatch(kept[0], unit)) for unit in others]))
     return tasks
 
 
-def describe_difference(first: UnitResult, second: UnitResult) -> str:
+def describe_mismatch(first: UnitResult, second: UnitResult) -> str:
     """In what else than the number of layers two units of a task differ; empty where in nothing."""
     described = [
         list_settings(result.unit.runs[0]) | {"split": result.split, "metric": result.metric_name}

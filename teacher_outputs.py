@@ -48,9 +48,12 @@ def run_model(
 
 
 def keep_inputs(model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those that its forward pass names: teacher and student need not take the same (DistilBERT: no segment ids)."""
+    """Those that its forward pass names: teacher and student need not take the same (DistilBERT: no segment ids).
+
+    All of them where it names none (*args, **kwargs): then nothing says what it takes.
+    """
     names = inspect.signature(model.forward).parameters
-    return {name: values for name, values in inputs.items() if name in names}
+    return {name: values for name, values in inputs.items() if name in names or "input_ids" not in names}
 
 
 class LiveTeacherOutputs:

@@ -10,8 +10,7 @@ from simulated_runs import STARTS, WITHOUT_TEACHER, write_run
 from comparison import group_runs
 from comparison_results import UnitResult, analyse_unit, group_starts
 from comparison_runs import find_run_folders, read_runs
-from comparison_tasks import summarize_tasks
-from comparison_verdict import describe_random_draws, describe_scope
+from comparison_verdict import describe_random_draws
 from run_record import read_run_record
 
 
@@ -187,45 +186,6 @@ def test_a_draw_that_is_a_strategy_with_its_seed_counts_once(tmp_path):
     top = next(group for group in group_starts(result.arms) if group[0].run.layers == STARTS["top"])
     assert [run.run.record.seed for run in top] == [1, 2]
     assert describe_random_draws(result)[-1] == "The draw with seed 1 has the layers of top."
-
-
-def test_tasks_are_summarized_over_the_strategies_that_all_have(tmp_path):
-    for task, accuracy in {"sick": 0.8, "mrpc": 0.9}.items():
-        for strategy, gain in {"top": 0, "bottom": -0.3, "odd": -0.15}.items():
-            name = f"{task}{strategy}"
-            write_run(tmp_path / name, strategy, 1, accuracy + gain, task={"name": task})
-    write_run(tmp_path / "extra", "even", 1, 0.95, task={"name": "mrpc"})
-    for strategy, accuracy in {"top": 0.7, "bottom": 0.8, "odd": 0.2}.items():
-        write_run(tmp_path / f"thin{strategy}", strategy, 1, accuracy, task={"name": "mrpc"}, student={"layers": [1]})
-    units = group_runs(read_runs(find_run_folders([tmp_path]))[0])
-    results = [analyse_unit(unit, "auto", None, 200) for unit in units]
-    ranks = summarize_tasks(results)
-    assert ranks.num_tasks == 2
-    assert ranks.mean_ranks == {"bottom": 2.5, "odd": 2.5, "top": 1.0}
-    assert summarize_tasks(results[:2]) is None
-
-
-@pytest.mark.parametrize(
-    "difference",
-    [
-        {"task": {"fingerprint": "others"}},
-        {"teacher": {"fingerprint": "others"}},
-        {"arguments": {"num_train_epochs": 1.0}},
-        {"metric_names": ("macro_f1",)},
-        {"has_test_labels": False},
-    ],
-)
-def test_numbers_of_layers_that_differ_in_more_are_not_averaged(tmp_path, difference):
-    for strategy, accuracy in {"top": 0.9, "odd": 0.6}.items():
-        write_run(tmp_path / f"a{strategy}", strategy, 1, accuracy)
-        more = difference | {"task": {"name": "sick"} | difference.get("task", {})}
-        write_run(tmp_path / f"b{strategy}", strategy, 1, 1 - accuracy, student={"layers": [1]}, **more)
-        write_run(tmp_path / f"c{strategy}", strategy, 1, accuracy, task={"name": "mrpc"})
-    units = group_runs(read_runs(find_run_folders([tmp_path]))[0])
-    results = [analyse_unit(unit, "auto", None, 200) for unit in units]
-    ranks = summarize_tasks(results)
-    assert describe_scope(results, ranks)[0].startswith("Not ranked: sick, 2 layers, which is not to be averaged with")
-    assert ranks.mean_ranks == {"odd": 1.5, "top": 1.5}  # of the equally large sets the first: 1 layer
 
 
 def test_starts_of_another_width_are_starts_of_their_own(tmp_path):

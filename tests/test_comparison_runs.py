@@ -121,6 +121,12 @@ REFUSALS = {
     "has None as task.rows": lambda folder: edit_task(folder, rows=None),
     "has None as student.layers": lambda folder: edit_record(folder, student={"layers": None, "parameters": 9}),
     "has 'a' as arguments.kl_weight": lambda folder: edit_part(folder, "arguments", kl_weight="a"),
+    "has None as arguments.schedules": lambda folder: edit_part(folder, "arguments", schedules=None),
+    "has None as arguments.gradient_acc": lambda folder: edit_part(
+        folder, "arguments", gradient_accumulation_steps=None
+    ),
+    "has [] as hardware": lambda folder: edit_record(folder, hardware=[]),
+    "history holds something else": lambda folder: edit_record(folder, history=[3]),
     "validation loss is nan": lambda folder: edit_metrics(folder, loss=math.nan),
     "something else than a number": lambda folder: edit_metrics(folder, accuracy="high"),
     "no row of validation is labelled": lambda folder: edit_arrays(folder, validation__labels=None),

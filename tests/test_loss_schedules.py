@@ -6,7 +6,7 @@ from conftest import make_rows
 from test_distill_trainer import assert_same_weights, compute_batch_loss, train_weights
 from test_loss_terms import MORE_TERMS, OFF
 from tiny_training import make_trainer
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
+from transformers import EarlyStoppingCallback, EvalPrediction
 
 from loss_schedules import Schedule, count_first_stage_steps, evaluate_schedule, parse_schedules
 
@@ -78,21 +78,6 @@ def test_the_temperature_of_a_schedule_is_that_of_the_kl_term(tmp_path):
     trainer.state.global_step, trainer.state.max_steps = 5, 10
     rows = make_rows(6)
     assert compute_batch_loss(trainer, rows).item() == pytest.approx(compute_batch_loss(other, rows).item(), rel=1e-6)
-
-
-class CountMoments(TrainerCallback):
-    def __init__(self) -> None:
-        self.counts: list[int] = []
-
-    def on_step_end(self, *_: object, optimizer: torch.optim.Optimizer, **__: object) -> None:
-        self.counts.append(len(optimizer.state))
-
-
-def test_the_second_stage_begins_with_a_new_optimizer(tmp_path):
-    trainer, moments = make_trainer(tmp_path, **TWO_STAGES, optim="adamw_torch"), CountMoments()
-    trainer.add_callback(moments)
-    trainer.train()
-    assert [count > 0 for count in moments.counts] == [True, True, False, True, True, True]  # 3 steps an epoch
 
 
 @pytest.mark.parametrize("second_stage", ["prediction", "all"])

@@ -1,0 +1,49 @@
+"""Tasks count once each, by units that may be averaged."""
+
+import pytest
+from simulated_runs import write_run
+
+from comparison import group_runs
+from comparison_results import analyse_unit
+from comparison_runs import find_run_folders, read_runs
+from comparison_tasks import summarize_tasks
+from comparison_verdict import describe_scope
+
+
+def test_tasks_are_summarized_over_the_strategies_that_all_have(tmp_path):
+    for task, accuracy in {"sick": 0.8, "mrpc": 0.9}.items():
+        for strategy, gain in {"top": 0, "bottom": -0.3, "odd": -0.15}.items():
+            name = f"{task}{strategy}"
+            write_run(tmp_path / name, strategy, 1, accuracy + gain, task={"name": task})
+    write_run(tmp_path / "extra", "even", 1, 0.95, task={"name": "mrpc"})
+    for strategy, accuracy in {"top": 0.7, "bottom": 0.8, "odd": 0.2}.items():
+        write_run(tmp_path / f"thin{strategy}", strategy, 1, accuracy, task={"name": "mrpc"}, student={"layers": [1]})
+    units = group_runs(read_runs(find_run_folders([tmp_path]))[0])
+    results = [analyse_unit(unit, "auto", None, 200) for unit in units]
+    ranks = summarize_tasks(results)
+    assert ranks.num_tasks == 2
+    assert ranks.mean_ranks == {"bottom": 2.5, "odd": 2.5, "top": 1.0}
+    assert summarize_tasks(results[:2]) is None
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"task": {"fingerprint": "others"}},
+        {"teacher": {"fingerprint": "others"}},
+        {"arguments": {"num_train_epochs": 1.0}},
+        {"metric_names": ("macro_f1",)},
+        {"has_test_labels": False},
+    ],
+)
+def test_numbers_of_layers_that_differ_in_more_are_not_averaged(tmp_path, difference):
+    for strategy, accuracy in {"top": 0.9, "odd": 0.6}.items():
+        write_run(tmp_path / f"a{strategy}", strategy, 1, accuracy)
+        more = difference | {"task": {"name": "sick"} | difference.get("task", {})}
+        write_run(tmp_path / f"b{strategy}", strategy, 1, 1 - accuracy, student={"layers": [1]}, **more)
+        write_run(tmp_path / f"c{strategy}", strategy, 1, accuracy, task={"name": "mrpc"})
+    units = group_runs(read_runs(find_run_folders([tmp_path]))[0])
+    results = [analyse_unit(unit, "auto", None, 200) for unit in units]
+    ranks = summarize_tasks(results)
+    assert describe_scope(results, ranks)[0].startswith("Not ranked: sick, 2 layers, which is not to be averaged with")
+    assert ranks.mean_ranks == {"odd": 1.5, "top": 1.5}  # of the equally large sets the first: 1 layer
