@@ -26,9 +26,7 @@ def test_the_second_stage_begins_with_a_new_optimizer(tmp_path):
     assert [count > 0 for count in moments.counts] == [True, True, False, True, True, True]  # 3 steps an epoch
 
 
-@pytest.mark.parametrize(
-    ("intermediate_epochs", "has_teacher", "last"), [(1.0, True, 3), (0.0, True, 0), (1.0, False, 0)]
-)
+@pytest.mark.parametrize(("epochs", "has_teacher", "last"), [(1.0, True, 3), (0.0, True, 0), (1.0, False, 0)])
 def test_the_first_stage_ends_once_and_only_where_there_is_one(tmp_path, epochs, has_teacher, last):
     settings = {"num_train_epochs": 2, "hidden_weight": 1.0, "intermediate_epochs": epochs}
     plan = LossPlan(DistillationTrainingArguments(str(tmp_path), use_cpu=True, bf16=False, **settings), has_teacher)

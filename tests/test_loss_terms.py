@@ -21,6 +21,7 @@ from loss_terms import (
     check_architecture_fits,
     check_store_fits,
     list_wanted_layers,
+    match_layers,
     place_head,
     switch_on_outputs,
 )
@@ -252,6 +253,14 @@ def test_an_architecture_that_lacks_what_a_term_compares_is_refused(tmp_path, mo
     config.model_type = model_type
     with pytest.raises(ValueError, match=message):
         check_architecture_fits([config], args, weights)
+
+
+@pytest.mark.parametrize("term", ["hidden", "pkd"])
+def test_no_term_compares_a_state_behind_the_final_norm_with_one_before_it(tmp_path, term):
+    student, teacher = make_teacher("gpt2", n_layer=2), make_teacher("gpt2", n_layer=4)
+    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, bf16=False, layer_matching="top")
+    with pytest.raises(ValueError, match="has passed the final norm"):
+        match_layers(student, teacher, args, {term: 1.0})
 
 
 def test_a_decoder_s_patient_term_compares_the_last_tokens_which_its_head_reads(tmp_path):
