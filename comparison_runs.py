@@ -27,7 +27,7 @@ UNLABELLED_ARGUMENTS = ("unlabeled_file", "max_unlabeled_samples")
 # Without a teacher there is nothing that these could change.
 TEACHER_ARGUMENTS = frozenset(
     [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
-    + ["relation_heads", "schedules", "intermediate_epochs", "second_stage", *UNLABELLED_ARGUMENTS]
+    + ["relation_heads", "pkd_last_layer", "schedules", "intermediate_epochs", "second_stage", *UNLABELLED_ARGUMENTS]
 )
 VARIED_LOSS = "loss"  # among what is varied: all arguments of the loss together, named by its terms
 LOSS_ARGUMENTS = frozenset(["ce_weight", *TEACHER_ARGUMENTS]) - set(UNLABELLED_ARGUMENTS)

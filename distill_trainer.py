@@ -172,11 +172,12 @@ class DistillationTrainer(Trainer):
         batch's loss. `num_items_in_batch` comes from `get_batch_samples`; None means that `inputs` is the batch."""
         model_inputs, labels, stored = split_inputs(inputs)
         num_pairs = len(self.layer_matching)
-        wanted = list_wanted_layers(self.term_weights, range(num_pairs), relation_layer=num_pairs - 1)
+        weights = self.loss_plan.get_weights(self.term_weights, self.state.global_step, self.state.max_steps)
+        wanted = list_wanted_layers(weights, range(num_pairs), relation_layer=num_pairs - 1)
         student = run_model(model, keep_inputs(self.model, model_inputs), *wanted)
         batch = ComparedBatch(
             student=student,
-            teacher=self._get_teacher_outputs(model_inputs, stored, wanted),
+            teacher=self._get_teacher_outputs(model_inputs, stored, wanted) if weights.keys() - {"ce"} else None,
             labels=labels,
             attention_mask=model_inputs["attention_mask"],
             counts=num_items_in_batch or count_items([inputs], labels.device),
@@ -184,7 +185,6 @@ class DistillationTrainer(Trainer):
             num_pairs=num_pairs,
             head_places=self.head_places,
         )
-        weights = self.loss_plan.get_weights(self.term_weights, self.state.global_step, self.state.max_steps)
         terms = compute_terms(weights, batch, self.args)
         # DDP averages gradients over processes, but the counts are already global: undo the average.
         scale = self.accelerator.num_processes if num_items_in_batch else 1
@@ -196,10 +196,8 @@ class DistillationTrainer(Trainer):
 
     def _get_teacher_outputs(
         self, model_inputs: Mapping[str, Tensor], stored: ModelOutputs | None, wanted: WantedLayers
-    ) -> ModelOutputs | None:
+    ) -> ModelOutputs:
         """The outputs that came with the batch, where they are all that the terms need; else the live teacher's."""
-        if not self.term_weights.keys() - {"ce"}:
-            return None
         if stored is not None:
             held = (stored.hidden_states, stored.attentions, stored.relations)
             if all(tensors or not layers for tensors, layers in zip(held, wanted, strict=True)):
@@ -219,7 +217,7 @@ class DistillationTrainer(Trainer):
         those duplicates are taken out again, and the epoch is the same on one process and on several.
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._term_means.num_steps += 1
+        self._term_means.begin_step()
         if self.accelerator.num_processes > 1 and self.accelerator.gradient_state.end_of_dataloader:
             # Counted here: after a resume within an epoch, accelerate 1.15 does not know its own remainder.
             rest = len(self.train_dataset) % (self._train_batch_size * self.accelerator.num_processes)

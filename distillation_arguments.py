@@ -10,8 +10,9 @@ from transformers import TrainingArguments
 from loss_schedules import Schedule, parse_schedules
 from losses import ATTENTION_LOSSES, HIDDEN_LOSSES
 
-PREDICTION_TERMS = ("ce", "kl", "logit_cosine", "rkd")
-INTERMEDIATE_TERMS = ("hidden", "attention", "pkd", "embedding", "relation")
+PREDICTION_TERMS = ("ce", "kl", "logit_cosine")
+STATE_TERMS = ("hidden", "pkd", "rkd")  # they compare the hidden states of matched layers
+INTERMEDIATE_TERMS = (*STATE_TERMS, "attention", "embedding", "relation")
 TERM_NAMES = (*PREDICTION_TERMS, *INTERMEDIATE_TERMS)
 SCHEDULED_NAMES = ("temperature", *(f"{name}_weight" for name in TERM_NAMES))
 SECOND_STAGES = ("all", "prediction")
@@ -60,9 +61,13 @@ class DistillationTrainingArguments(TrainingArguments):
     rkd_weight: float = field(
         default=0.0,
         metadata={
-            "help": "Weight of the difference in how far apart the logits of a batch's rows are; it depends on what "
-            "rows are together, so no accumulation and one process."
+            "help": "Weight of the difference in how far apart a batch's rows are, by matched layers' states where the "
+            "head reads them; it depends on what rows are together, so no accumulation and one process."
         },
+    )
+    pkd_last_layer: bool = field(
+        default=True,
+        metadata={"help": "Whether --pkd_weight compares the student's last layer too; the paper leaves it to the KL."},
     )
     relation_layer: int | None = field(
         default=None,
@@ -91,12 +96,14 @@ class DistillationTrainingArguments(TrainingArguments):
     )
     intermediate_epochs: float = field(
         default=0.0,
-        metadata={"help": "First epochs in which only hidden, attention, pkd, embedding and relation terms count."},
+        metadata={
+            "help": "First epochs in which only hidden, pkd, rkd, attention, embedding and relation terms count."
+        },
     )
     second_stage: str = field(
         default="prediction",
         metadata={
-            "help": "What counts after --intermediate_epochs: prediction (ce, kl, logit_cosine, rkd) or all terms.",
+            "help": "What counts after --intermediate_epochs: prediction (ce, kl, logit_cosine) or all terms.",
             "choices": list(SECOND_STAGES),
         },
     )

@@ -6,7 +6,7 @@ from typing import Any
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 
-from distillation_arguments import INTERMEDIATE_TERMS, PREDICTION_TERMS, DistillationTrainingArguments
+from distillation_arguments import INTERMEDIATE_TERMS, PREDICTION_TERMS, TERM_NAMES, DistillationTrainingArguments
 from loss_schedules import count_first_stage_steps, evaluate_schedule
 
 
@@ -20,16 +20,12 @@ class LossPlan:
         self.has_stages = has_teacher and args.intermediate_epochs > 0
 
     def get_weights(self, start_weights: Mapping[str, float], step: int, max_steps: int) -> dict[str, float]:
-        """Term name -> weight after `step` of `max_steps` steps; 0 for what does not count in this stage."""
+        """Term name -> weight after `step` of `max_steps` steps, of the terms that count there."""
         weights = {
             name: self._evaluate(f"{name}_weight", weight, step, max_steps) for name, weight in start_weights.items()
         }
-        if not self.has_stages:
-            return weights
-        counting = INTERMEDIATE_TERMS if self.is_first_stage(step, max_steps) else PREDICTION_TERMS
-        if not self.is_first_stage(step, max_steps) and self.args.second_stage == "all":
-            counting = tuple(weights)
-        return {name: weight if name in counting else 0.0 for name, weight in weights.items()}
+        counting = self._list_counting(step, max_steps)
+        return {name: weight for name, weight in weights.items() if weight > 0 and name in counting}
 
     def get_temperature(self, step: int, max_steps: int) -> float:
         return self._evaluate("temperature", self.args.temperature, step, max_steps)
@@ -47,6 +43,12 @@ class LossPlan:
         """What changes, at this step, for the log."""
         values = {name: self._evaluate(name, getattr(self.args, name), step, max_steps) for name in self.schedules}
         return values | ({"stage": 1 if self.is_first_stage(step - 1, max_steps) else 2} if self.has_stages else {})
+
+    def _list_counting(self, step: int, max_steps: int) -> tuple[str, ...]:
+        """The terms of the stage that the step after `step` others is in."""
+        if self.is_first_stage(step, max_steps):
+            return INTERMEDIATE_TERMS
+        return PREDICTION_TERMS if self.has_stages and self.args.second_stage == "prediction" else TERM_NAMES
 
     def _evaluate(self, name: str, start: float, step: int, max_steps: int) -> float:
         return evaluate_schedule(self.schedules, name, start, step / max_steps if max_steps > 0 else 0.0)

@@ -1,5 +1,6 @@
 """The terms of the loss: which are on, what they need of teacher and student, and what each of them is."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 import losses
 from attention_targets import ATTENTION_TARGETS, SCORES, get_attention_target, switch_on_attentions
 from batches import ItemCounts
-from distillation_arguments import PREDICTION_TERMS, DistillationTrainingArguments
+from distillation_arguments import PREDICTION_TERMS, STATE_TERMS, DistillationTrainingArguments
 from ensemble_logits import average_logits, mix_logits
 from layer_matching import check_final_norm, resolve_layer_matching
 from relation_targets import check_relation_heads, get_relation_width, resolve_relation_layer, switch_on_relations
@@ -61,7 +62,7 @@ def list_wanted_layers(terms: Mapping[str, float], layers: Sequence[int], relati
     """What `terms` need of a model whose matched layers are `layers`."""
     embedding = (EMBEDDING_LAYER,) if "embedding" in terms else ()
     return WantedLayers(
-        hidden_layers=embedding + (tuple(layers) if {"hidden", "pkd"} & terms.keys() else ()),
+        hidden_layers=embedding + (tuple(layers) if terms.keys() & STATE_TERMS else ()),
         attention_layers=tuple(layers) if "attention" in terms else (),
         relation_layers=(relation_layer,) if "relation" in terms else (),
     )
@@ -90,8 +91,7 @@ def match_layers(
     check_architecture_fits([student.config, teacher.config], args, weights)
     num_layers = get_num_layers(teacher.config)
     matching = resolve_layer_matching(args.layer_matching, num_layers, get_num_layers(student.config))
-    if {"hidden", "pkd"} & weights.keys():
-        check_final_norm(teacher.config.model_type, matching, num_layers)
+    check_states_fit(teacher.config, matching, args, weights)
     relation_layer = resolve_relation_layer(args.relation_layer, num_layers)
     if isinstance(teacher, TeacherStore):
         check_store_fits(teacher, matching, weights, relation_layer)
@@ -130,6 +130,22 @@ def check_attentions_fit(student: PreTrainedConfig, teacher: PreTrainedConfig, w
             f"the attention matrices of student and teacher cannot be compared: {heads[0][0]} heads of {heads[0][1]} "
             f"in the student and {heads[1][0]} of {heads[1][1]} in the teacher; set --attention_weight 0, or take "
             "--relation_weight, for which numbers of heads may differ"
+        )
+
+
+def check_states_fit(
+    teacher: PreTrainedConfig,
+    layer_matching: list[int],
+    args: DistillationTrainingArguments,
+    weights: Mapping[str, float],
+) -> None:
+    """Raises ValueError where matched layers hold no states that a term could compare."""
+    if weights.keys() & STATE_TERMS:
+        check_final_norm(teacher.model_type, layer_matching, get_num_layers(teacher))
+    if "pkd" in weights and not args.pkd_last_layer and len(layer_matching) == 1:
+        raise ValueError(
+            "--pkd_last_layer false leaves --pkd_weight nothing to compare in a student of one layer: set --pkd_weight "
+            "to 0"
         )
 
 
@@ -185,9 +201,10 @@ class ComparedBatch:
     def is_regression(self) -> bool:
         return self.student.logits.size(-1) == 1
 
-    def get_pairs(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def get_pairs(self, with_last: bool = True) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Hidden states of the matched layers, of student and teacher; the embedding's lie before them."""
-        return self.student.hidden_states[-self.num_pairs :], self.teacher.hidden_states[-self.num_pairs :]
+        wanted = slice(-self.num_pairs, None if with_last else -1)
+        return self.student.hidden_states[wanted], self.teacher.hidden_states[wanted]
 
 
 def compute_terms(
@@ -196,7 +213,7 @@ def compute_terms(
     """Each wanted term, unweighted, as this micro-batch's share of the mean over the whole batch.
 
     Args:
-        weights: of the wanted terms, at this step; with weight 0 a term is measured for the log, without a gradient.
+        weights: of the terms that count at this step.
     """
     student, teacher, mask, counts = batch.student, batch.teacher, batch.attention_mask, batch.counts
     tokens, rows = counts["tokens"], counts["rows"]
@@ -204,23 +221,18 @@ def compute_terms(
         "ce": lambda: compute_task_term(batch),
         "kl": lambda: compute_logit_term(batch),
         "logit_cosine": lambda: losses.logit_cosine_loss(student.logits, average_logits(teacher.logits), rows),
-        # Of logits, not of hidden states: every store holds them, and widths may differ.
-        "rkd": lambda: losses.relational_distance_loss(student.logits, average_logits(teacher.logits)),
         "hidden": lambda: losses.hidden_state_loss(*batch.get_pairs(), mask, args.hidden_loss, tokens),
         "attention": lambda: losses.attention_loss(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
         ),
-        "pkd": lambda: losses.patient_loss(*batch.get_pairs(), mask, rows, batch.head_places),
+        "pkd": lambda: losses.patient_loss(*batch.get_pairs(args.pkd_last_layer), mask, rows, batch.head_places),
+        "rkd": lambda: losses.relational_loss(*batch.get_pairs(), mask, batch.head_places),
         "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
         "relation": lambda: losses.relation_loss(
             student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens
         ),
     }
-    values = {}
-    for name, weight in weights.items():
-        with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
-            values[name] = terms[name]()
-    return values
+    return {name: terms[name]() for name in weights}
 
 
 def compute_task_term(batch: ComparedBatch) -> Tensor:
@@ -238,9 +250,9 @@ def compute_logit_term(batch: ComparedBatch) -> Tensor:
 
 
 def add_terms(terms: Mapping[str, Tensor], weights: Mapping[str, float], logits: Tensor) -> Tensor:
-    """The weighted sum. Of a term with weight 0, which does not count in this stage, the value alone is kept."""
-    loss = sum(weights[name] * term for name, term in terms.items() if weights[name] > 0)
-    if any(weights[name] > 0 for name in terms if name in PREDICTION_TERMS):
+    """The weighted sum."""
+    loss = sum(weights[name] * term for name, term in terms.items())
+    if terms.keys() & PREDICTION_TERMS:
         return loss
     # DistributedDataParallel waits for a gradient of all that the outputs depend on, the head too.
     return loss + 0.0 * logits.float().sum()
@@ -251,14 +263,21 @@ class TermMeans:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.num_steps = 0
+        self.num_steps: Counter[str] = Counter()  # in which a term counted
+        self._counted: set[str] = set()
+
+    def begin_step(self) -> None:
+        self._counted.clear()
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         for name, term in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + term.detach()
+        self.num_steps.update(terms.keys() - self._counted)
+        self._counted |= terms.keys()
 
     def pop_means(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """`<term>_loss` -> mean over steps, `reduce` being the mean over processes; starts anew."""
-        means = reduce(torch.stack(list(self.sums.values()))) / self.num_steps
-        names, self.sums, self.num_steps = list(self.sums), {}, 0
-        return {f"{name}_loss": value for name, value in zip(names, means.tolist(), strict=True)}
+        """`<term>_loss` -> mean over its steps, `reduce` being the mean over processes; starts anew."""
+        sums = reduce(torch.stack(list(self.sums.values()))).tolist()
+        means = {f"{name}_loss": total / self.num_steps[name] for name, total in zip(self.sums, sums, strict=True)}
+        self.sums, self.num_steps = {}, Counter()
+        return means

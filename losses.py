@@ -172,11 +172,12 @@ def patient_loss(
         num_items: rows of the whole batch, where this is a part of it.
         places: which state of a row the student's and the teacher's head read: a key of `STATE_PLACES`.
     """
+    read_student, read_teacher = (STATE_PLACES[place] for place in places)
     losses = []
-    for pair in zip(student_hidden_states, teacher_hidden_states, strict=True):
-        read = [STATE_PLACES[place](states, attention_mask) for states, place in zip(pair, places, strict=True)]
-        directions = [F.normalize(states, dim=-1) for states in read]
-        losses.append(average_rows((directions[0] - directions[1]).square().sum(dim=-1), num_items))
+    for student, teacher in zip(student_hidden_states, teacher_hidden_states, strict=True):
+        direction = F.normalize(read_student(student, attention_mask), dim=-1)
+        imitated = F.normalize(read_teacher(teacher, attention_mask), dim=-1)
+        losses.append(average_rows((direction - imitated).square().sum(dim=-1), num_items))
     return torch.stack(losses).mean()
 
 
@@ -259,6 +260,28 @@ def relate_states(states: Tensor, num_heads: int) -> Tensor:
     heads = states.float().unflatten(-1, (num_heads, -1)).transpose(2, 3)
     with torch.autocast(states.device.type, enabled=False):  # it would multiply in bfloat16
         return (heads @ heads.transpose(-1, -2) / math.sqrt(heads.size(-1))).flatten(1, 2)
+
+
+def relational_loss(
+    student_hidden_states: Sequence[Tensor],
+    teacher_hidden_states: Sequence[Tensor],
+    attention_mask: Tensor,
+    places: tuple[str, str] = ("first", "first"),
+) -> Tensor:
+    """`relational_distance_loss` of the states that the heads read, mean over layer pairs (the paper: of one layer).
+
+    Args:
+        student_hidden_states, teacher_hidden_states: one (batch, tokens, hidden) per pair; widths may differ.
+        attention_mask: (batch, tokens), 1 for a real token; padding may be on either side.
+        places: which state of a row the student's and the teacher's head read: a key of `STATE_PLACES`.
+    """
+    read_student, read_teacher = (STATE_PLACES[place] for place in places)
+    pairs = zip(student_hidden_states, teacher_hidden_states, strict=True)
+    losses = [
+        relational_distance_loss(read_student(student, attention_mask), read_teacher(teacher, attention_mask))
+        for student, teacher in pairs
+    ]
+    return torch.stack(losses).mean()
 
 
 def relational_distance_loss(student_vectors: Tensor, teacher_vectors: Tensor) -> Tensor:

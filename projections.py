@@ -86,11 +86,12 @@ def attach_projections(
 
 def project_outputs(model: nn.Module, _: tuple, outputs: ModelOutput) -> ModelOutput | None:
     """Inside the model's call and not behind it, so that DistributedDataParallel sees these weights at work."""
-    if not model.training or outputs.hidden_states is None:
+    if not model.training:
         return None
     projections = model.get_submodule(MODULE_NAME)
-    outputs.hidden_states = projections.project(outputs.hidden_states)
-    # It also waits for their gradients where, in this stage, no term with a weight compares hidden states.
+    if outputs.hidden_states is not None:
+        outputs.hidden_states = projections.project(outputs.hidden_states)
+    # It also waits for their gradients where, in this stage, no term compares hidden states.
     outputs.logits = outputs.logits + 0.0 * sum(matrix.weight.sum() for matrix in projections.matrices)
     return outputs
 

@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel
 from checkpoints import find_checkpoint, list_checkpoints
 from command_line import RunArguments, exit_with_error, parse_command_line
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from distillation_arguments import STATE_TERMS
 from failures import describe_failure
 from interruption import Interrupted, describe_interruption, signals_as_exceptions
 from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions, score_logits
@@ -112,7 +113,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     with timed(record, "untrained"):  # before the trainer is made, which seeds everything anew
         untrained = score_untrained(run.student, run.data, run.teacher.tokenizer, arguments.training)
     trainer = make_trainer(run, imitated, arguments)
-    imitates_layers = {"hidden", "pkd", "attention"} & trainer.term_weights.keys()
+    imitates_layers = trainer.term_weights.keys() & {*STATE_TERMS, "attention"}
     logger.info("layers:\n%s", format_layer_map(run.layers, trainer.layer_matching if imitates_layers else []))
     with timed(record, "distillation"):
         trainer.train(resume_from_checkpoint=arguments.training.resume_from_checkpoint or find_checkpoint(folder))
@@ -142,7 +143,7 @@ def list_imitated_layers(run: PreparedRun, training: DistillationTrainingArgumen
     """The teacher layers whose hidden states, and those whose attention matrices the loss needs."""
     matching = run.layer_matching
     weights = training.get_largest_weights()
-    compares_states = weights["hidden"] > 0 or weights["pkd"] > 0
+    compares_states = any(weights[name] > 0 for name in STATE_TERMS)
     return matching if compares_states else [], matching if weights["attention"] > 0 else []
 
 

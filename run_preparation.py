@@ -25,7 +25,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from command_line import RunArguments
 from distillation_arguments import DistillationTrainingArguments
-from layer_matching import BEST, check_final_norm, resolve_layer_matching
+from layer_matching import BEST, resolve_layer_matching
 from layer_search import (
     SEARCHED_STRATEGIES,
     Calibration,
@@ -36,7 +36,7 @@ from layer_search import (
     make_spec,
 )
 from layer_similarity import iterate_batches, sample_rows
-from loss_terms import check_architecture_fits, check_attentions_fit, select_term_weights
+from loss_terms import check_architecture_fits, check_attentions_fit, check_states_fit, select_term_weights
 from metrics import compute_task_metrics
 from model_checks import explain_errors
 from publish import PushTarget, check_push
@@ -251,8 +251,7 @@ def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int |
     terms = select_term_weights(arguments.training, has_teacher=True)
     if arguments.training.layer_matching != BEST:
         matching = resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
-        if {"hidden", "pkd"} & terms.keys():
-            check_final_norm(config.model_type, matching, teacher_num_layers)
+        check_states_fit(config, matching, arguments.training, terms)
     check_attentions_fit(student_config, config, terms)
     check_architecture_fits([config, student_config], arguments.training, terms)
     resolve_relation_layer(arguments.training.relation_layer, teacher_num_layers)

@@ -55,6 +55,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "intermediate_epochs": 0.0,
     "max_unlabeled_samples": None,
     "metrics": None,
+    "pkd_last_layer": True,
     "pkd_weight": 0.0,
     "relation_heads": 12,
     "relation_layer": None,

@@ -19,7 +19,7 @@ class TeacherArguments:
         metadata={
             "help": "Further teachers with the first one's tokenizer: folders or Hub names, comma-separated. The "
             "student is cut from the first, which alone gives hidden states, attention and relations; KL compares with "
-            "the mean over all teachers of softmax(logits / T), logit_cosine and rkd with their mean logits."
+            "the mean over all teachers of softmax(logits / T), logit_cosine with their mean logits."
         },
     )
     teacher_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a teacher on the Hub."})

@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
-from distillation_arguments import DistillationTrainingArguments
+from distillation_arguments import STATE_TERMS, DistillationTrainingArguments
 from loss_terms import (
     WantedLayers,
     check_architecture_fits,
@@ -103,7 +103,7 @@ class TeacherSupply:
 
 def names_layers(terms: Mapping[str, float], hidden_layers: Sequence[int], attention_layers: Sequence[int]) -> bool:
     """Whether the matched layers are there for every term that compares them."""
-    needs_hidden, needs_attention = bool({"hidden", "pkd"} & terms.keys()), "attention" in terms
+    needs_hidden, needs_attention = bool(terms.keys() & STATE_TERMS), "attention" in terms
     return (bool(hidden_layers) or not needs_hidden) and (bool(attention_layers) or not needs_attention)
 
 

@@ -1,5 +1,7 @@
 """Scheduled values by hand, every way of writing one that cannot be meant, and what they do inside the trainer."""
 
+import inspect
+
 import pytest
 import torch
 from conftest import make_rows
@@ -67,7 +69,9 @@ def test_scheduled_values_follow_the_step_and_are_logged(tmp_path):
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert len(steps) == 3
     for index, entry in enumerate(steps):
-        assert entry["loss"] == pytest.approx((1 + index) * entry["ce_loss"] + index * entry["kl_loss"], rel=1e-4)
+        kl = index * entry["kl_loss"] if index else 0.0  # a term with weight 0 is not computed
+        assert ("kl_loss" in entry) == (index > 0)
+        assert entry["loss"] == pytest.approx((1 + index) * entry["ce_loss"] + kl, rel=1e-4)
         assert entry["temperature"] == pytest.approx(2 + index + 1)
         assert entry["kl_weight"] == pytest.approx(index + 1)
 
@@ -78,6 +82,34 @@ def test_the_temperature_of_a_schedule_is_that_of_the_kl_term(tmp_path):
     trainer.state.global_step, trainer.state.max_steps = 5, 10
     rows = make_rows(6)
     assert compute_batch_loss(trainer, rows).item() == pytest.approx(compute_batch_loss(other, rows).item(), rel=1e-6)
+
+
+def test_a_term_s_mean_is_over_the_steps_in_which_it_counted(tmp_path):
+    """Three steps an epoch, one log of all six: each stage's terms against those of a log of every step."""
+    options = MORE_TERMS | TWO_STAGES | {"eval_strategy": "no"}
+    each, whole = (make_trainer(tmp_path, **(options | {"logging_steps": steps})) for steps in (1, 6))
+    each.train()
+    whole.train()
+    steps, (mean, *_) = each.state.log_history[:6], whole.state.log_history
+    for name, entries in (("hidden_loss", steps[:3]), ("kl_loss", steps[3:])):
+        assert mean[name] == pytest.approx(sum(entry[name] for entry in entries) / 3, rel=1e-5)
+
+
+def test_a_stage_computes_only_what_counts_in_it(tmp_path):
+    trainer = make_trainer(tmp_path, **MORE_TERMS, **TWO_STAGES)
+    trainer.state.max_steps = 6
+    asked, run = [], trainer.model.forward
+
+    def watch_forward(*inputs, **options):
+        asked.append((options["output_hidden_states"], options["output_attentions"]))
+        return run(*inputs, **options)
+
+    watch_forward.__signature__ = inspect.signature(run)
+    trainer.model.forward = watch_forward
+    for step in (0, 3):
+        trainer.state.global_step = step
+        compute_batch_loss(trainer, make_rows(4))
+    assert asked == [(True, True), (False, False)]
 
 
 @pytest.mark.parametrize("second_stage", ["prediction", "all"])
@@ -97,6 +129,7 @@ def test_the_first_stage_counts_intermediate_terms_only_and_the_second_as_asked(
     for entry in steps:
         counting = intermediate if entry["stage"] == 1 else prediction
         counting = (*intermediate, *prediction) if entry["stage"] == 2 and second_stage == "all" else counting
+        assert {name for name in entry if name.endswith("_loss")} == {f"{name}_loss" for name in counting}
         assert entry["loss"] == pytest.approx(sum(entry[f"{name}_loss"] for name in counting), rel=1e-4)
     assert torch.equal(heads[1], heads[0])
     assert not torch.equal(heads[2], heads[0])

@@ -85,7 +85,7 @@ def test_each_term_can_stand_alone_and_only_it_is_computed(tmp_path, name):
     assert logged["loss"] == pytest.approx(2.0 * logged[f"{name}_loss"], rel=1e-5)
     assert any(not torch.equal(tensor, before[key]) for key, tensor in trainer.model.state_dict().items())
     layers = trainer.teacher_outputs
-    expected = {"pkd": ((1, 3), ()), "embedding": ((-1,), ()), "relation": ((), (3,)), "rkd": ((), ())}[name]
+    expected = {"pkd": ((1, 3), ()), "embedding": ((-1,), ()), "relation": ((), (3,)), "rkd": ((1, 3), ())}[name]
     assert (layers.hidden_layers, layers.relation_layers) == expected
     assert layers.attention_layers == ()
 
@@ -220,6 +220,27 @@ def test_a_run_with_every_term_fills_a_store_and_ends_in_a_plain_student(tmp_pat
 def test_arguments_that_cannot_be_meant_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         DistillationTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_the_last_layer_can_be_left_out_of_the_patient_term(tmp_path):
+    options = OFF | {"pkd_weight": 1.0}
+    whole, rest = (make_trainer(tmp_path, **options, pkd_last_layer=with_last) for with_last in (True, False))
+    batch = pad_rows(make_rows(5))
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    with torch.no_grad():
+        models = rest.model.eval(), rest.teacher_outputs.teacher
+        ours, theirs = (model(**inputs, output_hidden_states=True).hidden_states[1:] for model in models)
+        losses = [trainer.compute_loss(rest.model, batch).item() for trainer in (whole, rest)]
+    first = patient_loss([ours[0]], [theirs[1]], batch["attention_mask"]).item()
+    last = patient_loss([ours[1]], [theirs[3]], batch["attention_mask"]).item()
+    assert losses == pytest.approx([(first + last) / 2, first], rel=1e-5)
+
+
+def test_a_student_of_one_layer_needs_its_last_one_in_the_patient_term(tmp_path):
+    args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, bf16=False, pkd_last_layer=False)
+    with pytest.raises(ValueError, match="leaves --pkd_weight nothing to compare in a student of one layer"):
+        match_layers(make_bert(1), make_bert(4), args, {"pkd": 1.0})
+    match_layers(make_bert(1), make_bert(4), args, {"hidden": 1.0})
 
 
 def test_a_weight_that_a_schedule_raises_is_on_from_the_start(tmp_path):

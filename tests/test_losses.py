@@ -15,6 +15,7 @@ from losses import (
     patient_loss,
     relation_loss,
     relational_distance_loss,
+    relational_loss,
     squared_error_loss,
 )
 
@@ -171,6 +172,18 @@ def test_relational_distance_of_rows_that_coincide_has_a_finite_gradient(rows):
     assert student.grad.isfinite().all()
 
 
+def test_relational_loss_reads_the_heads_states_of_every_pair_whatever_the_widths():
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 1]])
+    students, teachers = ([torch.randn(4, 3, width) for _ in range(2)] for width in (5, 7))
+    expected = [
+        relational_distance_loss(student[range(4), [1, 2, 0, 2]], teacher[:, 0])
+        for student, teacher in zip(students, teachers, strict=True)
+    ]
+    loss = relational_loss(students, teachers, mask, ("last", "first"))
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
+    assert expected[0] != expected[1]
+
+
 def draw_pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(*shape), torch.randn(*shape)
 
@@ -191,6 +204,7 @@ def test_every_term_is_zero_at_equality(kind):
         patient_loss([states], [states], mask),
         relation_loss(relations, relations, mask, num_heads=4),
         relational_distance_loss(logits, logits),
+        relational_loss([states], [states], mask),
     ]
     assert torch.stack(losses).abs().max().item() < 1e-6
 
