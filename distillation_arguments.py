@@ -111,8 +111,8 @@ class DistillationTrainingArguments(TrainingArguments):
         default="block",
         metadata={
             "help": "Which teacher layer each student layer imitates: block (the end of its block), the name of a "
-            "layer strategy, a list such as 1,3,5, or best (the layer that it resembles most before training, by CKA "
-            "on --calibration_rows, in ascending order)."
+            "layer strategy (but scratch), a list such as 1,3,5, or best (the layer that it resembles most before "
+            "training, by CKA on --calibration_rows, in ascending order)."
         },
     )
     length_pool_batches: int = field(

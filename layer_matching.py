@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 
-from student_init import choose_student_layers, parse_layer_list
+from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, choose_student_layers, parse_layer_list
 
 BLOCK, BEST = "block", "best"
 
 
-def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_layers: int) -> list[int]:
+NAMED_MATCHINGS = (BLOCK, *(name for name in (*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES) if name != "scratch"))
+
+
+def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_layers: int, seed: int = 0) -> list[int]:
     """The imitated teacher layer of every student layer, from the input.
 
     Args:
         matching: `block` (student layer j imitates the last layer of its share, floor((j + 1) n / k) - 1), the name of
             a layer strategy, or a list such as `1,3,5`.
+        seed: of `random`.
 
     Raises:
-        ValueError: an unknown name, or a list that is not one existing teacher layer per student layer; `best`, which
-            `match_in_order` answers once the student is there.
+        ValueError: an unknown name, or a list that is not one existing teacher layer per student layer; a name whose
+            layers only data can tell, such as `best`, which `match_in_order` answers once the student is there.
     """
     if matching == BEST:
         raise ValueError(
@@ -25,11 +29,16 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
         )
     if matching == BLOCK:
         return [(layer + 1) * teacher_num_layers // student_num_layers - 1 for layer in range(student_num_layers)]
+    if matching in NAMED_MATCHINGS:
+        try:
+            return choose_student_layers(matching, teacher_num_layers, student_num_layers, seed=seed)
+        except ValueError as error:
+            raise ValueError(f"--layer_matching {matching}: {error}") from None
     if not matching[:1].isdigit():
-        named_layers = choose_student_layers(matching, teacher_num_layers, student_num_layers)
-        if None in named_layers:
-            raise ValueError(f"--layer_matching {matching} names no teacher layer to imitate: try block, top or bottom")
-        return named_layers
+        raise ValueError(
+            f"--layer_matching {matching} names no teacher layers: choose one of {', '.join(NAMED_MATCHINGS)}, or list "
+            "them, such as 1,3,5"
+        )
     layers = parse_layer_list(matching)
     if len(layers) != student_num_layers:
         raise ValueError(

@@ -90,7 +90,7 @@ def match_layers(
     check_teacher_fits(student.config, teacher.config, weights)
     check_architecture_fits([student.config, teacher.config], args, weights)
     num_layers = get_num_layers(teacher.config)
-    matching = resolve_layer_matching(args.layer_matching, num_layers, get_num_layers(student.config))
+    matching = resolve_layer_matching(args.layer_matching, num_layers, get_num_layers(student.config), args.seed)
     check_states_fit(teacher.config, matching, args, weights)
     relation_layer = resolve_relation_layer(args.relation_layer, num_layers)
     if isinstance(teacher, TeacherStore):

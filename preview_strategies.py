@@ -29,6 +29,7 @@ from predictions import add_teacher_logits, score_logits
 from preview_report import Preview, StrategyPreview, format_preview, write_preview
 from run_preparation import (
     check_arguments,
+    count_student_layers,
     load_tokenized_task,
     make_scorer,
     plan_layers,
@@ -177,8 +178,9 @@ def prepare_preview(
     teacher = prepare_teacher(
         arguments.teacher, arguments.training, location, tokenizer, data, fingerprint, make_scorer(data)
     )
+    num_layers = count_student_layers(arguments, config)
     chosen = {
-        name: search_layers(name_strategy(arguments, name), teacher, data).layers if layers is None else layers
+        name: search_layers(arguments, teacher, data, name, num_layers).layers if layers is None else layers
         for name, layers in plans.items()
     }
     first = dict([next(iter(data.validation.items()))])

@@ -175,13 +175,17 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     choice = None
     if layers is None:
         with timed(record, "layer_search"):
-            choice = search_layers(arguments, teacher, data)
+            num_layers = count_student_layers(arguments, config)
+            choice = search_layers(arguments, teacher, data, arguments.student.strategy_name, num_layers)
         layers = choice.layers
     with timed(record, "student"):
         student = make_student(arguments, teacher, data, layers, arguments.student.strategy_name)
         if choice is not None:
             student.config.distillation["layer_scores"] = describe_scores(choice)
-        matching = choose_matching(arguments, teacher, data, student)
+        if arguments.training.layer_matching in SEARCHED_STRATEGIES:
+            matching = search_layers(arguments, teacher, data, arguments.training.layer_matching, len(layers)).layers
+        else:
+            matching = choose_matching(arguments, teacher, data, student)
         start = start_projections(arguments, teacher, data, student, matching)
     return PreparedRun(data, teacher, student, layers, matching, start)
 
@@ -193,14 +197,16 @@ def check_same_rows(record: RunRecord, task: dict[str, Any], folder: str) -> Non
             raise ValueError(f"{folder} was begun on other {rows}: give another --output_dir")
 
 
-def search_layers(arguments: RunArguments, teacher: Teacher, data: TaskData) -> LayerChoice:
+def search_layers(
+    arguments: RunArguments, teacher: Teacher, data: TaskData, strategy: str, num_layers: int
+) -> LayerChoice:
     """The choice of a strategy that looks at the teacher at work, on training rows that `--sample_seed` alone draws:
     labelled ones, so that a transfer set changes no choice.
 
     Raises:
         ValueError: the teacher's outputs are not finite, or it cannot be cut so.
     """
-    strategy, device = arguments.student.strategy_name, arguments.training.device
+    device = arguments.training.device
     rows = sample_rows(data.train, arguments.student.calibration_rows, arguments.data.sample_seed)
 
     def calibrate() -> Calibration:
@@ -209,7 +215,7 @@ def search_layers(arguments: RunArguments, teacher: Teacher, data: TaskData) -> 
 
     spec = make_spec(
         strategy,
-        count_student_layers(arguments, teacher.model.config),
+        num_layers,
         teacher.fingerprint,
         fingerprint_rows(rows),
         data.is_regression,
@@ -249,8 +255,8 @@ def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int |
         )
     find_layer_stack(skeleton)
     terms = select_term_weights(arguments.training, has_teacher=True)
-    if arguments.training.layer_matching != BEST:
-        matching = resolve_layer_matching(arguments.training.layer_matching, teacher_num_layers, len(layers))
+    if (matching := arguments.training.layer_matching) not in (BEST, *SEARCHED_STRATEGIES):
+        matching = resolve_layer_matching(matching, teacher_num_layers, len(layers), arguments.training.seed)
         check_states_fit(config, matching, arguments.training, terms)
     check_attentions_fit(student_config, config, terms)
     check_architecture_fits([config, student_config], arguments.training, terms)

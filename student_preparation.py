@@ -156,7 +156,7 @@ def choose_matching(arguments: RunArguments, teacher: Teacher, data: TaskData, s
     """
     matching, num_layers = arguments.training.layer_matching, get_num_layers(teacher.model.config)
     if matching != BEST:
-        return resolve_layer_matching(matching, num_layers, get_num_layers(student.config))
+        return resolve_layer_matching(matching, num_layers, get_num_layers(student.config), arguments.training.seed)
     found: list[list[list[float]]] = [[]]
     with agree_on_failure():
         if PartialState().is_main_process:

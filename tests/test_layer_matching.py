@@ -28,13 +28,24 @@ def test_a_strategy_or_a_list_says_it_otherwise():
         ("1,2", "names 2 layers, and the student has 3: name one teacher layer per student layer"),
         ("1,2,12", "names layer 12, and the teacher has 0 to 11"),
         ("1,-1,2", "-1"),
-        ("blok", "blok"),
+        ("blok", "blok names no teacher layers: choose one of block, top, bottom, .* or list them, such as 1,3,5"),
         ("scratch", "scratch names no teacher layer"),
     ],
 )
 def test_what_cannot_be_matched_is_refused(matching, message):
     with pytest.raises(ValueError, match=message):
         resolve_layer_matching(matching, 12, 3)
+
+
+def test_a_name_that_has_too_few_layers_says_which_flag_it_is():
+    with pytest.raises(ValueError, match="--layer_matching odd: student_num_layers is 4, but"):
+        resolve_layer_matching("odd", 6, 4)
+
+
+def test_a_random_matching_is_drawn_by_the_seed():
+    draws = {tuple(resolve_layer_matching("random", 12, 3, seed)) for seed in range(5)}
+    assert len(draws) > 1
+    assert tuple(resolve_layer_matching("random", 12, 3, seed=4)) in draws
 
 
 def test_a_state_behind_the_final_norm_is_compared_with_its_like_only():

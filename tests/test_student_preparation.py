@@ -115,6 +115,14 @@ def test_every_start_goes_with_every_matching(flags, start, matching):
     assert run.layer_matching == sorted(set(run.layer_matching))
 
 
+@pytest.mark.parametrize("matching", SEARCHED_STRATEGIES)
+def test_a_student_may_imitate_what_a_strategy_finds_by_data(tmp_path, flags, matching):
+    own = [*flags, "--calibration_rows=8"]
+    chosen = prepare([*own, f"--layer_strategy={matching}"]).layers
+    other = [*own, "--layer_strategy=top", f"--layer_matching={matching}", f"--output_dir={tmp_path / 'other'}"]
+    assert prepare(other).layer_matching == chosen
+
+
 # ---- narrower students ---------------------------------------------------------------------------------------------
 
 
