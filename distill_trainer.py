@@ -26,7 +26,7 @@ from batches import ItemCounts, count_items, is_labelled, keep_rows, split_input
 from distillation_arguments import DistillationTrainingArguments
 from ensemble_logits import check_same_labels
 from fast_dropout import draw_dropout_fast
-from length_pools import LengthSortedSampler, PooledLengthSampler
+from length_pools import LengthSortedSampler, PooledLengthSampler, make_pooled_sampler
 from loss_plan import LossPlan, StageChange
 from loss_terms import (
     ComparedBatch,
@@ -148,16 +148,9 @@ class DistillationTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        is_pooled = self.args.length_pool_batches > 1 and self.args.train_sampling_strategy == "random"
-        if not (is_pooled and isinstance(rows, Dataset) and "input_ids" in rows.column_names):
-            return super()._get_train_sampler(train_dataset)
-        self.sampler = PooledLengthSampler(
-            lengths=measure_lengths(rows),
-            batch_rows=self._train_batch_size * self.accelerator.num_processes * self.args.gradient_accumulation_steps,
-            pool_batches=self.args.length_pool_batches,
-            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
-        )
-        return self.sampler
+        step_rows = self._train_batch_size * self.accelerator.num_processes * self.args.gradient_accumulation_steps
+        self.sampler = make_pooled_sampler(rows, self.args, step_rows)
+        return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
 
     # ---- one training step -------------------------------------------------------------------------------------
 

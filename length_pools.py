@@ -2,11 +2,16 @@
 evaluation sorted, with the outputs put back into the order of the rows."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers.trainer_utils import PredictionOutput
+
+from distillation_arguments import DistillationTrainingArguments
+from token_counts import measure_lengths
 
 FEWEST_POOLS = 8  # of an epoch: a small data set would be sorted whole, and every batch hold one kind of sentence
 
@@ -51,6 +56,15 @@ class PooledLengthSampler(Sampler[int]):
         order = torch.randperm(len(full), generator=generator).tolist()
         for batch in [*(full[index] for index in order), *short]:
             yield from batch.tolist()
+
+
+def make_pooled_sampler(rows: Any, args: DistillationTrainingArguments, step_rows: int) -> PooledLengthSampler | None:
+    """For tokenized rows that are to be shuffled; None where the stock sampler does."""
+    is_pooled = args.length_pool_batches > 1 and args.train_sampling_strategy == "random"
+    if not (is_pooled and isinstance(rows, Dataset) and "input_ids" in rows.column_names):
+        return None
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return PooledLengthSampler(measure_lengths(rows), step_rows, args.length_pool_batches, seed)
 
 
 class LengthSortedSampler(Sampler[int]):
