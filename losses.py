@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED_LABEL = -100
+SMALLEST_NORM = 1e-8  # of a vector in a cosine, as in torch: one of zeros has the cosine 0
 Count = Tensor | int | float | None
 
 
@@ -85,8 +86,13 @@ def hidden_mse(student_hidden: Tensor, teacher_hidden: Tensor) -> Tensor:
 
 
 def hidden_cosine(student_hidden: Tensor, teacher_hidden: Tensor) -> Tensor:
-    """1 - cosine of the two vectors of a token: (batch, tokens, hidden) twice -> (batch, tokens)."""
-    return 1.0 - F.cosine_similarity(student_hidden.float(), teacher_hidden.float(), dim=-1)
+    """1 - cosine of the two vectors of a token: (batch, tokens, hidden) twice -> (batch, tokens).
+
+    As `F.cosine_similarity`, whose way over divided vectors takes twice as long on a processor, forward and backward.
+    """
+    student, teacher = student_hidden.float(), teacher_hidden.float()
+    squares = [torch.linalg.vecdot(states, states).clamp(min=SMALLEST_NORM**2) for states in (student, teacher)]
+    return 1.0 - torch.linalg.vecdot(student, teacher) * (squares[0] * squares[1]).rsqrt()
 
 
 HIDDEN_LOSSES = {"mse": hidden_mse, "cosine": hidden_cosine}

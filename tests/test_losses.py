@@ -9,6 +9,7 @@ from losses import (
     attention_loss,
     cross_entropy_loss,
     embedding_loss,
+    hidden_cosine,
     hidden_state_loss,
     kl_divergence_loss,
     logit_cosine_loss,
@@ -182,6 +183,19 @@ def test_relational_loss_reads_the_heads_states_of_every_pair_whatever_the_width
     loss = relational_loss(students, teachers, mask, ("last", "first"))
     torch.testing.assert_close(loss, torch.stack(expected).mean())
     assert expected[0] != expected[1]
+
+
+def test_the_cosine_of_hidden_states_is_torch_s_in_value_and_gradient():
+    states = torch.randn(3, 4, 16) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
+    states[0, 0] = 0.0
+    teacher, gradients = torch.randn(3, 4, 16), []
+    for measure in (hidden_cosine, lambda a, b: 1 - torch.cosine_similarity(a, b, dim=-1)):
+        student = states.clone().requires_grad_()
+        distance = measure(student, teacher)
+        distance.flatten()[1:].sum().backward()  # at a vector of zeros it has no direction
+        gradients.append((distance.detach(), student.grad))
+    torch.testing.assert_close(gradients[0], gradients[1])
+    assert gradients[0][0][0, 0] == 1.0
 
 
 def draw_pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
