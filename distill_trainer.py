@@ -25,6 +25,7 @@ from transformers.trainer_utils import PredictionOutput, TrainOutput
 from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
 from distillation_arguments import DistillationTrainingArguments
 from ensemble_logits import check_same_labels
+from fast_attention import attend_fast
 from fast_dropout import draw_dropout_fast
 from length_pools import LengthSortedSampler, PooledLengthSampler, make_pooled_sampler
 from loss_plan import LossPlan, StageChange
@@ -122,14 +123,14 @@ class DistillationTrainer(Trainer):
         self.teacher_outputs = LiveTeacherOutputs(teachers[0].to(self.loss_plan.args.device), *layers, teachers[1:])
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """The stock loop; where that changes nothing but its cost, only the embeddings of used tokens are trained, and
-        dropout draws fewer random numbers."""
+        """The stock loop; where that changes nothing but its cost, only the embeddings of used tokens are trained,
+        dropout draws fewer random numbers, and attention with it computes in the student's precision."""
         names = {"no": "fp32", "bf16": "bf16 (--bf16 false: fp32)"}
         logger.info("computing in %s", names.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision))
         is_compiled = self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO  # which draws in its own way
-        dropout = nullcontext() if is_compiled else draw_dropout_fast(self.model)
+        dropout, attention = (nullcontext(),) * 2 if is_compiled else (draw_dropout_fast(self.model), attend_fast())
         projections = attach_projections(self.model, self.projections, self.optimizer)
-        with trim_embedding(self) as is_trimmed, projections, dropout:
+        with trim_embedding(self) as is_trimmed, projections, dropout, attention:
             output = super().train(*args, **kwargs)
         if is_trimmed or self.projections is not None:
             self.optimizer = self.lr_scheduler = None  # they hold parameters that are no part of the model any more

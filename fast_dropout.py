@@ -26,20 +26,24 @@ class FastDropout(nn.Dropout):
 
 
 def draw_noise(like: Tensor, num_dropped: int) -> Tensor:
-    """A factor per element: 0 with probability `num_dropped` / 65536, else what keeps the mean. Its bits are whole
-    random integers, every one of the 2^64 as likely as any other."""
+    """A factor per element: 0 with probability `num_dropped` / 65536, else what keeps the mean."""
+    return draw_kept(like, num_dropped).to(like.dtype).mul_(VALUES / (VALUES - num_dropped))
+
+
+def draw_kept(like: Tensor, num_dropped: int) -> Tensor:
+    """A bool per element, false with probability `num_dropped` / 65536. Its bits are whole random integers, every one
+    of the 2^64 as likely as any other."""
     draws = torch.empty(-(-like.numel() // ELEMENTS_PER_DRAW), dtype=torch.int64, device=like.device)
     draws.random_(-(2**63), None)
     values = draws.view(torch.int16)[: like.numel()].view(like.shape)
-    is_kept = values >= num_dropped - VALUES // 2
-    return is_kept.to(like.dtype).mul_(VALUES / (VALUES - num_dropped))
+    return values >= num_dropped - VALUES // 2
 
 
 @contextmanager
 def draw_dropout_fast(model: nn.Module) -> Iterator[None]:
     """Inside, the model's plain dropouts are fast ones; it has its own afterwards. Names and weights stay as they are.
 
-    Dropout of attention probabilities is inside the attention kernel, and stays torch's.
+    Dropout of attention probabilities is inside the attention function: `fast_attention.py`.
     """
     plain = [module for module in model.modules() if type(module) is nn.Dropout]
     for module in plain:

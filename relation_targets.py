@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from attention_targets import ATTENTION_TARGETS, SCORES, compute_attention_with_scores
 
@@ -61,10 +61,10 @@ def join_heads(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def attend_recording(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: object
 ) -> tuple[Tensor, Tensor | None]:
-    """Stock scaled dot-product attention."""
+    """What the name "sdpa" stands for."""
     if recorder := _recorder.get():
         recorder.record(query, key, value)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, attention_mask, **kwargs)
 
 
 def attend_recording_scores(

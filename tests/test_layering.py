@@ -37,7 +37,7 @@ LAYERS = [
     ["distill_trainer"],
     ["width_measures"],
     ["interruption", "layer_scores", "layer_similarity", "loss_plan", "loss_terms", "training_watch", "transfer_set"],
-    ["length_pools"],
+    ["fast_attention", "length_pools"],
     [
         "batches",
         "distillation_arguments",
