@@ -188,10 +188,12 @@ def summarize_history(log_history: list[dict[str, Any]]) -> list[dict[str, float
 
 
 def average_entries(entries: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
-    """Mean of some logged losses, each weighted by its steps."""
-    steps = sum(weight for weight, _ in entries)
-    names = entries[0][1] if entries else ()
-    return {name: sum(weight * losses[name] for weight, losses in entries) / steps for name in names}
+    """Mean of each logged loss, weighted by steps, over the entries that have it: a term need not count all the time."""
+    means = {}
+    for name in dict.fromkeys(name for _, losses in entries for name in losses):
+        held = [(weight, losses[name]) for weight, losses in entries if name in losses]
+        means[name] = sum(weight * value for weight, value in held) / sum(weight for weight, _ in held)
+    return means
 
 
 def find_best_epoch(history: list[dict[str, float]], best_step: int | None) -> float | None:

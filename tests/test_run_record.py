@@ -56,7 +56,7 @@ def test_a_folder_without_a_record_is_no_run(tmp_path):
 def test_history_averages_the_training_entries_of_an_epoch_by_their_steps():
     log = [
         {"step": 10, "epoch": 0.5, "loss": 1.0, "ce_loss": 3.0},
-        {"step": 15, "epoch": 0.75, "loss": 4.0, "ce_loss": 6.0},
+        {"step": 15, "epoch": 0.75, "loss": 4.0, "ce_loss": 6.0, "kl_loss": 0.5},
         {"step": 20, "epoch": 1.0, "eval_loss": 0.5, "eval_accuracy": 0.9},
         {"step": 30, "epoch": 1.5, "loss": 2.0, "ce_loss": 2.0},
         {"step": 40, "epoch": 2.0, "eval_loss": 0.4},
@@ -68,6 +68,7 @@ def test_history_averages_the_training_entries_of_an_epoch_by_their_steps():
         "step": 20,
         "train_loss": 2.0,
         "train_ce_loss": 4.0,
+        "train_kl_loss": 0.5,
         "eval_loss": 0.5,
         "eval_accuracy": 0.9,
     }
