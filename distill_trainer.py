@@ -196,7 +196,7 @@ class DistillationTrainer(Trainer):
             held = (stored.hidden_states, stored.attentions, stored.relations)
             if all(tensors or not layers for tensors, layers in zip(held, wanted, strict=True)):
                 return stored
-        outputs = self.teacher_outputs.get_batch(model_inputs)
+        outputs = self.teacher_outputs.get_batch(model_inputs, wanted)
         self._loss_watch.watch_teacher(outputs.logits, self.state.global_step + 1)
         return outputs
 
@@ -287,7 +287,7 @@ class DistillationTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds `<term>_loss`, the mean of each unweighted term since the last log, and what a schedule changes."""
         self.raise_if_not_finite()
-        if "loss" in logs and self._term_means.sums:
+        if "loss" in logs:
             logs |= self._term_means.pop_means(lambda sums: self.accelerator.reduce(sums, reduction="mean"))
             logs |= self.loss_plan.describe(self.state.global_step, self.state.max_steps)
         super().log(logs, start_time)

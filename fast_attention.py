@@ -1,7 +1,9 @@
 """Attention on a processor while a model trains: products in the model's own precision, dropout from few random bits.
 
 torch has no fused attention with dropout for a processor. It goes by the plain formula there, in float32 even where the
-model computes in bfloat16, and draws one Bernoulli variate per pair of tokens. Entry: `attend_fast`.
+model computes in bfloat16, and draws one Bernoulli variate per pair of tokens. Here scores are rounded to the model's
+precision before the softmax, as in its eager attention: in bfloat16 an output is off by 0.4 to 1.2 %, by the size of
+the scores, where the stock function's is off by 0.15 %. Entry: `attend_fast`.
 """
 
 from collections.abc import Iterator
@@ -58,9 +60,12 @@ def attend(
 
 @contextmanager
 def attend_fast() -> Iterator[None]:
-    """Inside, models that attend by "sdpa" do so by `attend`."""
+    """Inside, models that attend by "sdpa" do so by `attend`, unless the name stands for another function already."""
+    if ALL_ATTENTION_FUNCTIONS["sdpa"] is not sdpa_attention_forward:
+        yield
+        return
     ALL_ATTENTION_FUNCTIONS["sdpa"] = attend
     try:
         yield
     finally:
-        del ALL_ATTENTION_FUNCTIONS["sdpa"]
+        ALL_ATTENTION_FUNCTIONS["sdpa"] = sdpa_attention_forward

@@ -1,10 +1,13 @@
 """Which teacher layer each student layer imitates. Where its weights come from is another axis: `student_init`."""
 
+import difflib
 from collections.abc import Sequence
 
 from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, choose_student_layers, parse_layer_list
 
 BLOCK, BEST = "block", "best"
+# What they name depends on the teacher or student at work on some rows: `run_preparation`.
+MATCHINGS_BY_DATA = (BEST, "influence", "cka", "greedy", "beam")
 
 
 NAMED_MATCHINGS = (BLOCK, *(name for name in (*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES) if name != "scratch"))
@@ -22,10 +25,10 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
         ValueError: an unknown name, or a list that is not one existing teacher layer per student layer; a name whose
             layers only data can tell, such as `best`, which `match_in_order` answers once the student is there.
     """
-    if matching == BEST:
+    if matching in MATCHINGS_BY_DATA:
         raise ValueError(
-            f"--layer_matching {BEST} needs the student's layers on some rows: resolve it by match_in_order, and name "
-            "the list that comes out, such as 1,3,5"
+            f"--layer_matching {matching} needs models at work on some rows: resolve it first, and name the list that "
+            "comes out, such as 1,3,5"
         )
     if matching == BLOCK:
         return [(layer + 1) * teacher_num_layers // student_num_layers - 1 for layer in range(student_num_layers)]
@@ -36,8 +39,8 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
             raise ValueError(f"--layer_matching {matching}: {error}") from None
     if not matching[:1].isdigit():
         raise ValueError(
-            f"--layer_matching {matching} names no teacher layers: choose one of {', '.join(NAMED_MATCHINGS)}, or list "
-            "them, such as 1,3,5"
+            f"--layer_matching {matching} names no teacher layers: {suggest_matching(matching)}choose one of "
+            f"{', '.join([*NAMED_MATCHINGS, *MATCHINGS_BY_DATA])}, or list them, such as 1,3,5"
         )
     layers = parse_layer_list(matching)
     if len(layers) != student_num_layers:
@@ -51,6 +54,11 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
             f"--layer_matching {matching} names layer {outside[0]}, and the teacher has 0 to {teacher_num_layers - 1}"
         )
     return layers
+
+
+def suggest_matching(text: str) -> str:
+    close = difflib.get_close_matches(text.lower(), [*NAMED_MATCHINGS, *MATCHINGS_BY_DATA], n=1)
+    return f"did you mean {close[0]}? " if close else ""
 
 
 def match_in_order(similarity: Sequence[Sequence[float]], ends_meet: bool = False) -> list[int]:
@@ -87,7 +95,7 @@ FINAL_NORM_MODEL_TYPES = frozenset({"eurobert", "gpt2", "llama", "modernbert", "
 
 
 def check_final_norm(model_type: str, layers: list[int], teacher_num_layers: int) -> None:
-    """Raises ValueError where hidden or pkd would compare a state behind the final norm with one before it."""
+    """Raises ValueError where hidden, pkd or rkd would compare a state behind the final norm with one before it."""
     is_last = [layer == teacher_num_layers - 1 for layer in layers]
     if model_type in FINAL_NORM_MODEL_TYPES and (not is_last[-1] or any(is_last[:-1])):
         raise ValueError(

@@ -101,10 +101,11 @@ def match_layers(
 def list_projected_pairs(
     student: PreTrainedConfig, teacher: PreTrainedConfig, terms: Mapping[str, float], layer_matching: Sequence[int]
 ) -> dict[int, int]:
-    """Student layer -> teacher layer whose states `terms` compare, where their widths differ."""
+    """Student layer -> teacher layer whose states `terms` compare, where their widths differ and have to be alike."""
     if student.hidden_size == teacher.hidden_size:
         return {}
-    layers = list_wanted_layers(terms, range(len(layer_matching)), relation_layer=0).hidden_layers
+    compared = terms.keys() - {"rkd"}  # it compares distances, which no projection is to stretch
+    layers = list_wanted_layers(dict.fromkeys(compared, 1.0), range(len(layer_matching)), 0).hidden_layers
     return {layer: EMBEDDING_LAYER if layer == EMBEDDING_LAYER else layer_matching[layer] for layer in layers}
 
 
@@ -142,10 +143,15 @@ def check_states_fit(
     """Raises ValueError where matched layers hold no states that a term could compare."""
     if weights.keys() & STATE_TERMS:
         check_final_norm(teacher.model_type, layer_matching, get_num_layers(teacher))
-    if "pkd" in weights and not args.pkd_last_layer and len(layer_matching) == 1:
+    check_patient_layers(len(layer_matching), args, weights)
+
+
+def check_patient_layers(num_layers: int, args: DistillationTrainingArguments, weights: Mapping[str, float]) -> None:
+    """Raises ValueError where a student of so many layers has none for the pkd term."""
+    if "pkd" in weights and not args.pkd_last_layer and num_layers == 1:
         raise ValueError(
-            "--pkd_last_layer false leaves --pkd_weight nothing to compare in a student of one layer: set --pkd_weight "
-            "to 0"
+            "--pkd_last_layer false leaves --pkd_weight nothing to compare in a student of one layer: leave that flag "
+            "out, or set --pkd_weight 0"
         )
 
 
@@ -277,6 +283,8 @@ class TermMeans:
 
     def pop_means(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """`<term>_loss` -> mean over its steps, `reduce` being the mean over processes; starts anew."""
+        if not self.sums:  # no term counted
+            return {}
         sums = reduce(torch.stack(list(self.sums.values()))).tolist()
         means = {f"{name}_loss": total / self.num_steps[name] for name, total in zip(self.sums, sums, strict=True)}
         self.sums, self.num_steps = {}, Counter()

@@ -91,8 +91,9 @@ def hidden_cosine(student_hidden: Tensor, teacher_hidden: Tensor) -> Tensor:
     As `F.cosine_similarity`, whose way over divided vectors takes twice as long on a processor, forward and backward.
     """
     student, teacher = student_hidden.float(), teacher_hidden.float()
-    squares = [torch.linalg.vecdot(states, states).clamp(min=SMALLEST_NORM**2) for states in (student, teacher)]
-    return 1.0 - torch.linalg.vecdot(student, teacher) * (squares[0] * squares[1]).rsqrt()
+    with torch.autocast(student.device.type, enabled=False):  # it would multiply in lower precision
+        squares = [torch.linalg.vecdot(states, states).clamp(min=SMALLEST_NORM**2) for states in (student, teacher)]
+        return 1.0 - torch.linalg.vecdot(student, teacher) * (squares[0] * squares[1]).rsqrt()
 
 
 HIDDEN_LOSSES = {"mse": hidden_mse, "cosine": hidden_cosine}

@@ -23,16 +23,15 @@ from transformers import PreTrainedConfig
 
 from command_line import RunArguments, is_given, parse_command_line, suggest
 from failures import describe_failure
+from layer_plan import count_student_layers, plan_layers
 from layer_search import SEARCHED_STRATEGIES
 from layer_similarity import TeacherBatch, compare_with_teacher, run_teacher, sample_rows
 from predictions import add_teacher_logits, score_logits
 from preview_report import Preview, StrategyPreview, format_preview, write_preview
 from run_preparation import (
     check_arguments,
-    count_student_layers,
     load_tokenized_task,
     make_scorer,
-    plan_layers,
     search_layers,
     set_up_logging,
 )

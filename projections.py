@@ -1,10 +1,10 @@
 """Trained projections from the student's width to the teacher's, for the terms that compare states of both.
 
 TinyBERT, equations 8 and 9 (Jiao et al. 2020, arXiv:1909.10351): linear, without bias, one for the embedding's output
-and one for each matched layer (there one for all layers); the hidden and the pkd term share a layer's. They are a part
-of the student for as long as it trains: one optimizer and one gradient norm for both, gradients averaged over
-processes, weights in every checkpoint. The student that comes out has none of them. Entry: `Projections`, then
-`attach_projections`.
+and one for each matched layer (there one for all layers); hidden, pkd and rkd terms share a layer's, rkd alone has
+none. They are a part of the student for as long as it trains: one optimizer and one gradient norm for both, gradients
+averaged over processes, weights in every checkpoint. The student that comes out has none of them. Entry: `Projections`,
+then `attach_projections`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -15,7 +15,6 @@ import torch
 import transformers
 from accelerate import PartialState
 from transformers import (
-    AutoModelForSequenceClassification,
     EvalPrediction,
     PreTrainedConfig,
     PreTrainedModel,
@@ -25,7 +24,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from command_line import RunArguments
 from distillation_arguments import DistillationTrainingArguments
-from layer_matching import BEST, resolve_layer_matching
+from layer_plan import count_student_layers, plan_layers
 from layer_search import (
     SEARCHED_STRATEGIES,
     Calibration,
@@ -36,20 +35,10 @@ from layer_search import (
     make_spec,
 )
 from layer_similarity import iterate_batches, sample_rows
-from loss_terms import check_architecture_fits, check_attentions_fit, check_states_fit, select_term_weights
 from metrics import compute_task_metrics
-from model_checks import explain_errors
 from publish import PushTarget, check_push
-from relation_targets import resolve_relation_layer
 from run_facts import describe_hardware, describe_task, list_versions, timed
 from run_record import RECORD_NAME, RunRecord, read_run_record
-from student_init import (
-    check_layers_fit,
-    choose_student_layers,
-    find_layer_stack,
-    get_num_layers,
-    parse_layer_list,
-)
 from student_preparation import check_origin, choose_matching, make_student, plan_student, start_projections
 from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
@@ -59,8 +48,6 @@ from teacher_supply import find_existing
 from transfer_set import add_transfer_set, check_transfer_set
 
 logger = logging.getLogger(__name__)
-
-STAND_IN = "top"  # possible wherever any layers are: what is checked with it holds for as many others
 
 
 @dataclass
@@ -182,8 +169,9 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
         student = make_student(arguments, teacher, data, layers, arguments.student.strategy_name)
         if choice is not None:
             student.config.distillation["layer_scores"] = describe_scores(choice)
-        if arguments.training.layer_matching in SEARCHED_STRATEGIES:
-            matching = search_layers(arguments, teacher, data, arguments.training.layer_matching, len(layers)).layers
+        if (matching_name := arguments.training.layer_matching) in SEARCHED_STRATEGIES:
+            found = search_layers(arguments, teacher, data, matching_name, len(layers))
+            matching, student.config.distillation["matching_scores"] = found.layers, describe_scores(found)
         else:
             matching = choose_matching(arguments, teacher, data, student)
         start = start_projections(arguments, teacher, data, student, matching)
@@ -237,52 +225,6 @@ def load_tokenized_task(
         data = tokenize_task(data, tokenizer, arguments.data.max_length)
     check_task_fits(arguments, data)
     return data
-
-
-def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int | None] | None:
-    """The teacher layer of each student layer, and every check on layers that the config allows; None where the layers
-    are for `search_layers` to choose, once teacher and data are there. No layer of an existing student is one."""
-    teacher_num_layers, student_config = get_num_layers(config), plan_student(arguments, config)
-    is_searched = arguments.student.layer_strategy in SEARCHED_STRATEGIES
-    layers = name_layers(arguments, config, student_config)
-    check_layers_fit(config, layers)
-    problem = "the teacher's config builds no model for sequence classification"
-    remedy = "correct its config.json, or give another --teacher_model_name_or_path"
-    # The shape alone shows whether there is one stack of layers to cut.
-    with explain_errors(config.name_or_path, problem, remedy), torch.device("meta"):
-        skeleton = AutoModelForSequenceClassification.from_config(
-            config, trust_remote_code=arguments.teacher.trust_remote_code
-        )
-    find_layer_stack(skeleton)
-    terms = select_term_weights(arguments.training, has_teacher=True)
-    if (matching := arguments.training.layer_matching) not in (BEST, *SEARCHED_STRATEGIES):
-        matching = resolve_layer_matching(matching, teacher_num_layers, len(layers), arguments.training.seed)
-        check_states_fit(config, matching, arguments.training, terms)
-    check_attentions_fit(student_config, config, terms)
-    check_architecture_fits([config, student_config], arguments.training, terms)
-    resolve_relation_layer(arguments.training.relation_layer, teacher_num_layers)
-    return None if is_searched else layers
-
-
-def name_layers(
-    arguments: RunArguments, config: PreTrainedConfig, student_config: PreTrainedConfig
-) -> list[int | None]:
-    """The teacher layer of each student layer; for a strategy that looks at data as many that are possible."""
-    student = arguments.student
-    if student.student_model_name_or_path is not None:
-        return [None] * get_num_layers(student_config)
-    return choose_student_layers(
-        STAND_IN if student.layer_strategy in SEARCHED_STRATEGIES else student.layer_strategy,
-        get_num_layers(config),
-        student.student_num_layers,
-        student_layers=None if student.student_layers is None else parse_layer_list(student.student_layers),
-        seed=arguments.training.seed,
-    )
-
-
-def count_student_layers(arguments: RunArguments, config: PreTrainedConfig) -> int:
-    """The layers of a student whose layers are yet to be chosen."""
-    return len(choose_student_layers(STAND_IN, get_num_layers(config), arguments.student.student_num_layers))
 
 
 def check_task_fits(arguments: RunArguments, data: TaskData) -> None:

@@ -188,7 +188,8 @@ def summarize_history(log_history: list[dict[str, Any]]) -> list[dict[str, float
 
 
 def average_entries(entries: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
-    """Mean of each logged loss, weighted by steps, over the entries that have it: a term need not count all the time."""
+    """Mean of each logged loss, weighted by steps, over the entries that have it: a term need not count all the time.
+    An entry's steps are taken for the term's."""
     means = {}
     for name in dict.fromkeys(name for _, losses in entries for name in losses):
         held = [(weight, losses[name]) for weight, losses in entries if name in losses]

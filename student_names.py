@@ -37,10 +37,12 @@ def name_loss(arguments: Mapping[str, Any]) -> str:
     """Such as `, 0.5 ce + 0.5 kl (T 2) + 1 hidden (cosine)`: the terms, and what of the loss is not the default."""
     notes = {"kl": f" (T {arguments['temperature']:g})"}
     notes |= {name: f" ({arguments[f'{name}_loss']})" for name in ("hidden", "attention")}
+    notes |= {} if arguments["pkd_last_layer"] else {"pkd": " (not the last layer)"}
     weights = {name: arguments[f"{name}_weight"] for name in LOSS_TERMS}
     parts = [" + ".join(f"{weight:g} {name}{notes.get(name, '')}" for name, weight in weights.items() if weight > 0)]
     if arguments["intermediate_epochs"] > 0:
-        parts.append(f"{arguments['intermediate_epochs']:g} intermediate epochs")
+        rest = ", then all" if arguments["second_stage"] == "all" else ""
+        parts.append(f"{arguments['intermediate_epochs']:g} intermediate epochs{rest}")
     parts += [arguments["schedules"]] if arguments["schedules"] else []
     parts += [f"matching {arguments['layer_matching']}"] if arguments["layer_matching"] != "block" else []
     return "".join(f", {part}" for part in parts if part)

@@ -1,7 +1,7 @@
 """A batch's teacher outputs: logits and, where a loss needs them, what the matched layers hold."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -79,10 +79,17 @@ class LiveTeacherOutputs:
         self.relation_layers = tuple(relation_layers)
 
     @torch.no_grad()
-    def get_batch(self, inputs: Mapping[str, Tensor]) -> ModelOutputs:
-        """The teacher's outputs for the model inputs of one batch, on the batch's device."""
+    def get_batch(
+        self, inputs: Mapping[str, Tensor], wanted: Sequence[Collection[int]] = ((0,), (0,), (0,))
+    ) -> ModelOutputs:
+        """The teacher's outputs for the model inputs of one batch, on the batch's device.
+
+        Args:
+            wanted: student layers of hidden states, attentions and relations; a kind without any is left out.
+        """
         with torch.autocast(self.teacher.device.type, enabled=False):
-            layers = (self.hidden_layers, self.attention_layers, self.relation_layers)
+            held = (self.hidden_layers, self.attention_layers, self.relation_layers)
+            layers = [own if kind else () for own, kind in zip(held, wanted, strict=True)]
             outputs = run_model(self.teacher, keep_inputs(self.teacher, inputs), *layers)
             return replace(outputs, logits=self._add_further(outputs.logits, inputs))
 

@@ -87,6 +87,17 @@ def test_models_attend_as_before_afterwards_even_after_an_error():
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
 
 
+def test_one_inside_another_and_a_function_of_someone_else_s_stay_out(monkeypatch):
+    with attend_fast():
+        with attend_fast():
+            pass
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is attend
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", own := lambda *_: None)
+    with attend_fast():
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is own
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is own
+
+
 @pytest.mark.parametrize("options", [{}, {"relation_weight": 1.0, "relation_heads": 4}])
 def test_training_attends_fast(tmp_path, monkeypatch, options):
     class Look(TrainerCallback):

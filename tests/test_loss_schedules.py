@@ -76,6 +76,16 @@ def test_scheduled_values_follow_the_step_and_are_logged(tmp_path):
         assert entry["kl_weight"] == pytest.approx(index + 1)
 
 
+def test_a_log_in_which_no_term_counted_still_names_what_changes(tmp_path):
+    options = OFF | {"schedules": "kl_weight=linear:3", "logging_strategy": "steps", "logging_steps": 1}
+    trainer = make_trainer(tmp_path, **options)
+    trainer.train()
+    first, second = [entry for entry in trainer.state.log_history if "loss" in entry][:2]
+    assert (first["loss"], first["kl_weight"]) == (0, pytest.approx(1))
+    assert "kl_loss" not in first
+    assert second["kl_loss"] > 0
+
+
 def test_the_temperature_of_a_schedule_is_that_of_the_kl_term(tmp_path):
     trainer = make_trainer(tmp_path, **(OFF | {"kl_weight": 1.0}), schedules="temperature=linear:6", temperature=2.0)
     other = make_trainer(tmp_path, **(OFF | {"kl_weight": 1.0}), temperature=4.0)
@@ -106,10 +116,19 @@ def test_a_stage_computes_only_what_counts_in_it(tmp_path):
 
     watch_forward.__signature__ = inspect.signature(run)
     trainer.model.forward = watch_forward
+    teacher = trainer.teacher_outputs.teacher
+    run_teacher = teacher.forward
+
+    def watch_teacher(*inputs, **options):
+        asked.append((options["output_hidden_states"], options["output_attentions"]))
+        return run_teacher(*inputs, **options)
+
+    watch_teacher.__signature__ = inspect.signature(run_teacher)
+    teacher.forward = watch_teacher
     for step in (0, 3):
         trainer.state.global_step = step
         compute_batch_loss(trainer, make_rows(4))
-    assert asked == [(True, True), (False, False)]
+    assert asked == [(True, True)] * 2 + [(False, False)] * 2
 
 
 @pytest.mark.parametrize("second_stage", ["prediction", "all"])

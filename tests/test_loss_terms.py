@@ -25,7 +25,7 @@ from loss_terms import (
     place_head,
     switch_on_outputs,
 )
-from losses import attention_loss, patient_loss, relation_loss
+from losses import attention_loss, hidden_state_loss, patient_loss, relation_loss
 from run_distillation import main
 from run_record import read_run_record
 from teacher import fingerprint_model
@@ -180,6 +180,11 @@ def test_terms_are_computed_in_float32_whatever_the_models_compute_in(tmp_path):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = relation_loss(*states, torch.ones(2, 5), 2)
     assert inside.item() == relation_loss(*states, torch.ones(2, 5), 2).item()
+    hidden = [[torch.randn(2, 5, 8)] for _ in range(2)]
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype=dtype):
+            inside = hidden_state_loss(*hidden, torch.ones(2, 5), "cosine")
+        assert inside.item() == hidden_state_loss(*hidden, torch.ones(2, 5), "cosine").item()
 
 
 def test_a_run_with_every_term_fills_a_store_and_ends_in_a_plain_student(tmp_path):

@@ -186,16 +186,17 @@ def test_relational_loss_reads_the_heads_states_of_every_pair_whatever_the_width
 
 
 def test_the_cosine_of_hidden_states_is_torch_s_in_value_and_gradient():
-    states = torch.randn(3, 4, 16) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
-    states[0, 0] = 0.0
-    teacher, gradients = torch.randn(3, 4, 16), []
-    for measure in (hidden_cosine, lambda a, b: 1 - torch.cosine_similarity(a, b, dim=-1)):
-        student = states.clone().requires_grad_()
-        distance = measure(student, teacher)
-        distance.flatten()[1:].sum().backward()  # at a vector of zeros it has no direction
-        gradients.append((distance.detach(), student.grad))
-    torch.testing.assert_close(gradients[0], gradients[1])
-    assert gradients[0][0][0, 0] == 1.0
+    """Against float64, each gradient in units of what its vector's length makes of it."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
+    states, teacher = torch.randn(3, 4, 16) * lengths, torch.randn(3, 4, 16)
+    student, exact = states.clone().requires_grad_(), states.double().requires_grad_()
+    distance, expected = hidden_cosine(student, teacher), 1 - torch.cosine_similarity(exact, teacher.double(), dim=-1)
+    torch.testing.assert_close(distance.double(), expected, atol=1e-6, rtol=0)
+    distance.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close((student.grad * lengths).double(), exact.grad * lengths, atol=1e-6, rtol=1e-5)
+    assert hidden_cosine(torch.zeros(1, 1, 16), teacher[:1, :1]).item() == 1.0
 
 
 def draw_pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -134,7 +134,9 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(tmp_path, make, 
 def test_a_student_of_the_teacher_s_width_has_none(tmp_path):
     trainer = make_trainer(tmp_path, teacher_width=8)
     assert trainer.projections is None
-    assert make_trainer(tmp_path, hidden_weight=0.0, pkd_weight=0.0, embedding_weight=0.0).projections is None
+    options = dict.fromkeys(["hidden_weight", "pkd_weight", "embedding_weight"], 0.0)
+    assert make_trainer(tmp_path, **options).projections is None
+    assert make_trainer(tmp_path, **options, rkd_weight=1.0).projections is None
 
 
 def test_the_best_checkpoint_and_a_second_training_work(tmp_path):
