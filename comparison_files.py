@@ -19,6 +19,7 @@ from comparison_report import Block
 from comparison_results import ArmResult, RunResult, UnitResult
 from comparison_runs import LeftOut
 from comparison_statistics import Estimate, TaskRanks
+from comparison_tasks import gather_teacher_pairs
 from comparison_verdict import describe_random_draws, describe_ranks, write_verdict
 from markdown_text import clean_text, escape_markdown
 
@@ -186,6 +187,10 @@ def format_json(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out
     whole = {
         "units": [describe_unit(result) for result in results],
         "tasks": tasks,
+        "teacher_over_tasks": [
+            {"unit": result.unit.name, "first": pair.first, "second": pair.second, "adjusted_p_value": p_value}
+            for result, pair, p_value in gather_teacher_pairs(results)
+        ],
         "left_out": [left._asdict() for left in left_out],
     }
     return json.dumps(drop_missing(whole), indent=1, allow_nan=False) + "\n"

@@ -11,6 +11,7 @@ from comparison_pairs import Pair
 from comparison_results import ArmResult, UnitResult, list_untrained_names
 from comparison_runs import LeftOut
 from comparison_statistics import TaskRanks
+from comparison_tasks import TeacherPair, gather_teacher_pairs
 from comparison_verdict import (
     describe_random_draws,
     describe_ranks,
@@ -37,6 +38,8 @@ def list_blocks(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out
         blocks += list_task_blocks(results, ranks)
     elif len({result.unit.task_name for result in results}) > 1:
         blocks.append(Block("Verdict over tasks", lines=["None: the tasks have fewer than two strategies in common."]))
+    if teacher_pairs := gather_teacher_pairs(results):
+        blocks.append(Block("Is the teacher worth it? With its terms minus without", table_teacher(teacher_pairs)))
     if left_out:
         blocks.append(Block("Left out of everything", lines=[f"{left.folder}: {left.reason}" for left in left_out]))
     return [*blocks, explain_method(results)]
@@ -200,6 +203,22 @@ def list_task_blocks(results: Sequence[UnitResult], ranks: TaskRanks) -> list[Bl
         Block(f"Over {ranks.num_tasks} tasks: mean ranks (1 is best)", table),
         Block("Verdict over tasks", lines=[*describe_tasks(ranks), *describe_scope(results, ranks)]),
     ]
+
+
+def table_teacher(pairs: Sequence[TeacherPair]) -> list[list[str]]:
+    """By task; beside the kept students the metric after the last epoch, which a choice by the loss may miss."""
+    header = ["", "start", "teacher", "with", "without", "difference", "95 % interval", "p (Holm, all rows)"]
+    rows = []
+    for result, pair, adjusted in pairs:
+        arms = {arm.name: arm for arm in result.arms}
+        own = [arms[pair.first], arms[pair.second]]
+        teacher = format_number(result.teacher_metric.get(result.split))
+        interval = format_interval(pair.estimate.low, pair.estimate.high)
+        means = [format_spread(arm, "metric") for arm in own]
+        numbers = [*means, format_number(pair.estimate.value), interval, format_p_value(adjusted)]
+        last = [format_number(arm.average("last_metric")) for arm in own]
+        rows.append([f"{result.unit.name}: {result.split} {result.metric_name}", pair.first, teacher, *numbers, *last])
+    return [[*header, "validation, last epoch, with", "without"], *rows]
 
 
 def explain_method(results: Sequence[UnitResult]) -> Block:

@@ -1,16 +1,18 @@
-"""What all tasks say together: one row of means per task, ranks over the tasks.
+"""What all tasks say together: one row of means per task, ranks over the tasks, the worth of the teacher on each.
 
-Entry: `group_by_task`, `summarize_tasks`.
+Entry: `group_by_task`, `summarize_tasks`, `gather_teacher_pairs`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from comparison import list_differences, list_settings
+from comparison_pairs import Pair
 from comparison_results import UnitResult
-from comparison_statistics import TaskRanks, rank_over_tasks
+from comparison_statistics import TaskRanks, adjust_by_holm, rank_over_tasks
 
 
 @dataclass
@@ -57,3 +59,20 @@ def summarize_tasks(results: Sequence[UnitResult]) -> TaskRanks | None:
         found = [{arm.name: arm.estimate.value for arm in unit.strategies} for unit in task.units]
         values[row] = [np.mean([means[name] for means in found]) for name in names]
     return rank_over_tasks(names, values)
+
+
+class TeacherPair(NamedTuple):
+    """A start with the teacher's terms against the same without, on one task."""
+
+    result: UnitResult
+    pair: Pair
+    adjusted_p_value: float  # by Holm over the tasks
+
+
+def gather_teacher_pairs(results: Sequence[UnitResult]) -> list[TeacherPair]:
+    """All of them that share seeds, whatever the task: one question asked several times. Empty for a single task."""
+    found = [(result, pair) for result in results for pair in result.teacher_comparisons if pair.estimate is not None]
+    if len({id(result) for result, _ in found}) < 2:
+        return []
+    adjusted = adjust_by_holm([pair.estimate.p_value for _, pair in found])
+    return [TeacherPair(*entry, p_value) for entry, p_value in zip(found, adjusted, strict=True)]

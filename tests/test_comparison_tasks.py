@@ -1,12 +1,13 @@
 """Tasks count once each, by units that may be averaged."""
 
 import pytest
-from simulated_runs import write_run
+from simulated_runs import WITHOUT_TEACHER, write_run
 
 from comparison import group_runs
+from comparison_report import list_blocks
 from comparison_results import analyse_unit
 from comparison_runs import find_run_folders, read_runs
-from comparison_tasks import summarize_tasks
+from comparison_tasks import gather_teacher_pairs, summarize_tasks
 from comparison_verdict import describe_scope
 
 
@@ -47,3 +48,24 @@ def test_numbers_of_layers_that_differ_in_more_are_not_averaged(tmp_path, differ
     ranks = summarize_tasks(results)
     assert describe_scope(results, ranks)[0].startswith("Not ranked: sick, 2 layers, which is not to be averaged with")
     assert ranks.mean_ranks == {"odd": 1.5, "top": 1.5}  # of the equally large sets the first: 1 layer
+
+
+def test_the_worth_of_the_teacher_is_corrected_over_the_tasks(tmp_path):
+    """By hand: of three p-values the smallest counts three times, the next twice; none below the one before."""
+    for task, gain in {"sick": 0.25, "mrpc": 0.06, "rte": 0.0}.items():
+        for seed in (1, 2, 3):
+            for name, arguments in (("with", None), ("alone", WITHOUT_TEACHER)):
+                accuracy = 0.6 + gain * (name == "with")
+                folder = tmp_path / f"{task}{name}{seed}"
+                write_run(folder, "top", seed, accuracy, task={"name": task}, arguments=arguments)
+    results = [analyse_unit(unit, "auto", None, 200) for unit in group_runs(read_runs(find_run_folders([tmp_path]))[0])]
+    pairs = gather_teacher_pairs(results)
+    raw = sorted(entry.pair.estimate.p_value for entry in pairs)
+    expected = [min(1, raw[0] * 3), max(min(1, raw[0] * 3), min(1, raw[1] * 2))]
+    assert sorted(entry.adjusted_p_value for entry in pairs)[:2] == pytest.approx(expected)
+    [block] = [block for block in list_blocks(results, None, []) if block.title.startswith("Is the teacher worth it")]
+    table = {row[0]: row for row in block.table[1:]}
+    assert table.keys() == {f"{task}, 2 layers: test accuracy" for task in ("sick", "mrpc", "rte")}
+    assert all(len(row) == len(block.table[0]) for row in table.values())
+    assert float(table["sick, 2 layers: test accuracy"][5]) > 0.15
+    assert gather_teacher_pairs(results[:1]) == []
