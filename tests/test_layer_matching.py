@@ -28,7 +28,7 @@ def test_a_strategy_or_a_list_says_it_otherwise():
         ("1,2", "names 2 layers, and the student has 3: name one teacher layer per student layer"),
         ("1,2,12", "names layer 12, and the teacher has 0 to 11"),
         ("1,-1,2", "-1"),
-        ("blok", "blok names no teacher layers: choose one of block, top, bottom, .* or list them, such as 1,3,5"),
+        ("blok", "blok names no .* mean block. choose one of block, top, bottom, .* or list them, such as 1,3,5"),
         ("scratch", "scratch names no teacher layer"),
     ],
 )
@@ -84,5 +84,5 @@ def test_best_matches_what_passed_the_final_norm_with_its_like():
 
 
 def test_best_is_refused_where_nobody_has_looked_at_the_student():
-    with pytest.raises(ValueError, match="match_in_order, and name the list"):
+    with pytest.raises(ValueError, match="best needs models at work on some rows: resolve it first, and name the list"):
         resolve_layer_matching("best", 12, 3)

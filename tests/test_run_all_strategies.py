@@ -32,7 +32,8 @@ if command == "check_runs.py":
 if command == "run_distillation.py":
     print("training", folders[0].name)
     if folders[0].name == os.environ.get("SLEEPS"):
-        (place / "asleep").write_text(str(os.getpid()))
+        (place / "falling").write_text(str(os.getpid()))
+        (place / "falling").rename(place / "asleep")  # whoever sees it can read it whole
         time.sleep(60)
     if folders[0].name == os.environ.get("FAILS"):
         sys.exit("run_distillation.py: error: the loss is nan")
