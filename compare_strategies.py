@@ -57,6 +57,7 @@ def build_parser() -> OneLineParser:
     parser.add_argument("--metric", help="One of the task's metrics. Default: its first.")
     parser.add_argument(
         "--vary",
+        action="extend",
         nargs="+",
         default=[],
         metavar="FLAG",

@@ -210,6 +210,21 @@ def test_what_is_varied_on_purpose_makes_arms(tmp_path, capsys):
     assert sorted(arm["arm"] for arm in arms) == ["top, temperature 2", "top, temperature 4"]
 
 
+def test_several_flags_may_be_varied_one_by_one_or_together(tmp_path):
+    write_run(tmp_path / "a", "top")
+    write_run(tmp_path / "b", "top", arguments={"temperature": 4.0, "num_train_epochs": 6.0})
+    found = []
+    for words in (
+        ["--vary", "temperature", "--vary", "num_train_epochs"],
+        ["--vary", "temperature", "num_train_epochs"],
+    ):
+        compare(tmp_path, *words, "--output_dir", tmp_path / "out", "--no_pictures")
+        arms = json.loads((tmp_path / "out" / "comparison.json").read_text())["units"][0]["arms"]
+        found.append(sorted(arm["arm"] for arm in arms))
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
 def test_two_different_runs_of_one_seed_are_an_error(sweep, capsys):
     write_run(sweep / "again", "top", 1, 0.4)
     assert "remove one" in refuse(capsys, sweep)
