@@ -182,8 +182,8 @@ def test_the_comparisons_row_is_in_the_card(tmp_path):
         f"| {float(top['p_holm']):.4f} |",
     ]
     best = f"{float(arms['even']['metric']):.4f} ({len(seeds)} seeds)"
-    assert section[4] == f"- Highest: even, test accuracy {best}; not shown to be better than top."
-    assert section[5].startswith("- top cannot be told apart from even on these data")
+    assert section[4] == f"- Best: even, test accuracy {best}."
+    assert section[5].startswith(f"- top is worse than even by {behind} [{low}, {high}], corrected p ")
     assert section[6] == ""
 
 
