@@ -10,13 +10,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
 from command_line import RunArguments
 from distillation_arguments import STATE_TERMS
-from layer_matching import BEST, FINAL_NORM_MODEL_TYPES, resolve_layer_matching
+from layer_matching import BEST, FINAL_NORM_MODEL_TYPES, check_final_norm, resolve_layer_matching
 from layer_search import SEARCHED_STRATEGIES
 from loss_terms import (
     check_architecture_fits,
     check_attentions_fit,
     check_patient_layers,
-    check_states_fit,
     select_term_weights,
 )
 from model_checks import explain_errors
@@ -54,7 +53,8 @@ def plan_layers(arguments: RunArguments, config: PreTrainedConfig) -> list[int |
         check_searched_matching(config, matching, len(layers), terms)
     elif matching != BEST:
         matching = resolve_layer_matching(matching, teacher_num_layers, len(layers), arguments.training.seed)
-        check_states_fit(config, matching, arguments.training, terms)
+        if terms.keys() & STATE_TERMS:
+            check_final_norm(config.model_type, matching, teacher_num_layers)
     check_attentions_fit(student_config, config, terms)
     check_architecture_fits([config, student_config], arguments.training, terms)
     resolve_relation_layer(arguments.training.relation_layer, teacher_num_layers)

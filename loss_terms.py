@@ -91,7 +91,9 @@ def match_layers(
     check_architecture_fits([student.config, teacher.config], args, weights)
     num_layers = get_num_layers(teacher.config)
     matching = resolve_layer_matching(args.layer_matching, num_layers, get_num_layers(student.config), args.seed)
-    check_states_fit(teacher.config, matching, args, weights)
+    if weights.keys() & STATE_TERMS:
+        check_final_norm(teacher.config.model_type, matching, num_layers)
+    check_patient_layers(len(matching), args, weights)
     relation_layer = resolve_relation_layer(args.relation_layer, num_layers)
     if isinstance(teacher, TeacherStore):
         check_store_fits(teacher, matching, weights, relation_layer)
@@ -132,18 +134,6 @@ def check_attentions_fit(student: PreTrainedConfig, teacher: PreTrainedConfig, w
             f"in the student and {heads[1][0]} of {heads[1][1]} in the teacher; set --attention_weight 0, or take "
             "--relation_weight, for which numbers of heads may differ"
         )
-
-
-def check_states_fit(
-    teacher: PreTrainedConfig,
-    layer_matching: list[int],
-    args: DistillationTrainingArguments,
-    weights: Mapping[str, float],
-) -> None:
-    """Raises ValueError where matched layers hold no states that a term could compare."""
-    if weights.keys() & STATE_TERMS:
-        check_final_norm(teacher.model_type, layer_matching, get_num_layers(teacher))
-    check_patient_layers(len(layer_matching), args, weights)
 
 
 def check_patient_layers(num_layers: int, args: DistillationTrainingArguments, weights: Mapping[str, float]) -> None:

@@ -161,6 +161,20 @@ def get_mean_state(states: Tensor, attention_mask: Tensor) -> Tensor:
 STATE_PLACES = {"first": get_first_state, "last": get_last_state, "mean": get_mean_state}
 
 
+def read_head_states(
+    student_hidden_states: Sequence[Tensor],
+    teacher_hidden_states: Sequence[Tensor],
+    attention_mask: Tensor,
+    places: tuple[str, str],
+) -> list[tuple[Tensor, Tensor]]:
+    """Of every pair of (batch, tokens, hidden) the states that the two heads read, (batch, hidden) each."""
+    read_student, read_teacher = (STATE_PLACES[place] for place in places)
+    pairs = zip(student_hidden_states, teacher_hidden_states, strict=True)
+    return [
+        (read_student(student, attention_mask), read_teacher(teacher, attention_mask)) for student, teacher in pairs
+    ]
+
+
 def patient_loss(
     student_hidden_states: Sequence[Tensor],
     teacher_hidden_states: Sequence[Tensor],
@@ -179,12 +193,10 @@ def patient_loss(
         num_items: rows of the whole batch, where this is a part of it.
         places: which state of a row the student's and the teacher's head read: a key of `STATE_PLACES`.
     """
-    read_student, read_teacher = (STATE_PLACES[place] for place in places)
     losses = []
-    for student, teacher in zip(student_hidden_states, teacher_hidden_states, strict=True):
-        direction = F.normalize(read_student(student, attention_mask), dim=-1)
-        imitated = F.normalize(read_teacher(teacher, attention_mask), dim=-1)
-        losses.append(average_rows((direction - imitated).square().sum(dim=-1), num_items))
+    for pair in read_head_states(student_hidden_states, teacher_hidden_states, attention_mask, places):
+        directions = [F.normalize(states, dim=-1) for states in pair]
+        losses.append(average_rows((directions[0] - directions[1]).square().sum(dim=-1), num_items))
     return torch.stack(losses).mean()
 
 
@@ -282,13 +294,8 @@ def relational_loss(
         attention_mask: (batch, tokens), 1 for a real token; padding may be on either side.
         places: which state of a row the student's and the teacher's head read: a key of `STATE_PLACES`.
     """
-    read_student, read_teacher = (STATE_PLACES[place] for place in places)
-    pairs = zip(student_hidden_states, teacher_hidden_states, strict=True)
-    losses = [
-        relational_distance_loss(read_student(student, attention_mask), read_teacher(teacher, attention_mask))
-        for student, teacher in pairs
-    ]
-    return torch.stack(losses).mean()
+    pairs = read_head_states(student_hidden_states, teacher_hidden_states, attention_mask, places)
+    return torch.stack([relational_distance_loss(*pair) for pair in pairs]).mean()
 
 
 def relational_distance_loss(student_vectors: Tensor, teacher_vectors: Tensor) -> Tensor:

@@ -8,13 +8,12 @@ import torch
 from conftest import make_bert
 from safetensors.torch import load_file, save_file
 from tiny_project import COLOURS, make_project, write_tokenizer
-from transformers import AutoModelForSequenceClassification, GPT2Config
+from transformers import AutoModelForSequenceClassification
 
 from command_line import parse_command_line
 from comparison import group_runs
 from comparison_runs import read_runs
 from layer_matching import MATCHINGS_BY_DATA, resolve_layer_matching
-from layer_plan import plan_layers
 from layer_search import SEARCHED_STRATEGIES
 from preview_strategies import main as preview
 from run_distillation import main
@@ -133,27 +132,6 @@ def test_the_error_for_an_unknown_matching_names_all_that_look_at_data():
         ValueError, match=r"greddy names no teacher layers: did you mean greedy.*top.*best, influence, cka"
     ):
         resolve_layer_matching("greddy", 4, 2)
-
-
-@pytest.mark.parametrize("matching", SEARCHED_STRATEGIES)
-def test_a_matching_that_no_search_can_find_is_refused_by_the_config_alone(tmp_path, flags, matching):
-    write_other_model(tmp_path / "deep", num_layers=6)
-    own = [*flags, f"--layer_matching={matching}", f"--student_model_name_or_path={tmp_path / 'deep'}"]
-    with pytest.raises(ValueError, match=f"--layer_matching {matching} finds at most the teacher's 4 layers, and the"):
-        plan_layers(parse_command_line(own), make_bert().config)
-    decoder = GPT2Config(n_layer=4, n_head=2, n_embd=16, num_labels=3)
-    terms = [*flags, f"--layer_matching={matching}", "--layer_strategy=odd"]
-    with pytest.raises(ValueError, match=f"{matching} need not name the last layer, and in gpt2 .* take best or block"):
-        plan_layers(parse_command_line(terms), decoder)
-    logits_alone = ["--hidden_weight=0", "--pkd_weight=0", "--attention_weight=0"]
-    assert plan_layers(parse_command_line([*terms, *logits_alone]), decoder) == [1, 3]
-
-
-@pytest.mark.parametrize("matching", ["block", "best", "greedy"])
-def test_one_layer_without_the_last_is_refused_whatever_the_matching(flags, matching):
-    own = ["--student_num_layers=1", "--pkd_weight=1", "--pkd_last_layer=false", f"--layer_matching={matching}"]
-    with pytest.raises(ValueError, match="leaves --pkd_weight nothing to compare in a student of one layer"):
-        plan_layers(parse_command_line([*flags, *own]), make_bert().config)
 
 
 def test_a_random_matching_goes_by_the_seed_of_the_run(tmp_path, flags):
