@@ -27,6 +27,7 @@ UNSUPPORTED = (
     ("fp16_full_eval", False, "it would cast the student that is saved; take --fp16"),
 )
 SAMPLING_STRATEGIES = ("random", "sequential")
+GPU_LOADER_WORKERS = 2
 
 
 @dataclass
@@ -142,6 +143,10 @@ class DistillationTrainingArguments(TrainingArguments):
             "models narrower than about 256 are faster with false)."
         },
     )
+    dataloader_num_workers: int | None = field(
+        default=None,
+        metadata={"help": "Processes that read and pad the batches to come (default: 2 beside a GPU, else none)."},
+    )
     num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training rows per process and step."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluated rows per process and step."})
@@ -171,6 +176,8 @@ class DistillationTrainingArguments(TrainingArguments):
         if self.bf16 is None:
             is_chosen = self.fp16 or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
             self.bf16 = not is_chosen and has_bfloat16(self.use_cpu)
+        if self.dataloader_num_workers is None:  # a processor has no better use of its cores than the step itself
+            self.dataloader_num_workers = 0 if self.use_cpu else GPU_LOADER_WORKERS
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU; without one torch only warns

@@ -14,6 +14,7 @@ from attention_targets import ATTENTION_TARGETS, SCORES, get_attention_target, s
 from batches import ItemCounts
 from distillation_arguments import PREDICTION_TERMS, STATE_TERMS, DistillationTrainingArguments
 from ensemble_logits import average_logits, mix_logits
+from head_state_losses import patient_loss, relational_loss
 from layer_matching import check_final_norm, resolve_layer_matching
 from relation_targets import check_relation_heads, get_relation_width, resolve_relation_layer, switch_on_relations
 from student_init import get_num_layers
@@ -33,7 +34,7 @@ DISTRIBUTION_MODEL_TYPES = tuple(
 
 
 def place_head(config: PreTrainedConfig) -> str:
-    """Which of a row's states the head for sequence classification reads: a key of `losses.STATE_PLACES`."""
+    """Which of a row's states the head for sequence classification reads: a key of `head_state_losses.STATE_PLACES`."""
     if config.model_type in CAUSAL_MODEL_TYPES:
         return "last"  # the first token of a decoder sees no other
     # ModernBERT and EuroBERT; "late" is the mean of what the head makes of every token.
@@ -221,8 +222,8 @@ def compute_terms(
         "attention": lambda: losses.attention_loss(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
         ),
-        "pkd": lambda: losses.patient_loss(*batch.get_pairs(args.pkd_last_layer), mask, rows, batch.head_places),
-        "rkd": lambda: losses.relational_loss(*batch.get_pairs(), mask, batch.head_places),
+        "pkd": lambda: patient_loss(*batch.get_pairs(args.pkd_last_layer), mask, rows, batch.head_places),
+        "rkd": lambda: relational_loss(*batch.get_pairs(), mask, batch.head_places),
         "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
         "relation": lambda: losses.relation_loss(
             student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens

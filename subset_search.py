@@ -6,7 +6,6 @@ score of each of some subsets, lower being better.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 from torch import Tensor
@@ -65,28 +64,3 @@ def measure_cover(similarity: Tensor, subset: Subset) -> float:
     """The sum over all layers of the largest similarity with one of the subset."""
     # Rounded: the order of a sum must not tell apart what is equally good.
     return round(similarity[:, list(subset)].max(dim=1).values.sum().item(), 12)
-
-
-@dataclass(frozen=True)
-class SearchGap:
-    """How far a beam search ended from the best of all subsets; `rank` is 1 where nothing is better than what it found.
-
-    Scores are those of `score_subsets`, in its unit.
-    """
-
-    found: Subset
-    found_score: float
-    best: Subset
-    best_score: float
-    rank: int
-    num_subsets: int
-
-
-def compare_with_exhaustive(num_layers: int, count: int, beam_width: int, score_subsets: ScoreSubsets) -> SearchGap:
-    """A beam search beside the scores of all subsets of `count` layers: for teachers with few layers."""
-    found, found_score = beam_search(num_layers, count, beam_width, score_subsets)[-1]
-    subsets = list(combinations(range(num_layers), count))
-    scores = score_subsets(subsets)
-    best_score, best = min(zip(scores, subsets, strict=True))
-    rank = 1 + sum(score < found_score for score in scores)
-    return SearchGap(found, found_score, best, best_score, rank, len(subsets))

@@ -121,7 +121,8 @@ def load_teacher_config(location: str, arguments: TeacherArguments) -> PreTraine
 
 
 def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedTokenizerBase:
-    """The teacher's tokenizer, which student and store share.
+    """The teacher's tokenizer, which student and store share. It pads on the right: padding on the left shifts the
+    positions of the tokens, and what a row means would go by what it is batched with.
 
     Raises:
         ValueError: none is there, or it cannot pad.
@@ -133,6 +134,7 @@ def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedToke
         )
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers 5 makes an empty one where there is none
         raise ValueError(f"{problem}: {remedy}")
+    tokenizer.padding_side = "right"
     tokenizer.chat_template = None  # a classifier has no use for one, and names of templates become names of files
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import secrets
 import shutil
 import time
 from array import array
@@ -42,6 +43,15 @@ logger = logging.getLogger(__name__)
 SHARD_BYTES = 2**30
 TOKENS_PER_BATCH = {"cpu": 2048}  # a processor's caches hold no more
 OTHER_TOKENS_PER_BATCH = 8192
+FLOAT32_SETTINGS = (  # each of which may be set by itself
+    *(torch.backends.cuda.matmul, torch.backends.cudnn.conv),
+    *(torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv),
+)
+UNFINISHED_SUFFIX = ".unfinished"
+
+
+class HalfPrecisionError(ValueError):
+    """A value that the store would hold in half precision does not fit it."""
 
 
 def open_or_fill(
@@ -56,6 +66,7 @@ def open_or_fill(
 
     Raises:
         OSError: it cannot be written (a full disk, say); nothing half-written stays.
+        HalfPrecisionError: what the teacher answers does not fit it.
     """
     folder, state = root / spec.name, PartialState()
     with hold_lock_together(root / f"{spec.name}.lock"):
@@ -66,7 +77,8 @@ def open_or_fill(
         if not is_there:
             fill(folder, spec, teacher, rows, collate, device)
         state.wait_for_everyone()
-        return TeacherStore(folder, spec, teacher.config)
+        with agree_on_failure():  # and none lets go of the lock before all have opened it
+            return TeacherStore(folder, spec, teacher.config)
 
 
 def fill(
@@ -77,19 +89,24 @@ def fill(
     collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
     device: torch.device,
 ) -> None:
-    """One pass of the teacher, each process over its part; the main process puts the parts together and renames."""
-    state = PartialState()
-    unfinished, start = folder.with_suffix(".unfinished"), time.perf_counter()
+    """One pass of the teacher, each process over its part; the main process puts the parts together and renames.
+
+    The parts lie in a folder of this fill's own: what a killed run's other processes still write comes into no other.
+    """
+    state, start = PartialState(), time.perf_counter()
+    [token] = broadcast_object_list([secrets.token_hex(4)])
+    unfinished = folder.with_suffix(f"{UNFINISHED_SUFFIX}-{token}")
     try:
         with agree_on_failure():
             if state.is_main_process:
-                shutil.rmtree(unfinished, ignore_errors=True)
+                for left in folder.parent.glob(f"{folder.name}{UNFINISHED_SUFFIX}*"):
+                    shutil.rmtree(left, ignore_errors=True)
                 unfinished.mkdir()
         with agree_on_failure(), full_precision():
             write_part(unfinished, spec, teacher.to(device).eval(), rows, collate, device)
         with agree_on_failure():
             if state.is_main_process:
-                join_parts(unfinished, spec, start)
+                join_parts(unfinished, spec, state.num_processes, start)
                 unfinished.rename(folder)
     finally:  # renamed, or of no use to anyone
         if state.is_main_process:  # another process, stopped earlier, would take away what is being put together
@@ -99,7 +116,7 @@ def fill(
 @contextmanager
 def full_precision() -> Iterator[None]:
     """float32 products in float32, whatever training takes (TF32, say): a store serves runs of every precision."""
-    settings = (torch.backends, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    settings = (torch.backends, *FLOAT32_SETTINGS)
     before = [setting.fp32_precision for setting in settings]
     for setting in settings:
         setting.fp32_precision = "ieee"
@@ -144,7 +161,7 @@ def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str,
     relations (real tokens, layers, 3, width).
 
     Raises:
-        ValueError: a value does not fit half precision.
+        HalfPrecisionError: a value does not fit half precision.
     """
     mask = attention_mask.bool().cpu()
     values: dict[str, list[Tensor]] = {STATES: [], ATTENTIONS: [], RELATIONS: []}
@@ -158,7 +175,7 @@ def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str,
         relations = fetch_stacked(outputs.relations, dim=1).movedim(3, 1)
         values[RELATIONS] = [row[real] for row, real in zip(relations, mask, strict=True)]
     if not all(torch.isfinite(row).all() for rows in values.values() for row in rows):
-        raise ValueError("the teacher's intermediate outputs overflow half precision: take --teacher_outputs live")
+        raise HalfPrecisionError("the teacher's intermediate outputs overflow half precision")
     return {kind: [row.numpy() for row in rows] for kind, rows in values.items()}
 
 
@@ -206,16 +223,26 @@ def plan_batches(lengths: Sequence[int], device: torch.device) -> list[list[int]
     return batches
 
 
-def join_parts(folder: Path, spec: StoreSpec, start: float) -> None:
-    """Logits and indices in the order of the rows, and the manifest that makes the store complete."""
+def join_parts(folder: Path, spec: StoreSpec, num_parts: int, start: float) -> None:
+    """Logits and indices in the order of the rows, and the manifest that makes the store complete.
+
+    Raises:
+        RuntimeError: the parts do not hold every row once.
+        ValueError: the logits are not all numbers.
+    """
     logits = np.full((spec.num_rows, spec.num_labels), np.nan, np.float32)
     indices = {name_index(kind): np.zeros((spec.num_rows, 3), np.int64) for kind in spec.kinds}
-    for path in sorted(folder.glob("part-*.npz")):
+    times_written = np.zeros(spec.num_rows, np.int64)
+    for process in range(num_parts):
+        path = folder / f"part-{process}.npz"
         with np.load(path) as part:
+            times_written[part["rows"]] += 1
             logits[part["rows"]] = part["logits"]
             for name, index in indices.items():
                 index[part["rows"]] = part[name]
         path.unlink()
+    if not (times_written == 1).all():
+        raise RuntimeError(f"the parts of {folder} do not hold every row once: start the command again")
     if not np.isfinite(logits).all():
         raise ValueError("the teacher's logits are not all finite numbers: check the teacher's weights")
     for name, values in {LOGITS_NAME: logits, **indices}.items():

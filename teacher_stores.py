@@ -4,7 +4,8 @@
     python teacher_stores.py prune --unused_days 30 --max_gb 10
 
 A store is made again when a run needs it, so removing one loses nothing but the seconds of a teacher's pass. A run that
-reads a store keeps it: its files stay readable until the run ends. One that is being filled is left alone.
+reads a store keeps it: its files stay readable until the run ends, but for loader processes that are spawned later and
+not forked. One that is being filled is left alone.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,8 +37,10 @@ class StoreInfo(NamedTuple):
         size = f"{self.folder.name:<36} {self.size_bytes / 1e9:8.3f} GB  unused for {self.unused_days:5.1f} days"
         if self.spec is None:
             return f"{size}  unfinished"
-        layers = f"{len(self.spec['hidden_layers'])} hidden, {len(self.spec['attention_layers'])} attention"
-        return f"{size}  {self.spec['num_rows']} rows, {layers} layers, teacher {self.spec['teacher_fingerprint'][:12]}"
+        kinds = ("hidden", "attention", "relation")
+        layers = ", ".join(f"{len(self.spec.get(f'{kind}_layers', ()))} {kind}" for kind in kinds)
+        teacher = str(self.spec.get("teacher_fingerprint", "unknown"))[:12]
+        return f"{size}  {self.spec.get('num_rows', 'unknown')} rows, {layers} layers, teacher {teacher}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,19 +77,31 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def read_stores(root: Path) -> list[StoreInfo]:
     """Every store below `root`, the longest unused first."""
-    folders = [folder for folder in root.glob("*") if folder.is_dir()]
-    return sorted((read_store(folder) for folder in folders), key=lambda store: -store.unused_days)
+    stores = [read_store(folder) for folder in root.glob("*") if folder.is_dir()]
+    return sorted((store for store in stores if store is not None), key=lambda store: -store.unused_days)
 
 
-def read_store(folder: Path) -> StoreInfo:
+def read_store(folder: Path) -> StoreInfo | None:
+    """None where it is gone, or was renamed, while it is read."""
     manifest = folder / MANIFEST_NAME
     try:
-        spec = json.loads(manifest.read_text(encoding="utf-8"))["spec"] | {}
-        last_use = manifest.stat().st_mtime
-    except (OSError, ValueError, KeyError, TypeError):
-        spec, last_use = None, folder.stat().st_mtime
-    size = sum(path.stat().st_size for path in folder.iterdir())
+        try:
+            spec = json.loads(manifest.read_text(encoding="utf-8"))["spec"] | {}
+            last_use = manifest.stat().st_mtime
+        except (OSError, ValueError, KeyError, TypeError):
+            spec, last_use = None, folder.stat().st_mtime
+        size = sum(measure_file(path) for path in folder.iterdir())
+    except FileNotFoundError:
+        return None
     return StoreInfo(folder, size, (time.time() - last_use) / SECONDS_PER_DAY, spec)
+
+
+def measure_file(path: Path) -> int:
+    """Bytes; 0 of one that a run has just taken away."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def choose_stores(stores: Sequence[StoreInfo], unused_days: float | None, max_gb: float | None) -> list[StoreInfo]:
@@ -101,7 +117,7 @@ def remove_store(store: StoreInfo) -> bool:
     """Removes it unless a run is filling it right now; returns whether it is gone."""
     lock = FileLock(store.folder.parent / f"{store.folder.stem}.lock")
     try:
-        with lock.acquire(timeout=0):
+        with lock.acquire(timeout=0), suppress(FileNotFoundError):  # another prune may have been faster
             shutil.rmtree(store.folder)
     except Timeout:
         print(f"{store.folder.name} is being filled: left alone", file=sys.stderr)

@@ -25,11 +25,12 @@ from tasks import TaskData
 from teacher import Teacher
 from teacher_arguments import TeacherArguments
 from teacher_store import StoreSpec, TeacherStore, make_spec
-from teacher_store_filling import open_or_fill
+from teacher_store_filling import HalfPrecisionError, open_or_fill
 
 logger = logging.getLogger(__name__)
 
 GIGABYTE = 1e9
+RESERVED_MODELS = 7  # two checkpoints of a student, each with Adam's two moments, and the student that is kept
 
 
 class TeacherSupply:
@@ -69,16 +70,19 @@ class TeacherSupply:
             relation_layers=list_wanted_layers(terms, (), relation_layer).relation_layers,
         )
         spec = self._make_spec(rows, layers)
-        reason = explain_live(spec, self.arguments)
+        reason = explain_live(spec, self.arguments, RESERVED_MODELS * count_model_bytes(self.teacher.model))
         [reason] = broadcast_object_list([reason])  # disks look otherwise to each process, at each moment
         if reason is None and not names_layers(terms, hidden_layers, attention_layers):
             reason = "the layers to imitate are not known here"
         if reason is None:
             switch_on_outputs(self.teacher.model, terms)
+            was_there = (locate_stores(self.arguments) / spec.name).exists()
             try:
                 store = self._open_store(spec, rows)
-                logger.info("teacher outputs: stored, %s", self._describe(store))
+                logger.info("teacher outputs: stored, %s", self._describe(store, was_there))
                 return store
+            except HalfPrecisionError as error:
+                reason = str(error)
             except OSError as error:
                 reason = f"the store cannot be written: {error}"
         if self.arguments.teacher_outputs == "stored":
@@ -86,10 +90,14 @@ class TeacherSupply:
         logger.info("teacher outputs: live (%s)", reason)
         return self.teacher.model
 
-    def _describe(self, store: TeacherStore) -> str:
-        saved = store.fill_seconds * self.training.num_train_epochs
+    def _describe(self, store: TeacherStore, was_there: bool) -> str:
+        """Its size, and what a live teacher, which takes at least a pass per epoch, would cost more."""
+        passes = count_epochs(self.training, store.spec.num_rows) - (0 if was_there else 1)
         size = format_bytes(store.spec.count_bytes())
-        return f"{size} in {store.folder}, made in {store.fill_seconds:.0f} s; a run saves about {saved:.0f} s by it"
+        return (
+            f"{size} in {store.folder}, {'found there' if was_there else 'made now'}; its pass took "
+            f"{store.fill_seconds:.0f} s, so that this run saves about {max(passes, 0) * store.fill_seconds:.0f} s"
+        )
 
     def _make_spec(self, rows: Dataset, layers: WantedLayers = WantedLayers()) -> StoreSpec:  # noqa: B008 - immutable
         return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, *layers)
@@ -107,8 +115,12 @@ def names_layers(terms: Mapping[str, float], hidden_layers: Sequence[int], atten
     return (bool(hidden_layers) or not needs_hidden) and (bool(attention_layers) or not needs_attention)
 
 
-def explain_live(spec: StoreSpec, arguments: TeacherArguments) -> str | None:
-    """Why the teacher has to run live, or None where a store serves."""
+def explain_live(spec: StoreSpec, arguments: TeacherArguments, reserved_bytes: int) -> str | None:
+    """Why the teacher has to run live, or None where a store serves.
+
+    Args:
+        reserved_bytes: what a new store leaves free, for the run's checkpoints.
+    """
     size, limit = spec.count_bytes(), arguments.teacher_store_max_gb * GIGABYTE
     folder = locate_stores(arguments) / spec.name
     free = shutil.disk_usage(find_existing(folder)).free
@@ -118,9 +130,24 @@ def explain_live(spec: StoreSpec, arguments: TeacherArguments) -> str | None:
         return (
             f"a store would take {format_bytes(size)}, over --teacher_store_max_gb {arguments.teacher_store_max_gb:g}"
         )
-    if size > free and not folder.exists():
-        return f"a store would take {format_bytes(size)}, and {format_bytes(free)} are free in {arguments.cache_dir}"
+    if size + reserved_bytes > free and not folder.exists():
+        return (
+            f"a store would take {format_bytes(size)}, and {format_bytes(free)} are free in {arguments.cache_dir}, of "
+            f"which {format_bytes(reserved_bytes)} are left for checkpoints"
+        )
     return None
+
+
+def count_model_bytes(model: PreTrainedModel) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
+def count_epochs(training: DistillationTrainingArguments, num_rows: int) -> float:
+    """Epochs that the training takes, by --max_steps where that is given."""
+    if training.max_steps <= 0:
+        return training.num_train_epochs
+    rows_per_step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    return training.max_steps * rows_per_step / num_rows
 
 
 def locate_stores(arguments: TeacherArguments) -> Path:

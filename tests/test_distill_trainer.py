@@ -120,6 +120,7 @@ def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
     runs = {
         "five left": {"num_rows": 21},
         "one left": {"num_rows": 17},
+        "pools of two steps": {"num_rows": 130, "length_pool_batches": 2, "learning_rate": 0.01},
         "most without a label": {"num_rows": 21, "num_labelled": 5},
         "more terms in two stages": {
             "num_rows": 21,
@@ -136,12 +137,28 @@ def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
     for name, options in runs.items():
         single = make_trainer(tmp_path / f"{name} on one", **options)
         single.train()
+        assert single.sampler.pool_batches == (2 if "pools" in name else 1)
         assert_same_weights(single.model.state_dict(), torch.load(tmp_path / name / "weights.pt"))
         log = json.loads((tmp_path / name / "log.json").read_text())
         for own, other in zip(single.state.log_history, log, strict=True):
             losses = {key: value for key, value in own.items() if key.endswith("loss")}
             assert {key: other[key] for key in losses} == pytest.approx(losses, rel=1e-4)
         assert next(entry for entry in log if "eval_rows" in entry)["eval_rows"] == 21
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_within_an_epoch_of_pools(tmp_path):
+    """17 steps an epoch; the second run starts at step 10 of them."""
+    options = {"num_rows": 130, "length_pool_batches": 2, "learning_rate": 0.01, "per_device_train_batch_size": 4}
+    options |= {"save_strategy": "steps", "save_steps": 10, "num_train_epochs": 2, "eval_strategy": "no"}
+    whole, rest = dict(options), options | {"resume_from": str(tmp_path / "whole" / "checkpoint-10")}
+    run_two_processes(tmp_path, {"whole": whole, "rest": rest})
+    weights = [torch.load(tmp_path / name / "weights.pt") for name in ("whole", "rest")]
+    assert_same_weights(*weights)
+    single = make_trainer(tmp_path / "one", **options | {"per_device_train_batch_size": 8})
+    single.train()
+    assert single.sampler.pool_batches == 2
+    assert_same_weights(single.model.state_dict(), weights[1])
 
 
 def test_training_moves_the_student_and_leaves_the_teacher_bit_equal_in_eval_mode(tmp_path):

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import torch
 from tiny_training import make_trainer
 
 import distillation_arguments
@@ -21,6 +22,14 @@ from distillation_arguments import DistillationTrainingArguments
 def test_bf16_where_the_machine_has_it_unless_said_otherwise(tmp_path, monkeypatch, has_instructions, options, is_bf16):
     monkeypatch.setattr(distillation_arguments, "has_bfloat16", lambda use_cpu: has_instructions)
     assert DistillationTrainingArguments(str(tmp_path), use_cpu=True, **options).bf16 is is_bf16
+
+
+@pytest.mark.parametrize(("options", "workers"), [({}, 2), ({"dataloader_num_workers": 0}, 0), ({"use_cpu": True}, 0)])
+def test_batches_are_read_ahead_beside_a_gpu_unless_said_otherwise(tmp_path, monkeypatch, options, workers):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(distillation_arguments, "has_bfloat16", lambda use_cpu: False)
+    arguments = DistillationTrainingArguments(str(tmp_path), **options)
+    assert arguments.dataloader_num_workers == workers
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_a_process_that_dies_ends_the_other_with_the_reason_and_the_run_goes_on(
     assert re.findall(r"^run_distillation.py: error.*", raised.stderr, re.MULTILINE) == [
         line for line in raised.stderr.splitlines() if "out of memory (no memory in process 1)" in line
     ]
-    assert not list((tmp_path / "cache").rglob("*.unfinished"))
+    assert not list((tmp_path / "cache").rglob("*.unfinished*"))
     killed = launch_two(flags, "kill at step 4")
     assert killed.returncode != 0
     assert "SIGKILL" in killed.stderr

@@ -51,7 +51,7 @@ LAYERS = [
         "fast_dropout",
     ],
     ["teacher_store_filling"],
-    ["data_arguments", "model_checks", "process_locks", "teacher_store"],
+    ["data_arguments", "head_state_losses", "model_checks", "process_locks", "teacher_store"],
     [
         "losses",
         "metrics",

@@ -55,22 +55,25 @@ def test_an_epoch_has_its_own_order_and_the_same_one_again():
 
 def test_the_trainer_draws_another_order_in_every_epoch(tmp_path):
     trainer = make_trainer(tmp_path, length_pool_batches=2)
-    trainer.train_dataset = Dataset.from_list(make_rows(22))
+    trainer.train_dataset = Dataset.from_list(make_rows(130))
     loader = trainer.get_train_dataloader()
     orders = []
     for epoch in range(2):
         loader.set_epoch(epoch)
         orders.append([row for batch in loader for row in batch["example_index"].tolist()])
-    assert sorted(orders[0]) == sorted(orders[1]) == list(range(22))
+    assert trainer.sampler.pool_batches == 2
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(130))
     assert orders[0] != orders[1]
 
 
 def test_a_step_holds_the_same_rows_however_it_is_split(tmp_path):
-    """The unit of sorting is the optimizer step: 22 rows in steps of 8, whole or in four parts."""
+    """The unit of sorting is the optimizer step: 130 rows in steps of 8, two in a pool, whole or in four parts."""
     orders = []
     for rows, steps in ((8, 1), (2, 4)):
-        trainer = make_trainer(tmp_path, per_device_train_batch_size=rows, gradient_accumulation_steps=steps)
+        options = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": steps}
+        trainer = make_trainer(tmp_path, num_rows=130, **options)
         orders.append([row for batch in trainer.get_train_dataloader() for row in batch["example_index"].tolist()])
+    assert trainer.sampler.pool_batches == 2
     assert orders[0] == orders[1]
 
 

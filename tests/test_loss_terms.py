@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2For
 from transformers.utils import ModelOutput
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from head_state_losses import patient_loss
 from loss_terms import (
     WantedLayers,
     check_architecture_fits,
@@ -25,7 +26,7 @@ from loss_terms import (
     place_head,
     switch_on_outputs,
 )
-from losses import attention_loss, hidden_state_loss, patient_loss, relation_loss
+from losses import attention_loss, hidden_state_loss, relation_loss
 from run_distillation import main
 from run_record import read_run_record
 from teacher import fingerprint_model

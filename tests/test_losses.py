@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from head_state_losses import patient_loss, relational_distance_loss, relational_loss
 from losses import (
     attention_loss,
     cross_entropy_loss,
@@ -13,10 +14,7 @@ from losses import (
     hidden_state_loss,
     kl_divergence_loss,
     logit_cosine_loss,
-    patient_loss,
     relation_loss,
-    relational_distance_loss,
-    relational_loss,
     squared_error_loss,
 )
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import dataclass
 from itertools import combinations
 
 import pytest
@@ -15,10 +16,35 @@ from test_layer_scores import make_batches
 import subset_search
 from layer_scores import SubsetScorer
 from layer_search import SearchArguments
-from subset_search import beam_search, compare_with_exhaustive, cover_layers, measure_cover
+from subset_search import ScoreSubsets, Subset, beam_search, cover_layers, measure_cover
 
 
-def draw_scores(num_layers: int, seed: int) -> subset_search.ScoreSubsets:
+@dataclass(frozen=True)
+class SearchGap:
+    """How far a beam search ended from the best of all subsets; `rank` is 1 where nothing is better than what it found.
+
+    Scores are those of `score_subsets`, in its unit.
+    """
+
+    found: Subset
+    found_score: float
+    best: Subset
+    best_score: float
+    rank: int
+    num_subsets: int
+
+
+def compare_with_exhaustive(num_layers: int, count: int, beam_width: int, score_subsets: ScoreSubsets) -> SearchGap:
+    """A beam search beside the scores of all subsets of `count` layers: for teachers with few layers."""
+    found, found_score = beam_search(num_layers, count, beam_width, score_subsets)[-1]
+    subsets = list(combinations(range(num_layers), count))
+    scores = score_subsets(subsets)
+    best_score, best = min(zip(scores, subsets, strict=True))
+    rank = 1 + sum(score < found_score for score in scores)
+    return SearchGap(found, found_score, best, best_score, rank, len(subsets))
+
+
+def draw_scores(num_layers: int, seed: int) -> ScoreSubsets:
     """Some score for every subset, in no relation to one another: the hardest case for a search."""
     return lambda subsets: [random.Random(f"{seed} {num_layers} {subset}").random() for subset in subsets]
 
@@ -44,7 +70,7 @@ def test_a_wider_beam_finds_what_greedy_removal_misses():
 
     assert beam_search(3, 1, 1, look_up) == [((0, 1, 2), 0.0), ((1, 2), 0.1), ((1,), 2.0)]
     assert beam_search(3, 1, 2, look_up) == [((0, 1, 2), 0.0), ((1, 2), 0.1), ((0,), 1.0)]
-    assert compare_with_exhaustive(3, 1, 1, look_up) == subset_search.SearchGap((1,), 2.0, (0,), 1.0, 2, 3)
+    assert compare_with_exhaustive(3, 1, 1, look_up) == SearchGap((1,), 2.0, (0,), 1.0, 2, 3)
 
 
 def test_all_layers_need_no_search():

@@ -8,6 +8,7 @@ import torch
 from conftest import make_bert
 from datasets import Dataset
 from tiny_project import COLOURS, write_teacher, write_tokenizer
+from transformers import AutoTokenizer
 
 import teacher
 from distill_trainer import DistillationTrainingArguments
@@ -70,6 +71,15 @@ def test_a_folder_without_model_or_tokenizer_is_refused(tmp_path):
     make_bert(2).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no tokenizer could be loaded"):
         load_tokenizer(str(tmp_path), arguments)
+
+
+def test_a_tokenizer_that_pads_on_the_left_pads_on_the_right_here(tmp_path):
+    """On the left a BERT would see other positions, and a row other logits in every batch: in a store those of one."""
+    write_teacher(tmp_path)
+    AutoTokenizer.from_pretrained(tmp_path, padding_side="left").save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).padding_side == "left"
+    tokenizer = load_tokenizer(str(tmp_path), TeacherArguments(teacher_model_name_or_path=str(tmp_path)))
+    assert tokenizer.pad({"input_ids": [[2, 5, 3], [2, 3]]})["attention_mask"] == [[1, 1, 1], [1, 1, 0]]
 
 
 def test_the_cache_folder_goes_by_the_seed_and_the_version_of_the_fine_tuning(tmp_path, monkeypatch):

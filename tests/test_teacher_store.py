@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from loss_terms import check_store_fits
 from teacher import fingerprint_model
 from teacher_outputs import ModelOutputs, run_model
 from teacher_store import DamagedStoreError, StoredOutputsCollator, StoreSpec, TeacherStore, check_store, make_spec
-from teacher_store_filling import open_or_fill, plan_batches
+from teacher_store_filling import HalfPrecisionError, join_parts, open_or_fill, plan_batches
 
 CPU = torch.device("cpu")
 
@@ -161,7 +162,7 @@ def test_the_rows_of_a_store_are_a_dataset_of_any_format_or_absent(tmp_path):
 def test_filling_computes_in_full_precision_and_leaves_the_setting(tmp_path, monkeypatch):
     """As `--tf32 true` sets it."""
     seen, run = [], teacher_store_filling.run_model
-    settings = (torch.backends, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    settings = (torch.backends, *teacher_store_filling.FLOAT32_SETTINGS)
 
     def look(*arguments: object) -> ModelOutputs:
         seen.extend(setting.fp32_precision for setting in settings)
@@ -233,11 +234,34 @@ def test_a_damaged_store_is_made_anew_and_never_used(tmp_path, damage, caplog):
 
 def test_a_store_left_half_filled_is_started_again(tmp_path):
     name = fill(tmp_path / "whole").spec.name
-    (tmp_path / "broken" / f"{name}.unfinished").mkdir(parents=True)
-    (tmp_path / "broken" / f"{name}.unfinished" / "states-00000.f16").write_bytes(b"half")
+    (tmp_path / "broken" / f"{name}.unfinished-12ab").mkdir(parents=True)
+    (tmp_path / "broken" / f"{name}.unfinished-12ab" / "part-1.npz").write_bytes(b"half")
     store = fill(tmp_path / "broken")
     check_store(store.folder, store.spec)
-    assert not list((tmp_path / "broken").glob("*.unfinished"))
+    assert not list((tmp_path / "broken").glob("*.unfinished*"))
+
+
+def write_part(folder: Path, process: int, rows: list[int]) -> None:
+    np.savez(folder / f"part-{process}.npz", rows=np.array(rows), logits=np.zeros((len(rows), 3), np.float32))
+
+
+@pytest.mark.parametrize("second", [[2], [1, 2, 3], [2, 3, 0]])
+def test_parts_that_do_not_hold_every_row_once_are_no_store(tmp_path, second):
+    spec = StoreSpec("t", "r", (), num_rows=4, num_tokens=9, num_labels=3, hidden_size=8)
+    write_part(tmp_path, 0, [0, 1])
+    write_part(tmp_path, 1, second)
+    with pytest.raises(RuntimeError, match="do not hold every row once"):
+        join_parts(tmp_path, spec, 2, start=0.0)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_parts_of_other_processes_than_this_run_s_are_not_read(tmp_path):
+    """What a killed run of three processes left, beside those of a run of two."""
+    spec = StoreSpec("t", "r", (), num_rows=4, num_tokens=9, num_labels=3, hidden_size=8)
+    for process, rows in enumerate(([0, 1], [2, 3], [2])):
+        write_part(tmp_path, process, rows)
+    join_parts(tmp_path, spec, 2, start=0.0)
+    assert np.load(tmp_path / "logits.npy").shape == (4, 3)
 
 
 def test_a_failed_write_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -252,9 +276,13 @@ def test_a_failed_write_leaves_nothing_half_written(tmp_path, monkeypatch):
 
 def fill_on_two_processes(tmp_path: Path, root: Path) -> subprocess.CompletedProcess:
     script = (
-        "import sys; from pathlib import Path; from test_teacher_store import fill;"
-        "from accelerate import PartialState; from process_locks import leave_process_group;"
-        "PartialState(cpu=True); fill(Path(sys.argv[1])); leave_process_group()"
+        "import sys; from pathlib import Path; import test_teacher_store, teacher_store_filling as filling;"
+        "from accelerate import PartialState; from process_locks import leave_process_group\n"
+        "run, rows = filling.run_model, []\n"
+        "def count(model, batch, *layers): rows.append(len(batch['input_ids'])); return run(model, batch, *layers)\n"
+        "filling.run_model, filling.TOKENS_PER_BATCH['cpu'] = count, 40\n"
+        "PartialState(cpu=True); test_teacher_store.fill(Path(sys.argv[1])); leave_process_group()\n"
+        "print('rows', sum(rows))\n"
     )
     folder = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": f"{folder}:{folder.parent}", "CUDA_VISIBLE_DEVICES": ""}
@@ -276,6 +304,10 @@ def test_two_processes_end_together_where_one_of_them_cannot_write(tmp_path):
 def test_two_processes_fill_one_store_together(tmp_path):
     result = fill_on_two_processes(tmp_path, tmp_path / "two")
     assert result.returncode == 0, result.stderr[-2000:]
+    computed = [int(count) for count in re.findall(r"^rows (\d+)$", result.stdout, re.MULTILINE)]
+    assert len(computed) == 2
+    assert sum(computed) == 22
+    assert min(computed) > 0  # each has its part
     one = fill(tmp_path / "one")
     two = TeacherStore(tmp_path / "two" / one.spec.name, one.spec, make_bert(4).config)
     check_store(two.folder, two.spec)
@@ -296,12 +328,12 @@ def test_a_process_that_fails_ends_all_with_its_reason(tmp_path, monkeypatch):
     """The other process's part of the agreement, played here: nothing failed in this one."""
 
     def gather(own: list) -> list:
-        return [*own, *(OSError(28, "No space left") for _ in tmp_path.glob("*.unfinished"))]
+        return [*own, *(OSError(28, "No space left") for _ in tmp_path.glob("*.unfinished*"))]
 
     monkeypatch.setattr(process_locks, "gather_object", gather)
     with pytest.raises(OSError, match="No space left"):
         fill(tmp_path)
-    assert not list(tmp_path.glob("*.unfinished"))
+    assert not list(tmp_path.glob("*.unfinished*"))
 
 
 def test_batches_hold_every_row_once_within_the_token_budget(monkeypatch):
@@ -310,6 +342,30 @@ def test_batches_hold_every_row_once_within_the_token_budget(monkeypatch):
     batches = plan_batches(lengths, torch.device("cpu"))
     assert sorted(row for batch in batches for row in batch) == list(range(8))
     assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 50 for batch in batches)
+    planned = [lengths[row] for batch in batches for row in batch]
+    assert planned == sorted(lengths, reverse=True)  # rows of one length together, and the largest batch first
+
+
+def test_values_that_half_precision_cannot_hold_are_no_store(tmp_path, monkeypatch):
+    run = teacher_store_filling.run_model
+
+    def grow(*arguments: object) -> ModelOutputs:
+        outputs = run(*arguments)
+        return replace(outputs, hidden_states=tuple(1e6 * states for states in outputs.hidden_states))
+
+    monkeypatch.setattr(teacher_store_filling, "run_model", grow)
+    with pytest.raises(HalfPrecisionError, match="overflow half precision"):
+        fill(tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_loader_workers_change_nothing(tmp_path):
+    store = fill(tmp_path / "stores")
+    options = {"hidden_weight": 1.0, "eval_strategy": "no"}
+    here = train(tmp_path / "here", store, **options)
+    there = train(tmp_path / "there", store, dataloader_num_workers=2, **options)
+    for name, tensor in here.model.state_dict().items():
+        assert torch.equal(there.model.state_dict()[name], tensor), name
 
 
 def test_a_store_without_the_wanted_states_is_refused(tmp_path):

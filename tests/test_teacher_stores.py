@@ -10,7 +10,7 @@ from test_teacher_store import fill
 
 import teacher_stores
 from teacher_arguments import TeacherArguments
-from teacher_stores import main, read_stores
+from teacher_stores import StoreInfo, main, read_stores
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def cache(tmp_path) -> Path:
     fill(root, num_rows=10)
     last_use = time.time() - 9 * teacher_stores.SECONDS_PER_DAY
     os.utime(old.folder / "manifest.json", (last_use, last_use))
-    (root / "0123.unfinished").mkdir()
-    (root / "0123.unfinished" / "states-00000.f16").write_bytes(b"half")
+    (root / "0123.unfinished-89ab").mkdir()
+    (root / "0123.unfinished-89ab" / "states-00000.f16").write_bytes(b"half")
     return tmp_path
 
 
@@ -37,7 +37,7 @@ def test_the_default_cache_is_that_of_the_runs():
 def test_a_list_says_size_rows_layers_and_last_use(cache, capsys):
     assert main(["list", "--cache_dir", str(cache)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "unused for   9.0 days  22 rows, 2 hidden, 0 attention layers" in lines[0]
+    assert "unused for   9.0 days  22 rows, 2 hidden, 0 attention, 0 relation layers" in lines[0]
     assert sum("unfinished" in line for line in lines) == 1
     assert lines[-1].startswith("3 stores, 0.000 GB")
 
@@ -55,6 +55,40 @@ def test_a_list_says_size_rows_layers_and_last_use(cache, capsys):
 def test_pruning_removes_what_was_asked_for(cache, options, left, capsys):
     assert main(["prune", "--cache_dir", str(cache), *options]) == 0
     assert sorted(map(str, list_names(cache))) == sorted(map(str, left))
+
+
+def test_the_longest_unused_go_until_the_rest_fits(cache):
+    oldest, *rest = read_stores(cache / "teacher_outputs")
+    limit = sum(store.size_bytes for store in rest) / 1e9
+    assert main(["prune", "--cache_dir", str(cache), "--max_gb", str(limit)]) == 0
+    assert [store.folder for store in read_stores(cache / "teacher_outputs")] == [store.folder for store in rest]
+    assert oldest.spec["num_rows"] == 22
+
+
+def test_a_store_of_another_version_is_listed_and_goes(cache, capsys):
+    manifest = next((cache / "teacher_outputs").glob("*/manifest.json"))
+    manifest.write_text('{"spec": {"version": 1}}')
+    assert main(["list", "--cache_dir", str(cache)]) == 0
+    assert "unknown rows" in capsys.readouterr().out
+    assert main(["prune", "--cache_dir", str(cache), "--max_gb", "0"]) == 0
+    assert list_names(cache) == []
+
+
+def test_what_a_run_takes_away_meanwhile_is_no_error(cache, monkeypatch):
+    """A fill removes its parts and renames its folder while they are listed."""
+    root = cache / "teacher_outputs"
+    left = root / "0123.unfinished-89ab" / "states-00000.f16"
+    listed = Path.iterdir
+
+    def list_and_remove(folder: Path) -> list[Path]:
+        paths = list(listed(folder))
+        left.unlink(missing_ok=True)
+        return paths
+
+    monkeypatch.setattr(Path, "iterdir", list_and_remove)
+    assert [store.size_bytes for store in read_stores(root) if store.spec is None] == [0]
+    assert teacher_stores.read_store(root / "renamed") is None
+    assert teacher_stores.remove_store(StoreInfo(root / "renamed", 0, 0.0, None))
 
 
 def test_opening_a_store_counts_as_use(cache):

@@ -1,5 +1,6 @@
 """Training only the used rows of the embedding gives what training all of them gives, in memory and on disk."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,13 @@ import torch
 from conftest import make_bert, make_rows
 from datasets import Dataset
 from safetensors.torch import load_file
-from tiny_project import write_tokenizer
+from tiny_project import make_project, write_tokenizer
 from torch import nn
 from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from run_distillation import main
+from run_record import read_run_record
 from trimmed_embedding import TrimmedEmbedding, train_used_rows, trim_embedding
 
 USED = [2, 3, 5, 8, 13]
@@ -168,3 +171,21 @@ def test_the_collator_s_tokenizer_is_enough(tmp_path, tokenizer):
     )
     with trim_embedding(trainer) as is_trimmed:
         assert is_trimmed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bf16", "tolerance"), [("false", 1e-4), ("true", 2e-2)])
+def test_a_compiled_run_from_the_store_learns_what_a_plain_one_does(tmp_path, caplog, bf16, tolerance):
+    """The whole command: stored outputs, trimmed embedding, pools; without dropout, which is drawn otherwise."""
+    caplog.set_level(logging.INFO)
+    flags = [*make_project(tmp_path, dropout=0.0), "--bf16", bf16]
+    losses = []
+    for name, more in {"plain": [], "compiled": ["--torch_compile", "true"]}.items():
+        torch._dynamo.utils.counters.clear()
+        caplog.clear()
+        assert main([*flags, *more, f"--output_dir={tmp_path / name}"]) == 0
+        assert "teacher outputs: stored" in caplog.text
+        assert "token embeddings: those of the training rows" in caplog.text
+        losses.append(read_run_record(tmp_path / name).metrics["validation"]["loss"])
+    assert torch._dynamo.utils.counters["frames"]["total"] > 0
+    assert losses[1] == pytest.approx(losses[0], rel=tolerance)

@@ -69,9 +69,9 @@ def count_rows(prediction: EvalPrediction) -> dict[str, float]:
     return {"rows": float(len(prediction.label_ids))}
 
 
-def train_and_save(folder: Path, **options: object) -> None:
+def train_and_save(folder: Path, resume_from: str | None = None, **options: object) -> None:
     trainer = make_trainer(folder, **options)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume_from)
     if trainer.is_world_process_zero():
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(trainer.model.state_dict(), folder / "weights.pt")
