@@ -36,7 +36,7 @@ def test_shares_of_a_layout_made_of_known_effects():
 def test_what_only_both_together_explain():
     values = np.array([[1.0, -1.0], [-1.0, 1.0]])[..., None] + np.array([-0.1, 0.1])
     effects = analyze_variance(values, ["start", "matching"])
-    assert effects["both together"]["share"] > 0.98
+    assert effects["both together"]["f"] == pytest.approx((8 / 1) / (0.08 / 4))
     assert effects["both together"]["p"] < 0.001
     assert effects["start"]["p"] == pytest.approx(1.0)
 

@@ -150,7 +150,8 @@ def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
 def test_two_processes_go_on_within_an_epoch_of_pools(tmp_path):
     """17 steps an epoch; the second run starts at step 10 of them."""
     options = {"num_rows": 130, "length_pool_batches": 2, "learning_rate": 0.01, "per_device_train_batch_size": 4}
-    options |= {"save_strategy": "steps", "save_steps": 10, "num_train_epochs": 2, "eval_strategy": "no"}
+    options |= {"save_strategy": "steps", "save_steps": 10, "save_total_limit": None}
+    options |= {"num_train_epochs": 2, "eval_strategy": "no"}
     whole, rest = dict(options), options | {"resume_from": str(tmp_path / "whole" / "checkpoint-10")}
     run_two_processes(tmp_path, {"whole": whole, "rest": rest})
     weights = [torch.load(tmp_path / name / "weights.pt") for name in ("whole", "rest")]
