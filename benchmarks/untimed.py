@@ -69,12 +69,13 @@ def prepare(settings: SweepSettings, places: Places, strategies: Sequence[str]) 
 
 
 def score_students(settings: SweepSettings, places: Places, names: Sequence[str]) -> None:
-    """Accuracy and layers of the students and of the teacher, in float32, on the test rows or, without, validation."""
+    """Accuracy and layers of the students and of the teacher, in float32, on the test rows or, without, validation;
+    those that were scored before are not again."""
     tokenizer = AutoTokenizer.from_pretrained(places.teacher)
     data = read_rows(settings, tokenizer, with_test=True)
     batches = make_loader(choose_scored_rows(data), tokenizer, EVALUATION_ROWS)
-    scores = {}
-    for name in ("teacher", *names):
+    scores = json.loads(places.scores.read_text(encoding="utf-8")) if places.scores.exists() else {}
+    for name in sorted({"teacher", *names} - scores.keys()):
         folder = places.teacher if name == "teacher" else places.students / name
         model = AutoModelForSequenceClassification.from_pretrained(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
