@@ -11,6 +11,7 @@ of this is in the product: changes are seen by Python's audit events and, where 
 import importlib
 import json
 import os
+import re
 import runpy
 import sys
 import time
@@ -32,6 +33,7 @@ CALLS = {
     ],
     "compare_strategies.py": [("compare_strategies", "analyse_unit")],
 }
+RANDOM_PART = re.compile(r"(?<=\.unfinished)-[0-9a-f]{8}")  # of a name that no second run would come by
 SAVING = ("save", "safe_save_file")  # (contents, path)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -67,6 +69,7 @@ class SuddenDeath:
         return noticed
 
     def notice(self, kind: str, name: str) -> None:
+        name = RANDOM_PART.sub("", name)
         if self.moment == [kind, name]:
             if self.tear:
                 for path in tear_newest(self.root, self.sizes):
