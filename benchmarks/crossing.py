@@ -56,7 +56,7 @@ def make_report(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
     for run in runs:
         if differences := list_differences(list_settings(first), list_settings(run)):
             raise ValueError(f"{run.folder} differs in more ({'; '.join(differences.values())}): keep it elsewhere")
-    metric, split = first.list_metrics()[0], list(first.labelled_rows)[-1]
+    metric, split = first.list_metrics()[0], "test" if "test" in first.labelled_rows else first.selecting_split
     scores = {
         (*(str(run.record.arguments[name]) for name in names), run.record.seed): run.score(metric, split)
         for run in runs
