@@ -1,6 +1,7 @@
 """DistillationTrainingArguments: the loss's flags beside those of `transformers.TrainingArguments`."""
 
 import math
+import multiprocessing
 import os
 from dataclasses import dataclass, field
 
@@ -145,7 +146,7 @@ class DistillationTrainingArguments(TrainingArguments):
     )
     dataloader_num_workers: int | None = field(
         default=None,
-        metadata={"help": "Processes that read and pad the batches to come (default: 2 beside a GPU, else none)."},
+        metadata={"help": "Processes that read and pad the batches to come (default: 2 beside a CUDA GPU, else none)."},
     )
     num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Training rows per process and step."})
@@ -176,8 +177,8 @@ class DistillationTrainingArguments(TrainingArguments):
         if self.bf16 is None:
             is_chosen = self.fp16 or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
             self.bf16 = not is_chosen and has_bfloat16(self.use_cpu)
-        if self.dataloader_num_workers is None:  # a processor has no better use of its cores than the step itself
-            self.dataloader_num_workers = 0 if self.use_cpu else GPU_LOADER_WORKERS
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = count_loader_workers(self.use_cpu)
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU; without one torch only warns
@@ -274,3 +275,10 @@ def has_bfloat16(use_cpu: bool) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def count_loader_workers(use_cpu: bool) -> int:
+    """Some beside a CUDA GPU, where processes are forked: a spawned one imports everything anew in every epoch. A
+    processor has no better use of its cores than the step itself."""
+    is_forked = multiprocessing.get_start_method() == "fork"
+    return GPU_LOADER_WORKERS if torch.cuda.is_available() and is_forked and not use_cpu else 0

@@ -76,7 +76,6 @@ def open_or_fill(
         [is_there] = broadcast_object_list([folder.exists()])
         if not is_there:
             fill(folder, spec, teacher, rows, collate, device)
-        state.wait_for_everyone()
         with agree_on_failure():  # and none lets go of the lock before all have opened it
             return TeacherStore(folder, spec, teacher.config)
 

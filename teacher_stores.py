@@ -82,26 +82,18 @@ def read_stores(root: Path) -> list[StoreInfo]:
 
 
 def read_store(folder: Path) -> StoreInfo | None:
-    """None where it is gone, or was renamed, while it is read."""
+    """None of one that a run is filling, renaming or removing while it is read."""
     manifest = folder / MANIFEST_NAME
     try:
-        try:
-            spec = json.loads(manifest.read_text(encoding="utf-8"))["spec"] | {}
-            last_use = manifest.stat().st_mtime
-        except (OSError, ValueError, KeyError, TypeError):
-            spec, last_use = None, folder.stat().st_mtime
-        size = sum(measure_file(path) for path in folder.iterdir())
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        last_use = (manifest if manifest.exists() else folder).stat().st_mtime
     except FileNotFoundError:
         return None
-    return StoreInfo(folder, size, (time.time() - last_use) / SECONDS_PER_DAY, spec)
-
-
-def measure_file(path: Path) -> int:
-    """Bytes; 0 of one that a run has just taken away."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        spec = json.loads(manifest.read_text(encoding="utf-8"))["spec"] | {}
+    except (OSError, ValueError, KeyError, TypeError):
+        spec = None
+    return StoreInfo(folder, size, (time.time() - last_use) / SECONDS_PER_DAY, spec)
 
 
 def choose_stores(stores: Sequence[StoreInfo], unused_days: float | None, max_gb: float | None) -> list[StoreInfo]:

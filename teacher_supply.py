@@ -70,7 +70,7 @@ class TeacherSupply:
             relation_layers=list_wanted_layers(terms, (), relation_layer).relation_layers,
         )
         spec = self._make_spec(rows, layers)
-        reason = explain_live(spec, self.arguments, RESERVED_MODELS * count_model_bytes(self.teacher.model))
+        reason = explain_live(spec, self.arguments, self._count_reserved_bytes())
         [reason] = broadcast_object_list([reason])  # disks look otherwise to each process, at each moment
         if reason is None and not names_layers(terms, hidden_layers, attention_layers):
             reason = "the layers to imitate are not known here"
@@ -89,6 +89,14 @@ class TeacherSupply:
             raise ValueError(f"--teacher_outputs stored cannot be: {reason}; take --teacher_outputs auto or live")
         logger.info("teacher outputs: live (%s)", reason)
         return self.teacher.model
+
+    def _count_reserved_bytes(self) -> int:
+        """What a store has to leave free for checkpoints: none on another disk, or where a store is asked for."""
+        folders = (locate_stores(self.arguments), Path(self.training.output_dir))
+        disks = {find_existing(folder.absolute()).stat().st_dev for folder in folders}
+        if len(disks) > 1 or self.arguments.teacher_outputs == "stored":
+            return 0
+        return RESERVED_MODELS * count_model_bytes(self.teacher.model)
 
     def _describe(self, store: TeacherStore, was_there: bool) -> str:
         """Its size, and what a live teacher, which takes at least a pass per epoch, would cost more."""
@@ -131,9 +139,9 @@ def explain_live(spec: StoreSpec, arguments: TeacherArguments, reserved_bytes: i
             f"a store would take {format_bytes(size)}, over --teacher_store_max_gb {arguments.teacher_store_max_gb:g}"
         )
     if size + reserved_bytes > free and not folder.exists():
+        kept = f", of which {format_bytes(reserved_bytes)} are left for checkpoints" if reserved_bytes else ""
         return (
-            f"a store would take {format_bytes(size)}, and {format_bytes(free)} are free in {arguments.cache_dir}, of "
-            f"which {format_bytes(reserved_bytes)} are left for checkpoints"
+            f"a store would take {format_bytes(size)}, and {format_bytes(free)} are free in {arguments.cache_dir}{kept}"
         )
     return None
 

@@ -22,6 +22,8 @@ from scipy.stats import f as f_distribution
 from comparison import list_differences, list_settings
 from comparison_runs import Run, find_run_folders, read_runs
 
+Key = tuple[str, str, int]  # the value of each choice, and the seed
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
@@ -53,15 +55,21 @@ def make_report(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
     if not runs:
         raise ValueError("no finished run is there: give a folder that holds some")
     first = runs[0]
+    if unknown := [name for name in names if name not in first.record.arguments]:
+        raise ValueError(
+            f"--by {unknown[0]} is no argument of the runs: name two, such as layer_strategy layer_matching"
+        )
+    metric, split = first.list_metrics()[0], "test" if "test" in first.labelled_rows else first.selecting_split
+    scores: dict[Key, float] = {}
     for run in runs:
         if differences := list_differences(list_settings(first), list_settings(run)):
             raise ValueError(f"{run.folder} differs in more ({'; '.join(differences.values())}): keep it elsewhere")
-    metric, split = first.list_metrics()[0], "test" if "test" in first.labelled_rows else first.selecting_split
-    scores = {
-        (*(str(run.record.arguments[name]) for name in names), run.record.seed): run.score(metric, split)
-        for run in runs
-    }
+        key = (*(str(run.record.arguments[name]) for name in names), run.record.seed)
+        if key in scores:
+            raise ValueError(f"{run.folder} is a second run of {key[0]} x {key[1]} seed {key[2]}: keep one of them")
+        scores[key] = run.score(metric, split)
     rows, columns, seeds = (sorted({key[place] for key in scores}) for place in range(3))
+    values = arrange(scores, rows, columns, seeds)
     return {
         "by": list(names),
         "metric": f"{split} {metric}",
@@ -69,13 +77,13 @@ def make_report(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
         "rows": rows,
         "columns": columns,
         "seeds": seeds,
-        "values": (values := arrange(scores, rows, columns, seeds)).tolist(),
+        "values": values.tolist(),
         "effects": analyze_variance(values, names),
     }
 
 
 def arrange(
-    scores: Mapping[tuple[str, str, int], float], rows: Sequence[str], columns: Sequence[str], seeds: Sequence[int]
+    scores: Mapping[Key, float], rows: Sequence[str], columns: Sequence[str], seeds: Sequence[int]
 ) -> np.ndarray:
     """(rows, columns, seeds); raises ValueError where one is missing."""
     missing = [
@@ -92,13 +100,13 @@ def analyze_variance(values: np.ndarray, names: Sequence[str]) -> dict[str, dict
     """Share of the sum of squares, F and p of each choice, of both together, and the share that is left to the seed.
 
     The fixed-effects model of a balanced two-way layout with replicates (Montgomery, Design and Analysis of
-    Experiments, section 5.3).
+    Experiments, section 5.3). The evaluated rows are taken as given: what others would say is in no error here.
 
     Args:
         values: (rows, columns, replicates), at least two of each.
 
     Raises:
-        ValueError: fewer than two of something.
+        ValueError: fewer than two of something, or seeds that change nothing.
     """
     num_rows, num_columns, num_replicates = values.shape
     if min(values.shape) < 2:
@@ -107,6 +115,8 @@ def analyze_variance(values: np.ndarray, names: Sequence[str]) -> dict[str, dict
     row_effects, column_effects = values.mean(axis=(1, 2)) - mean, values.mean(axis=(0, 2)) - mean
     both = cells - mean - row_effects[:, None] - column_effects[None, :]
     error = float(np.square(values - cells[..., None]).sum())
+    if not error:
+        raise ValueError("every seed gives the same score: there is no error to test against")
     error_freedom = num_rows * num_columns * (num_replicates - 1)
     total = float(np.square(values - mean).sum())
     squares = {

@@ -140,6 +140,12 @@ def test_preparing_fine_tunes_an_encoder_and_scoring_counts_right_rows(tmp_path,
     scores = json.loads(places.scores.read_text())
     assert scores["teacher"]["accuracy"] == pytest.approx(sum(right) / 9)
     assert scores["one"]["layers"] == [1, 3]
+    places.scores.write_text(json.dumps(scores | {"one": {"accuracy": 0.5, "layers": [7]}}))
+    build_student(teacher, [0, 2]).save_pretrained(places.students / "two")
+    assert untimed.main([str(places.folder), "score", "one", "two"]) == 0
+    again = json.loads(places.scores.read_text())
+    assert again["one"]["layers"] == [7]  # not scored a second time
+    assert again["two"]["layers"] == [0, 2]
 
 
 def test_a_strategy_that_does_not_exist_is_one_line_with_the_names(places, capsys):

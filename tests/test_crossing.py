@@ -51,6 +51,11 @@ def test_the_cells_together_are_scipy_s_one_way_analysis():
 
 def test_prints_the_table_and_the_effects(tmp_path, capsys):
     write_crossing(tmp_path)
+    for path in tmp_path.rglob("predictions.npz"):  # in an archive the splits come in any order
+        with np.load(path) as arrays:
+            reordered = {name: arrays[name] for name in sorted(arrays.files)}
+        np.savez(path, **reordered)
+        assert list(reordered)[-1].startswith("validation")
     assert main([str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     report = json.loads(lines[-1])
@@ -75,6 +80,30 @@ def test_runs_that_differ_in_more_are_refused(tmp_path, capsys):
     write_run(tmp_path / "other", "odd", 1, arguments={"num_train_epochs": 5.0})
     assert main([str(tmp_path)]) == 2
     assert "differs in more (3 epochs -> 5)" in capsys.readouterr().err
+
+
+def test_a_pair_that_was_run_twice_is_refused(tmp_path, capsys):
+    write_crossing(tmp_path)
+    write_run(tmp_path / "other", "odd", 1, accuracy=0.3, arguments={"layer_matching": "top"})
+    assert main([str(tmp_path)]) == 2
+    assert "second run of odd x top seed 1: keep one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [["layer_strategy", "layers"], ["layer_strategy", "layer_matching"]])
+def test_a_name_that_is_none_and_a_folder_without_runs_are_one_line(tmp_path, capsys, names):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    if "layers" in names:
+        write_crossing(folder)
+    assert main([str(folder), "--by", *names]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("crossing.py: error: ")
+
+
+def test_seeds_that_change_nothing_leave_no_error_to_test_against():
+    with pytest.raises(ValueError, match="every seed gives the same score"):
+        analyze_variance(np.array([[[1.0, 1.0], [2.0, 2.0]], [[3.0, 3.0], [4.0, 4.0]]]), NAMES)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 3), (4, 1, 3), (4, 4, 1)])

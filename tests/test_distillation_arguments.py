@@ -1,10 +1,12 @@
 """What the training arguments choose by the machine, and that a user's own choice wins."""
 
 import logging
+import multiprocessing
 
 import pytest
 import torch
 from tiny_training import make_trainer
+from transformers import TrainingArguments
 
 import distillation_arguments
 from distillation_arguments import DistillationTrainingArguments
@@ -24,12 +26,26 @@ def test_bf16_where_the_machine_has_it_unless_said_otherwise(tmp_path, monkeypat
     assert DistillationTrainingArguments(str(tmp_path), use_cpu=True, **options).bf16 is is_bf16
 
 
-@pytest.mark.parametrize(("options", "workers"), [({}, 2), ({"dataloader_num_workers": 0}, 0), ({"use_cpu": True}, 0)])
-def test_batches_are_read_ahead_beside_a_gpu_unless_said_otherwise(tmp_path, monkeypatch, options, workers):
+@pytest.mark.parametrize(
+    ("has_gpu", "start", "options", "workers"),
+    [
+        (True, "fork", {}, 2),
+        (True, "fork", {"dataloader_num_workers": 0}, 0),
+        (True, "fork", {"use_cpu": True}, 0),
+        (True, "spawn", {}, 0),
+        (False, "fork", {}, 0),
+        (False, "fork", {"dataloader_num_workers": 3}, 3),
+    ],
+)
+def test_batches_are_read_ahead_beside_a_gpu_unless_said_otherwise(
+    tmp_path, monkeypatch, has_gpu, start, options, workers
+):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: start)
     monkeypatch.setattr(distillation_arguments, "has_bfloat16", lambda use_cpu: False)
-    arguments = DistillationTrainingArguments(str(tmp_path), **options)
-    assert arguments.dataloader_num_workers == workers
+    monkeypatch.setattr(TrainingArguments, "device", torch.device("cpu"))  # none is there to be set up
+    assert DistillationTrainingArguments(str(tmp_path), **options).dataloader_num_workers == workers
 
 
 @pytest.mark.parametrize(

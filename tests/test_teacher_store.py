@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,9 +161,10 @@ def test_the_rows_of_a_store_are_a_dataset_of_any_format_or_absent(tmp_path):
 
 
 def test_filling_computes_in_full_precision_and_leaves_the_setting(tmp_path, monkeypatch):
-    """As `--tf32 true` sets it."""
+    """As `--tf32 true` sets it, and a script that sets each by itself."""
     seen, run = [], teacher_store_filling.run_model
-    settings = (torch.backends, *teacher_store_filling.FLOAT32_SETTINGS)
+    settings = (torch.backends, torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    settings += (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
 
     def look(*arguments: object) -> ModelOutputs:
         seen.extend(setting.fp32_precision for setting in settings)
@@ -171,6 +173,8 @@ def test_filling_computes_in_full_precision_and_leaves_the_setting(tmp_path, mon
     monkeypatch.setattr(teacher_store_filling, "run_model", look)
     before = [setting.fp32_precision for setting in settings]
     enable_tf32(True)
+    for setting in settings:
+        setting.fp32_precision = "tf32"
     try:
         fill(tmp_path)
         after = torch.backends.fp32_precision
@@ -239,6 +243,39 @@ def test_a_store_left_half_filled_is_started_again(tmp_path):
     store = fill(tmp_path / "broken")
     check_store(store.folder, store.spec)
     assert not list((tmp_path / "broken").glob("*.unfinished*"))
+
+
+def test_every_fill_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    """A killed run's other process may still write into that of its fill."""
+    folders, write = [], teacher_store_filling.write_part
+
+    def remember(folder: Path, *arguments: object) -> None:
+        folders.append(folder.name)
+        write(folder, *arguments)
+
+    monkeypatch.setattr(teacher_store_filling, "write_part", remember)
+    for root in ("one", "two"):
+        fill(tmp_path / root)
+    assert folders[0] != folders[1]
+    assert folders[0].split("-")[0] == folders[1].split("-")[0]
+
+
+def test_the_lock_is_held_until_every_process_has_opened_the_store(tmp_path, monkeypatch):
+    """A prune in between would take it from those that are slower than the main process."""
+    events: list[str] = []
+
+    def note(event: str, function: Callable[..., object]) -> Callable[..., object]:
+        def noted(*arguments: object, **options: object) -> object:
+            events.append(event)
+            return function(*arguments, **options)
+
+        return noted
+
+    monkeypatch.setattr(process_locks, "gather_object", note("agreed", process_locks.gather_object))
+    monkeypatch.setattr(teacher_store_filling, "TeacherStore", note("opened", TeacherStore))
+    monkeypatch.setattr(process_locks.FileLock, "release", note("released", process_locks.FileLock.release))
+    fill(tmp_path)
+    assert events[events.index("opened") :][:3] == ["opened", "agreed", "released"]
 
 
 def write_part(folder: Path, process: int, rows: list[int]) -> None:

@@ -51,12 +51,14 @@ def test_a_store_that_leaves_room_for_checkpoints_is_made(tmp_path, monkeypatch)
 # ---- one run's choice ----------------------------------------------------------------------------------------------
 
 
-def choose(tmp_path: Path, caplog: pytest.LogCaptureFixture, **options: object) -> tuple[object, str]:
+def choose(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, output_dir: Path | None = None, **options: object
+) -> tuple[object, str]:
     """The source, and what the log says of it."""
     model = make_bert(4, seed=1)
     tokenizer = SimpleNamespace(pad=lambda features, **_: pad_rows(features))
     teacher = Teacher(model, tokenizer, "teacher", "teacher", fingerprint_model(model), is_trained=True)
-    settings = DistillationTrainingArguments(str(tmp_path / "run"), use_cpu=True, num_train_epochs=3)
+    settings = DistillationTrainingArguments(str(output_dir or tmp_path / "run"), use_cpu=True, num_train_epochs=3)
     arguments = TeacherArguments(cache_dir=str(tmp_path / "cache"), **options)
     caplog.clear()
     with caplog.at_level(logging.INFO):
@@ -99,6 +101,21 @@ def test_where_no_store_can_be_made_the_teacher_runs_live_or_the_run_is_refused(
     assert re.search(rf"teacher outputs: live \({reason}\)", text)
     with pytest.raises(ValueError, match=rf"--teacher_outputs stored cannot be: {reason}; take .* auto or live"):
         choose(tmp_path, caplog, teacher_outputs="stored")
+
+
+@pytest.mark.parametrize(
+    ("output_dir", "outputs", "is_stored"),
+    [("run", "auto", False), ("run", "stored", True), ("/dev/shm", "auto", True)],
+)
+def test_room_for_checkpoints_is_kept_where_they_go_unless_a_store_is_asked_for(
+    tmp_path, caplog, monkeypatch, output_dir, outputs, is_stored
+):
+    folder = tmp_path / output_dir  # an absolute one stays what it is
+    if output_dir != "run" and (not folder.exists() or folder.stat().st_dev == tmp_path.stat().st_dev):
+        pytest.skip("no second disk is here")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 30_000})())  # the store takes 11 kB
+    source, _ = choose(tmp_path, caplog, output_dir=folder, teacher_outputs=outputs)
+    assert isinstance(source, TeacherStore) == is_stored
 
 
 def test_a_store_over_the_limit_is_not_made(tmp_path, caplog):
