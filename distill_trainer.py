@@ -192,10 +192,8 @@ class DistillationTrainer(Trainer):
         self, model_inputs: Mapping[str, Tensor], stored: ModelOutputs | None, wanted: WantedLayers
     ) -> ModelOutputs:
         """The outputs that came with the batch, where they are all that the terms need; else the live teacher's."""
-        if stored is not None:
-            held = (stored.hidden_states, stored.attentions, stored.relations)
-            if all(tensors or not layers for tensors, layers in zip(held, wanted, strict=True)):
-                return stored
+        if stored is not None and stored.holds(*wanted):
+            return stored
         outputs = self.teacher_outputs.get_batch(model_inputs, wanted)
         self._loss_watch.watch_teacher(outputs.logits, self.state.global_step + 1)
         return outputs
@@ -215,8 +213,8 @@ class DistillationTrainer(Trainer):
         if self.accelerator.num_processes > 1 and self.accelerator.gradient_state.end_of_dataloader:
             # Counted here: after a resume within an epoch, accelerate 1.15 does not know its own remainder.
             rest = len(self.train_dataset) % (self._train_batch_size * self.accelerator.num_processes)
-            first_row = self.accelerator.process_index * self._train_batch_size
-            batches[-1] = keep_rows(batches[-1], max(rest - first_row, 0)) if rest else batches[-1]
+            if rest:
+                batches[-1] = keep_rows(batches[-1], rest - self.accelerator.process_index * self._train_batch_size)
         counts = count_items(batches, device)
         totals = self.accelerator.reduce(torch.stack(list(counts.values())), reduction="sum")
         return batches, dict(zip(counts, totals.unbind(), strict=True))

@@ -28,6 +28,11 @@ class ModelOutputs:
     attentions: tuple[Tensor, ...] = ()
     relations: tuple[Tensor, ...] = ()
 
+    def holds(self, *wanted: Sequence[int]) -> bool:
+        """Whether there is something of every kind of which layers are wanted: hidden, attention, relation layers."""
+        held = (self.hidden_states, self.attentions, self.relations)
+        return all(tensors or not layers for tensors, layers in zip(held, wanted, strict=True))
+
 
 def run_model(
     model: torch.nn.Module,
