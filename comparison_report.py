@@ -4,14 +4,14 @@ Entry: `list_blocks`; `comparison_files.py` writes them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from comparison_pairs import Pair
 from comparison_results import ArmResult, UnitResult, list_untrained_names
 from comparison_runs import LeftOut
 from comparison_statistics import TaskRanks
-from comparison_tasks import TeacherPair, gather_teacher_pairs
+from comparison_tasks import TeacherPair, gather_kept_shares, gather_teacher_pairs
 from comparison_verdict import (
     describe_random_draws,
     describe_ranks,
@@ -38,6 +38,8 @@ def list_blocks(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out
         blocks += list_task_blocks(results, ranks)
     elif len({result.unit.task_name for result in results}) > 1:
         blocks.append(Block("Verdict over tasks", lines=["None: the tasks have fewer than two strategies in common."]))
+    if shares := gather_kept_shares(results):
+        blocks.append(Block("How much of the teacher's metric is kept (chance not subtracted)", table_shares(shares)))
     if teacher_pairs := gather_teacher_pairs(results):
         blocks.append(Block("Is the teacher worth it? With its terms minus without", table_teacher(teacher_pairs)))
     if left_out:
@@ -120,8 +122,9 @@ def table_seeds(result: UnitResult) -> list[list[str]]:
     rows = []
     for arm in result.arms:
         fields = [format_spread(arm, name) for name in (*splits, "metric")]
-        rows.append([arm.name, str(len(arm.runs)), *fields, format_interval(arm.estimate.low, arm.estimate.high)])
-    return [["", "n", *titles, "95 % interval"], ["Teacher", "-", *teacher, "-"], *rows]
+        interval = format_interval(arm.estimate.low, arm.estimate.high)
+        rows.append([arm.name, str(len(arm.runs)), *fields, interval, format_share(result.get_kept_share(arm))])
+    return [["", "n", *titles, "95 % interval", "of the teacher's"], ["Teacher", "-", *teacher, "-", "-"], *rows]
 
 
 def format_spread(arm: ArmResult, name: str) -> str:
@@ -203,6 +206,19 @@ def list_task_blocks(results: Sequence[UnitResult], ranks: TaskRanks) -> list[Bl
         Block(f"Over {ranks.num_tasks} tasks: mean ranks (1 is best)", table),
         Block("Verdict over tasks", lines=[*describe_tasks(ranks), *describe_scope(results, ranks)]),
     ]
+
+
+def table_shares(shares: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    tasks = list(next(iter(shares.values())))
+    rows = [
+        [name, *(format_share(by_task[task]) for task in tasks), format_share(sum(by_task.values()) / len(tasks))]
+        for name, by_task in shares.items()
+    ]
+    return [["", *tasks, "mean"], *rows]
+
+
+def format_share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def table_teacher(pairs: Sequence[TeacherPair]) -> list[list[str]]:

@@ -86,6 +86,11 @@ class UnitResult:
     def best(self) -> ArmResult:
         return self.strategies[0]
 
+    def get_kept_share(self, arm: ArmResult) -> float | None:
+        """The arm's mean metric over the teacher's, chance not subtracted; None where the teacher has none above 0."""
+        teacher = self.teacher_metric.get(self.split)
+        return arm.estimate.value / teacher if teacher is not None and teacher > 0 else None
+
     @property
     def random_draws(self) -> dict[str, ArmResult]:
         """What else their arm varies, as a part of its name -> the draws."""

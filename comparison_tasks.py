@@ -1,6 +1,6 @@
-"""What all tasks say together: one row of means per task, ranks over the tasks, the worth of the teacher on each.
+"""What all tasks say together: ranks, the share of the teacher's metric that is kept, the worth of the teacher on each.
 
-Entry: `group_by_task`, `summarize_tasks`, `gather_teacher_pairs`.
+Entry: `group_by_task`, `summarize_tasks`, `gather_kept_shares`, `gather_teacher_pairs`.
 """
 
 from collections.abc import Sequence
@@ -59,6 +59,26 @@ def summarize_tasks(results: Sequence[UnitResult]) -> TaskRanks | None:
         found = [{arm.name: arm.estimate.value for arm in unit.strategies} for unit in task.units]
         values[row] = [np.mean([means[name] for means in found]) for name in names]
     return rank_over_tasks(names, values)
+
+
+def gather_kept_shares(results: Sequence[UnitResult]) -> dict[str, dict[str, float]]:
+    """Arm -> task -> share of the teacher's metric, for the arms that every task has, the highest mean first.
+
+    A task with several numbers of layers counts once, by its mean; one without such a share is left out. Empty for
+    fewer than two tasks.
+    """
+    shares: dict[str, dict[str, float]] = {}
+    tasks = [task for task in group_by_task(results) if all(has_shares(unit) for unit in task.units)]
+    for task in tasks:
+        found = [{arm.name: unit.get_kept_share(arm) for arm in unit.arms} for unit in task.units]
+        for name in set.intersection(*map(set, found)):
+            shares.setdefault(name, {})[task.name] = float(np.mean([unit[name] for unit in found]))
+    whole = {name: by_task for name, by_task in shares.items() if len(by_task) == len(tasks) > 1}
+    return dict(sorted(whole.items(), key=lambda item: (-np.mean(list(item[1].values())), item[0])))
+
+
+def has_shares(result: UnitResult) -> bool:
+    return result.get_kept_share(result.best) is not None
 
 
 class TeacherPair(NamedTuple):

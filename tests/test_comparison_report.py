@@ -62,15 +62,18 @@ def test_over_seeds_there_is_a_spread_only_where_there_are_seeds(sweep):
 def test_it_says_where_the_rows_also_chose_the_epoch(sweep):
     same, other = (find(list_unit_blocks(analyse(sweep, split)), "Over seeds") for split in ("validation", "test"))
     assert same.title == "Over seeds (60 validation rows, which also chose the epoch that was kept)"
-    assert same.table[0] == ["", "n", "validation loss", "validation accuracy", "95 % interval"]
+    assert same.table[0] == ["", "n", "validation loss", "validation accuracy", "95 % interval", "of the teacher's"]
     assert other.title == "Over seeds (120 test rows)"
-    assert other.table[0] == ["", "n", "validation loss", "test loss", "test accuracy", "95 % interval"]
-    assert {len(row) for row in same.table} == {5}
+    columns = ["validation loss", "test loss", "test accuracy", "95 % interval", "of the teacher's"]
+    assert other.table[0] == ["", "n", *columns]
+    assert {len(row) for row in same.table} == {6}
     # The teacher's three numbers stand under the right titles.
     teacher = analyse(sweep).unit.runs[0].record.teacher["metrics"]
     losses = [f"{teacher[split]['loss']:.4f}" for split in ("validation", "test")]
-    assert other.table[1] == ["Teacher", "-", *losses, f"{teacher['test']['accuracy']:.4f}", "-"]
+    assert other.table[1] == ["Teacher", "-", *losses, f"{teacher['test']['accuracy']:.4f}", "-", "-"]
     assert same.table[1][2] == losses[0]
+    top = next(row for row in other.table if row[0] == "top")
+    assert top[-1] == f"{analyse(sweep).best.average('metric') / teacher['test']['accuracy']:.1%}"
 
 
 def test_tasks_without_a_common_pair_of_strategies_have_no_verdict(tmp_path):

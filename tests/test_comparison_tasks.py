@@ -7,7 +7,7 @@ from comparison import group_runs
 from comparison_report import list_blocks
 from comparison_results import analyse_unit
 from comparison_runs import find_run_folders, read_runs
-from comparison_tasks import gather_teacher_pairs, summarize_tasks
+from comparison_tasks import gather_kept_shares, gather_teacher_pairs, summarize_tasks
 from comparison_verdict import describe_scope
 
 
@@ -25,6 +25,34 @@ def test_tasks_are_summarized_over_the_strategies_that_all_have(tmp_path):
     assert ranks.num_tasks == 2
     assert ranks.mean_ranks == {"bottom": 2.5, "odd": 2.5, "top": 1.0}
     assert summarize_tasks(results[:2]) is None
+
+
+def test_the_share_of_the_teachers_metric_counts_every_task_once(tmp_path):
+    """By hand: a task with two numbers of layers counts by their mean; an arm that a task lacks has no row."""
+    for task in ("sick", "mrpc"):
+        for strategy, accuracy in {"top": 0.8, "bottom": 0.5}.items():
+            write_run(tmp_path / f"{task}{strategy}", strategy, 1, accuracy, task={"name": task})
+    write_run(tmp_path / "extra", "even", 1, 0.95, task={"name": "mrpc"})
+    for strategy, accuracy in {"top": 0.6, "bottom": 0.5}.items():
+        write_run(tmp_path / f"thin{strategy}", strategy, 1, accuracy, task={"name": "mrpc"}, student={"layers": [1]})
+    units = group_runs(read_runs(find_run_folders([tmp_path]))[0])
+    results = [analyse_unit(unit, "test", None, 200) for unit in units]
+    values = {(result.unit.task_name, result.unit.num_layers): result for result in results}
+    assert len(values) == 3
+
+    def share(key):
+        top = next(arm for arm in values[key].arms if arm.name == "top")
+        return top.average("metric") / values[key].teacher_metric["test"]
+
+    sick, mrpc = ([share(key) for key in values if key[0] == task] for task in ("sick", "mrpc"))
+    assert len(mrpc) == 2
+    shares = gather_kept_shares(results)
+    assert list(shares) == ["top", "bottom"]
+    assert shares["top"] == pytest.approx({"sick": sick[0], "mrpc": sum(mrpc) / 2})
+    assert gather_kept_shares(results[:1]) == {}
+    table = next(block.table for block in list_blocks(results, None, []) if block.title.startswith("How much"))
+    assert sorted(table[0]) == ["", "mean", "mrpc", "sick"]
+    assert table[1][-1] == f"{(sick[0] + sum(mrpc) / 2) / 2:.1%}"
 
 
 @pytest.mark.parametrize(
