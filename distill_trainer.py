@@ -270,8 +270,11 @@ class DistillationTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         columns = [*self._signature_columns, "example_index", "teacher_logits"]
-        if self.teacher_outputs is not None:  # which may take what the student does not
-            columns += inspect.signature(self.teacher_outputs.teacher.forward).parameters
+        own = self.teacher_outputs
+        for teacher in (
+            () if own is None else (own.teacher, *own.further_teachers)
+        ):  # may take what the student does not
+            columns += inspect.signature(teacher.forward).parameters
         self._signature_columns = list(dict.fromkeys(columns))
 
     def _remember_terms(self, terms: Mapping[str, Tensor], loss: Tensor) -> None:

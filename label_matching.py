@@ -29,13 +29,13 @@ def match_head_to_task(model: PreTrainedModel, label_names: Sequence[str] | None
     if label_names is None:
         if model.config.num_labels != 1:
             raise ValueError(
-                f"the task is a regression with one output, and the teacher {name} has {model.config.num_labels}: "
-                f"{list(model.config.id2label.values())}; give a teacher that was trained on this task"
+                f"the task is a regression with one output, and the model {name} has {model.config.num_labels}: "
+                f"{list(model.config.id2label.values())}; give a model that was trained on this task"
             )
         return
     order = match_labels([model.config.id2label[index] for index in range(model.config.num_labels)], label_names, name)
     if order != list(range(len(order))):
-        logger.info("teacher %s orders its labels otherwise: its outputs %s become %s", name, order, list(label_names))
+        logger.info("model %s orders its labels otherwise: its outputs %s become %s", name, order, list(label_names))
         permute_output_layer(model, order)
     set_task_labels(model.config, label_names)
 
@@ -61,8 +61,8 @@ def match_labels(teacher_labels: Sequence[str], task_labels: Sequence[str], name
             )
             return list(range(len(task_names)))
     raise ValueError(
-        f"the labels of the teacher {name} {list(teacher_labels)} are not the task's {list(task_labels)}: give a "
-        "teacher that was trained on this task, or rename the labels in its config.json (id2label, label2id)"
+        f"the labels of the model {name} {list(teacher_labels)} are not the task's {list(task_labels)}: give a "
+        "model that was trained on this task, or rename the labels in its config.json (id2label, label2id)"
     )
 
 

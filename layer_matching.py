@@ -31,7 +31,10 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
             "comes out, such as 1,3,5"
         )
     if matching == BLOCK:
-        return [(layer + 1) * teacher_num_layers // student_num_layers - 1 for layer in range(student_num_layers)]
+        ends = [(layer + 1) * teacher_num_layers // student_num_layers for layer in range(student_num_layers)]
+        return [
+            max(end, 1) - 1 for end in ends
+        ]  # a student with more layers than its teacher has shares without an end
     if matching in NAMED_MATCHINGS:
         try:
             return choose_student_layers(matching, teacher_num_layers, student_num_layers, seed=seed)
@@ -75,6 +78,12 @@ def match_in_order(similarity: Sequence[Sequence[float]], ends_meet: bool = Fals
     """
     num_student_layers, num_teacher_layers = len(similarity), len(similarity[0])
     if ends_meet:
+        if num_student_layers > num_teacher_layers == 1:
+            raise ValueError(
+                f"--layer_matching best: the teacher's only layer can be matched with the last of the student's "
+                f"{num_student_layers} layers alone, and nothing is left for the others: set the weights of hidden, "
+                "pkd and rkd to 0"
+            )
         rest = [row[:-1] for row in similarity[:-1]]
         return (match_in_order(rest) if rest else []) + [num_teacher_layers - 1]
     step = 1 if num_student_layers <= num_teacher_layers else 0

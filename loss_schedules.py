@@ -59,5 +59,7 @@ def evaluate_schedule(schedules: Mapping[str, Schedule], name: str, start: float
 
 
 def count_first_stage_steps(intermediate_epochs: float, num_train_epochs: float, max_steps: int) -> int:
-    """Optimizer steps of the first of two stages."""
-    return round(max_steps * intermediate_epochs / num_train_epochs)
+    """Optimizer steps of the first of two stages: neither is without a step unless there is but one. 0: one stage."""
+    if intermediate_epochs == 0:
+        return 0
+    return max(0, min(max(1, round(max_steps * intermediate_epochs / num_train_epochs)), max_steps - 1))

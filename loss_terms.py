@@ -203,6 +203,11 @@ class ComparedBatch:
         wanted = slice(-self.num_pairs, None if with_last else -1)
         return self.student.hidden_states[wanted], self.teacher.hidden_states[wanted]
 
+    def get_unprojected_pairs(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The same, but each in its own width."""
+        own = self.student.unprojected_states or self.student.hidden_states
+        return own[-self.num_pairs :], self.teacher.hidden_states[-self.num_pairs :]
+
 
 def compute_terms(
     weights: Mapping[str, float], batch: ComparedBatch, args: DistillationTrainingArguments
@@ -223,7 +228,7 @@ def compute_terms(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
         ),
         "pkd": lambda: patient_loss(*batch.get_pairs(args.pkd_last_layer), mask, rows, batch.head_places),
-        "rkd": lambda: relational_loss(*batch.get_pairs(), mask, batch.head_places),
+        "rkd": lambda: relational_loss(*batch.get_unprojected_pairs(), mask, batch.head_places),
         "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
         "relation": lambda: losses.relation_loss(
             student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens

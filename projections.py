@@ -1,10 +1,10 @@
 """Trained projections from the student's width to the teacher's, for the terms that compare states of both.
 
 TinyBERT, equations 8 and 9 (Jiao et al. 2020, arXiv:1909.10351): linear, without bias, one for the embedding's output
-and one for each matched layer (there one for all layers); hidden, pkd and rkd terms share a layer's, rkd alone has
-none. They are a part of the student for as long as it trains: one optimizer and one gradient norm for both, gradients
-averaged over processes, weights in every checkpoint. The student that comes out has none of them. Entry: `Projections`,
-then `attach_projections`.
+and one for each matched layer (there one for all layers), which hidden and pkd terms share. rkd compares distances,
+which a projection could stretch, and takes the states as they are. They are a part of the student for as long as it
+trains: one optimizer and one gradient norm for both, gradients averaged over processes, weights in every checkpoint.
+The student that comes out has none of them. Entry: `Projections`, then `attach_projections`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ class Projections(nn.Module):
 def attach_projections(
     model: PreTrainedModel, projections: Projections | None, optimizer: torch.optim.Optimizer | None
 ) -> Iterator[None]:
-    """Makes them a part of `model` meanwhile: in training its hidden states come projected. None: nothing changes.
+    """Makes them a part of `model` meanwhile: its training outputs have `projected_states` too. None: nothing changes.
 
     Raises:
         ValueError: an optimizer is there already, which was made without them and would not train them.
@@ -90,7 +90,7 @@ def project_outputs(model: nn.Module, _: tuple, outputs: ModelOutput) -> ModelOu
         return None
     projections = model.get_submodule(MODULE_NAME)
     if outputs.hidden_states is not None:
-        outputs.hidden_states = projections.project(outputs.hidden_states)
+        outputs["projected_states"] = projections.project(outputs.hidden_states)
     # It also waits for their gradients where, in this stage, no term compares hidden states.
     outputs.logits = outputs.logits + 0.0 * sum(matrix.weight.sum() for matrix in projections.matrices)
     return outputs

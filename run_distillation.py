@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from transformers import EarlyStoppingCallback, PreTrainedModel
@@ -31,6 +32,7 @@ from run_facts import describe_student, measure_peak_memory, timed
 from run_preparation import (
     PreparedRun,
     check_arguments,
+    check_same_start,
     make_push_target,
     make_scorer,
     open_record,
@@ -108,7 +110,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     layers, score = list_imitated_layers(run, arguments.training), make_scorer(run.data)
     imitated = gather_outputs(run.teacher, run.data, layers, arguments, record, score)
     teacher_logits = mix_evaluation_logits(imitated.logits)
-    record.teacher = imitated.describe(score_logits(run.data, teacher_logits, score))
+    begin_record(run, imitated.describe(score_logits(run.data, teacher_logits, score)), record, folder)
     run.data = add_teacher_logits(run.data, teacher_logits)
     with timed(record, "untrained"):  # before the trainer is made, which seeds everything anew
         untrained = score_untrained(run.student, run.data, run.teacher.tokenizer, arguments.training)
@@ -137,6 +139,16 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
             )
         finish_run(trainer.model, run, predictions, record, arguments)
     trainer.accelerator.wait_for_everyone()
+
+
+def begin_record(run: PreparedRun, teacher: dict[str, Any], record: RunRecord, folder: Path) -> None:
+    """Writes down what the student starts from and imitates; raises ValueError where its checkpoints have another."""
+    source = run.student.config.distillation.get("source")
+    student = {"layers": run.layers, "layer_matching": run.layer_matching, "source": source}
+    check_same_start(record, teacher, student, folder)
+    record.teacher, record.student = teacher, student
+    if PartialState().is_main_process:
+        record.write(folder)
 
 
 def list_imitated_layers(run: PreparedRun, training: DistillationTrainingArguments) -> tuple[list[int], list[int]]:

@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.integrations import get_reporting_integration_callbacks
 
+from checkpoints import find_checkpoint
 from command_line import RunArguments
 from distillation_arguments import DistillationTrainingArguments
 from layer_plan import count_student_layers, plan_layers
@@ -39,7 +40,14 @@ from metrics import compute_task_metrics
 from publish import PushTarget, check_push
 from run_facts import describe_hardware, describe_task, list_versions, timed
 from run_record import RECORD_NAME, RunRecord, read_run_record
-from student_preparation import check_origin, choose_matching, make_student, plan_student, start_projections
+from student_preparation import (
+    check_origin,
+    check_origin_weights,
+    choose_matching,
+    make_student,
+    plan_student,
+    start_projections,
+)
 from tasks import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
 from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
 from teacher_ensemble import check_further_names, check_further_teachers
@@ -155,6 +163,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     if PartialState().is_main_process:
         record.write(Path(arguments.training.output_dir))
     with timed(record, "teacher"):
+        check_origin_weights(arguments, config, tokenizer)
         check_further_teachers(arguments.teacher, tokenizer, data)
         teacher = prepare_teacher(
             arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
@@ -183,6 +192,25 @@ def check_same_rows(record: RunRecord, task: dict[str, Any], folder: str) -> Non
     for name, rows in {"fingerprint": "rows", "unlabelled_fingerprint": "unlabelled rows"}.items():
         if record.task and record.task.get(name) != task[name]:
             raise ValueError(f"{folder} was begun on other {rows}: give another --output_dir")
+
+
+def check_same_start(record: RunRecord, teacher: dict[str, Any], student: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError where the checkpoints of `folder` have another teacher or start: that is not the same run.
+
+    Args:
+        record: as the run before left it.
+        teacher, student: their entries of the record of now, as far as they are known.
+    """
+    if find_checkpoint(folder) is None:
+        return
+    for what, before, now in (("teacher", record.teacher, teacher), ("student", record.student, student)):
+        names = ("fingerprint", "layers", "layer_matching", "source")
+        differing = [name for name in names if name in before and name in now and before[name] != now[name]]
+        if differing:
+            raise ValueError(
+                f"{folder} was begun with another {what} ({differing[0]} was {before[differing[0]]} and is "
+                f"{now[differing[0]]}): give another --output_dir, or bring that {what} back"
+            )
 
 
 def search_layers(
@@ -229,7 +257,7 @@ def load_tokenized_task(
 
 def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
     """Raises ValueError if the arguments ask for what the task does not have."""
-    if data.is_regression and arguments.training.logit_cosine_weight > 0:
+    if data.is_regression and arguments.training.get_largest_weights()["logit_cosine"] > 0:
         raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
     name = arguments.training.metric_for_best_model.removeprefix("eval_")
     valid = ["loss", *data.metric_names]

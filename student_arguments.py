@@ -22,15 +22,16 @@ class OriginArguments(SearchArguments):
         default=None,
         metadata={
             "help": "Attention heads of each student layer. Default: as many as keep the teacher's size of a head, "
-            "where that divides --student_hidden_size, else the teacher's number."
+            "where that divides --student_hidden_size; else, and where the size of a head is a setting of its own "
+            "(llama, qwen3), the teacher's number."
         },
     )
     student_width_init: str = field(
         default="importance",
         metadata={
             "help": "What a narrower student keeps: truncation (the first dimensions, heads and units), importance "
-            "(those that the teacher's answers depend on most), principal_components (of the hidden states; heads and "
-            "units by importance). The last two look at --calibration_rows.",
+            "(those on which the answers of the model it is cut from depend most), principal_components (of the hidden "
+            "states; heads and units by importance). The last two look at --calibration_rows.",
             "choices": list(WIDTH_INITS),
         },
     )
@@ -38,7 +39,8 @@ class OriginArguments(SearchArguments):
         default=None,
         metadata={
             "help": "Folder or Hub name of another checkpoint of the teacher's architecture and sizes, such as the "
-            "pretrained one: the student's layers and embeddings come from it, the head from the teacher."
+            "pretrained one: the student's layers, embeddings and, where it has one, pooler come from it, the head "
+            "from the teacher."
         },
     )
     student_model_name_or_path: str | None = field(

@@ -1,8 +1,8 @@
 """Makes the untrained student of a run: cut from the teacher or another checkpoint, narrower, or an existing model.
 
-Entry: `plan_student` and `check_origin`, before any data are read, then `make_student`, `choose_matching` and
-`start_projections`, once the teacher is there. What looks at rows looks at the same `--calibration_rows` training rows,
-labelled ones, drawn by `--sample_seed` alone. A plain student looks at none.
+Entry: `plan_student` and `check_origin` before data are read, `check_origin_weights` before a teacher is fine-tuned,
+then `make_student`, `choose_matching` and `start_projections`. What looks at rows looks at the same
+`--calibration_rows` training rows, labelled ones, drawn by `--sample_seed` alone. A plain student looks at none.
 """
 
 import logging
@@ -24,9 +24,11 @@ from student_init import Layers, build_student, get_num_layers
 from student_source import (
     check_same_vocabulary,
     check_source,
+    graft_encoder,
+    load_checked_student,
     load_existing_student,
     load_other_config,
-    load_source_model,
+    load_source,
 )
 from student_width import Widths, get_widths, narrow_config, narrow_student, resolve_widths, select_units
 from tasks import TaskData
@@ -74,6 +76,19 @@ def check_origin(arguments: RunArguments, config: PreTrainedConfig, tokenizer: P
         check_same_vocabulary(student.student_model_name_or_path, arguments.teacher, tokenizer, flag)
 
 
+def check_origin_weights(arguments: RunArguments, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Loads the named checkpoint once and lets it go, so that its faults show before any teacher is fine-tuned.
+
+    Raises:
+        ValueError: as `make_student`, which would load it hours later.
+    """
+    student = arguments.student
+    if student.student_source_model is not None:
+        load_source(student.student_source_model, arguments.teacher, config)
+    if student.student_model_name_or_path is not None:
+        load_checked_student(student.student_model_name_or_path, arguments.teacher, tokenizer)
+
+
 # ---- the student -------------------------------------------------------------------------------------------------
 
 
@@ -94,7 +109,8 @@ def make_student(
         return student
     source, origin = teacher.model, None
     if student_arguments.student_source_model is not None:
-        source = load_source_model(student_arguments.student_source_model, arguments.teacher, teacher.model)
+        loaded = load_source(student_arguments.student_source_model, arguments.teacher, teacher.model.config)
+        source = graft_encoder(teacher.model, *loaded)
         origin = describe_origin(student_arguments.student_source_model, source)
     student = build_student(source, layers, strategy, teacher.public_name, seed=seed)
     if student_arguments.wants_width:

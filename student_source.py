@@ -1,13 +1,12 @@
 """Students and layers that do not come from the teacher: another checkpoint to cut from, or an existing smaller model.
 
-Entry: `load_other_config`, `check_source` and `check_same_vocabulary` before any data are read, `load_source_model` or
-`load_existing_student` once the teacher is there.
+Entry: `load_other_config`, `check_source` and `check_same_vocabulary` before any data are read, `load_source` and
+`load_checked_student` before a teacher is fine-tuned, `graft_encoder` and `load_existing_student` once it is there.
 """
 
 import copy
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
@@ -19,7 +18,7 @@ from transformers import (
 )
 
 from label_matching import match_head_to_task, set_task_labels
-from model_checks import check_tensors, explain_errors, one_line_errors, quiet_loading
+from model_checks import check_tensors, check_vocabulary, explain_errors, one_line_errors, quiet_loading
 from student_init import collect_tensors
 from tasks import TaskData
 from teacher import load_tokenizer
@@ -28,7 +27,19 @@ from teacher_arguments import TeacherArguments
 logger = logging.getLogger(__name__)
 
 # What has to agree before weights of one checkpoint can stand where another's were.
-SHARED_CONFIG_NAMES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
+SHARED_CONFIG_NAMES = (
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "vocab_size",
+    "intermediate_size",
+    # No weights tell these, and they decide what the weights do.
+    "hidden_act",
+    "hidden_activation",
+    "layer_norm_eps",
+    "rms_norm_eps",
+    "rope_parameters",
+)
 
 
 # ---- checks, from configs and tokenizers alone -------------------------------------------------------------------
@@ -41,7 +52,7 @@ def check_source(
     source = load_other_config(location, arguments, "--student_source_model")
     names = ("model_type",) if source.model_type != config.model_type else SHARED_CONFIG_NAMES
     for name in names:
-        own, wanted = getattr(source, name), getattr(config, name)
+        own, wanted = getattr(source, name, None), getattr(config, name, None)
         if own != wanted:
             raise ValueError(
                 f"--student_source_model {location} has {name} {own}, and the teacher {wanted}: give a checkpoint of "
@@ -73,16 +84,15 @@ def check_same_vocabulary(
 # ---- another checkpoint to cut from ------------------------------------------------------------------------------
 
 
-def load_source_model(location: str, arguments: TeacherArguments, teacher: PreTrainedModel) -> PreTrainedModel:
-    """The teacher with the encoder (embeddings, layers, norms) of another checkpoint.
-
-    The head is always the teacher's, a pooler too where it is a part of the encoder and the checkpoint has none: only
-    the teacher's is known to answer this task in this order of labels.
+def load_source(
+    location: str, arguments: TeacherArguments, config: PreTrainedConfig
+) -> tuple[PreTrainedModel, set[str]]:
+    """Another checkpoint as a model of the teacher's config, and the names of the weights that it lacks.
 
     Raises:
         ValueError: its weights cannot be loaded, or are not the teacher's in shape.
     """
-    config = copy.deepcopy(teacher.config)
+    config = copy.deepcopy(config)
     with quiet_loading(), one_line_errors(location):
         source, loading = AutoModelForSequenceClassification.from_pretrained(
             location,
@@ -92,10 +102,19 @@ def load_source_model(location: str, arguments: TeacherArguments, teacher: PreTr
             use_safetensors=True,
             trust_remote_code=arguments.trust_remote_code,
         )
-    prefix = f"{teacher.base_model_prefix}."
+    prefix = f"{source.base_model_prefix}."
     mismatched = [entry for entry in loading["mismatched_keys"] if entry[0].startswith(prefix)]  # a head may differ
     check_tensors(source, loading | {"mismatched_keys": mismatched}, location)
-    absent = set(loading["missing_keys"])
+    return source, set(loading["missing_keys"])
+
+
+def graft_encoder(teacher: PreTrainedModel, source: PreTrainedModel, absent: set[str]) -> PreTrainedModel:
+    """A copy of the teacher with the encoder (embeddings, layers, norms) of what `load_source` gave.
+
+    The head is always the teacher's, a pooler too where it is a part of the encoder and the checkpoint has none: only
+    the teacher's is known to answer this task in this order of labels.
+    """
+    prefix = f"{teacher.base_model_prefix}."
     source_tensors = collect_tensors(source)
     model = copy.deepcopy(teacher)
     for name, tensor in collect_tensors(model).items():
@@ -117,39 +136,43 @@ def load_existing_student(
     Raises:
         ValueError: its weights cannot be loaded, or it embeds fewer tokens than there are.
     """
-    with quiet_loading(), one_line_errors(location), torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model, loading = load_classifier(location, arguments, None)
-    check_tensors(model, loading, location)
-    if loading["missing_keys"] or not has_task_labels(model, data):
-        with quiet_loading(), one_line_errors(location), torch.random.fork_rng(devices=[]):
-            config = AutoConfig.from_pretrained(location, trust_remote_code=arguments.trust_remote_code)
-            set_task_labels(config, data.label_names)
-            torch.default_generator.manual_seed(seed)
-            model, _ = load_classifier(location, arguments, config)
-        logger.info("the student %s gets a new head for the task's labels", Path(location).name)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise ValueError(
-            f"--student_model_name_or_path {location} embeds {model.get_input_embeddings().num_embeddings} tokens, and "
-            f"the tokenizer has {len(tokenizer)}: give a model with the teacher's tokenizer"
-        )
+        model, has_head = load_checked_student(location, arguments, tokenizer)
+        if not (has_head and has_task_labels(model, data)):
+            model = draw_new_head(model, data, arguments)
+            logger.info("the student %s gets a new head for the task's labels", Path(location).name)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model.float().eval()
 
 
-def load_classifier(
-    location: str, arguments: TeacherArguments, config: PreTrainedConfig | None
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The model, and what of its weights the checkpoint has."""
-    options = {} if config is None else {"config": config, "ignore_mismatched_sizes": True}
-    return AutoModelForSequenceClassification.from_pretrained(
-        location,
-        output_loading_info=True,
-        use_safetensors=True,
-        trust_remote_code=arguments.trust_remote_code,
-        **options,
+def load_checked_student(
+    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase
+) -> tuple[PreTrainedModel, bool]:
+    """The model as it was saved, and whether all of its head was; what was not is drawn from torch's generator.
+
+    Raises:
+        ValueError: its weights cannot be loaded, or it embeds fewer tokens than there are.
+    """
+    with quiet_loading(), one_line_errors(location):
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            location, output_loading_info=True, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
+        )
+    check_tensors(model, loading, location)
+    check_vocabulary(model, tokenizer, location)
+    return model, not loading["missing_keys"]
+
+
+def draw_new_head(model: PreTrainedModel, data: TaskData, arguments: TeacherArguments) -> PreTrainedModel:
+    """The same encoder below a head of the task's labels, which is drawn from torch's generator."""
+    config = copy.deepcopy(model.config)
+    set_task_labels(config, data.label_names)
+    drawn = AutoModelForSequenceClassification.from_config(
+        config, dtype=torch.float32, trust_remote_code=arguments.trust_remote_code
     )
+    drawn.base_model.load_state_dict(model.base_model.state_dict())
+    return drawn
 
 
 def has_task_labels(model: PreTrainedModel, data: TaskData) -> bool:

@@ -19,7 +19,8 @@ class ModelOutputs:
     """What the losses compare, of a teacher or of a student.
 
     logits: (batch, classes), of several teachers (batch, teachers, classes); hidden_states: one (batch, tokens, hidden)
-    per wanted layer; attentions: one (batch, heads, tokens, tokens) per wanted layer; relations: queries, keys and
+    per wanted layer, of a narrower student in its teacher's width; unprojected_states: then the same in its own width;
+    attentions: one (batch, heads, tokens, tokens) per wanted layer; relations: queries, keys and
     values, one (batch, 3, tokens, width) per wanted layer.
     """
 
@@ -27,6 +28,7 @@ class ModelOutputs:
     hidden_states: tuple[Tensor, ...] = ()
     attentions: tuple[Tensor, ...] = ()
     relations: tuple[Tensor, ...] = ()
+    unprojected_states: tuple[Tensor, ...] = ()
 
     def holds(self, *wanted: Sequence[int]) -> bool:
         """Whether there is something of every kind of which layers are wanted: hidden, attention, relation layers."""
@@ -44,11 +46,14 @@ def run_model(
     """One forward pass that keeps only what is wanted; layer i's hidden state is its output, entry i + 1 of the list"""
     with record_relations(relation_layers) as recorder:
         outputs = model(**inputs, output_hidden_states=bool(hidden_layers), output_attentions=bool(attention_layers))
+    states = outputs.hidden_states
+    projected = outputs.get("projected_states", states)
     return ModelOutputs(
         logits=outputs.logits,
-        hidden_states=tuple(outputs.hidden_states[layer + 1] for layer in hidden_layers),
+        hidden_states=tuple(projected[layer + 1] for layer in hidden_layers),
         attentions=tuple(outputs.attentions[layer] for layer in attention_layers),
         relations=tuple(recorder.states[layer] for layer in relation_layers),
+        unprojected_states=tuple(states[layer + 1] for layer in hidden_layers) if projected is not states else (),
     )
 
 

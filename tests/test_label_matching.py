@@ -42,7 +42,7 @@ def test_a_permuted_head_gives_permuted_logits():
 
 
 def test_a_classifier_is_no_teacher_for_a_regression():
-    with pytest.raises(ValueError, match="regression with one output, and the teacher t has 3"):
+    with pytest.raises(ValueError, match="regression with one output, and the model t has 3"):
         match_head_to_task(make_bert(2), None, "t")
 
 

@@ -11,10 +11,23 @@ from layer_matching import check_final_norm, match_in_order, resolve_layer_match
 
 @pytest.mark.parametrize(
     ("teacher_num_layers", "student_num_layers", "expected"),
-    [(12, 6, [1, 3, 5, 7, 9, 11]), (12, 4, [2, 5, 8, 11]), (6, 4, [0, 2, 3, 5]), (5, 5, [0, 1, 2, 3, 4]), (7, 1, [6])],
+    [
+        (12, 6, [1, 3, 5, 7, 9, 11]),
+        (12, 4, [2, 5, 8, 11]),
+        (6, 4, [0, 2, 3, 5]),
+        (5, 5, [0, 1, 2, 3, 4]),
+        (7, 1, [6]),
+        (2, 4, [0, 0, 0, 1]),
+    ],
 )
 def test_by_default_a_student_layer_imitates_the_end_of_its_block(teacher_num_layers, student_num_layers, expected):
     assert resolve_layer_matching("block", teacher_num_layers, student_num_layers) == expected
+
+
+def test_one_teacher_layer_cannot_be_the_last_and_another_of_several():
+    assert match_in_order([[0.5]], ends_meet=True) == [0]
+    with pytest.raises(ValueError, match="only layer can be matched with the last of the student's 2 layers"):
+        match_in_order([[0.5], [0.5]], ends_meet=True)
 
 
 def test_a_strategy_or_a_list_says_it_otherwise():

@@ -55,6 +55,10 @@ def test_the_first_stage_ends_with_its_epoch():
     assert count_first_stage_steps(1, 3, max_steps=3 * 141) == 141
     assert count_first_stage_steps(0, 3, max_steps=423) == 0
     assert count_first_stage_steps(0.5, 2.0, max_steps=14) == 4  # of 7 steps 3.5, to the even number
+    # Neither stage is rounded away: an untrained head, or a first stage that was asked for and never came.
+    assert count_first_stage_steps(2.5, 3, max_steps=2) == 1
+    assert count_first_stage_steps(0.1, 3, max_steps=10) == 1
+    assert count_first_stage_steps(1, 2, max_steps=1) == 0
 
 
 # ---- inside the trainer -------------------------------------------------------------------------------------------

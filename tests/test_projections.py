@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Data
 
 import losses
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
-from head_state_losses import patient_loss
+from head_state_losses import patient_loss, relational_loss
 from process_locks import leave_process_group
 from projections import MODULE_NAME, Projections, attach_projections, fit_projections
 from teacher_outputs import EMBEDDING_LAYER, run_model
@@ -64,7 +64,7 @@ def make_trimming_trainer(folder: Path, **options: object) -> DistillationTraine
 
 
 def test_terms_compare_projected_states_with_the_teacher_s(tmp_path):
-    trainer = make_trainer(tmp_path, ce_weight=1.0)
+    trainer = make_trainer(tmp_path, ce_weight=1.0, rkd_weight=1.0)
     batch = pad_rows(make_rows(8))
     mask = batch["attention_mask"]
     trainer.model.config.hidden_dropout_prob = 0.0
@@ -72,6 +72,8 @@ def test_terms_compare_projected_states_with_the_teacher_s(tmp_path):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     trainer.model.train()
+    for matrix in trainer.projections.matrices:  # no isometry any more, which would keep the distances
+        matrix.weight.data[:, 0] *= 3
     with attach_projections(trainer.model, trainer.projections, None):
         trainer.compute_loss(trainer.model, dict(batch))
     found = {name: value.item() for name, value in trainer._term_means.sums.items()}
@@ -85,6 +87,7 @@ def test_terms_compare_projected_states_with_the_teacher_s(tmp_path):
             "hidden": losses.hidden_state_loss(projected[1:], teacher[1:], mask, "mse"),
             "pkd": patient_loss(projected[1:], teacher[1:], mask),
             "embedding": losses.embedding_loss(projected[0], teacher[0], mask),
+            "rkd": relational_loss(student[1:], teacher[1:], mask),  # no projection can stretch its distances
         }
     for name, value in expected.items():
         assert found[name] == pytest.approx(value.item(), rel=1e-5)

@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_bert, pad_rows
+from safetensors.torch import load_file, save_file
 from tiny_project import COLOURS, make_project, write_csv, write_teacher
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
@@ -138,6 +140,46 @@ def test_a_checkpoint_named_by_the_flag_is_gone_on_from(tmp_path, flags):
     again = read_run_record(folder)
     assert again.metrics == finished.metrics
     assert [entry["eval_loss"] for entry in again.history] == [entry["eval_loss"] for entry in finished.history]
+
+
+OTHER_TEACHER = {
+    "teacher": ([], ["--layer_strategy=top"], "another teacher .fingerprint was"),
+    "start": (["--student_source_model={other}"], [], "another student .source was"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_TEACHER)
+def test_a_run_that_was_begun_with_another_teacher_or_start_is_not_gone_on_with(case, tmp_path, flags, capsys):
+    """The same command, but what lies in a named folder is another model by now."""
+    named, more, message = OTHER_TEACHER[case]
+    changed = tmp_path / ("teacher" if case == "teacher" else "other")
+    if case == "start":
+        write_teacher(changed)
+    own = [*flags, *(flag.format(other=changed) for flag in named), *more, "--keep_checkpoints"]
+    assert main(own) == 0
+    record = tmp_path / "run" / "run_record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
+    before = record.read_bytes()
+    path = changed / "model.safetensors"
+    weights = load_file(path)
+    save_file({name: tensor * 1.01 for name, tensor in weights.items()}, path, {"format": "pt"})
+    line = refuse(capsys, own)
+    assert re.search(message, line), line
+    assert {k: v for k, v in json.loads(record.read_bytes()).items() if k != "seconds"} == {
+        k: v for k, v in json.loads(before).items() if k != "seconds"
+    }
+    save_file(weights, path, {"format": "pt"})
+    assert main(own) == 0
+
+
+def test_an_unfinished_record_says_what_was_begun(tmp_path, flags, monkeypatch):
+    monkeypatch.setattr("run_distillation.make_trainer", lambda *_: sys.exit(3))
+    with pytest.raises(SystemExit):
+        main(flags)
+    record = read_run_record(tmp_path / "run")
+    assert record.status == "running"
+    assert record.teacher["fingerprint"]
+    assert record.student == {"layers": [0, 1], "layer_matching": [1, 3], "source": None}
 
 
 def test_a_checkpoint_that_a_kill_left_incomplete_is_passed_over(tmp_path, flags):

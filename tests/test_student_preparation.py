@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_project import COLOURS, make_project, write_tokenizer
 from transformers import AutoModelForSequenceClassification
 
+import teacher_training
 from command_line import parse_command_line
 from comparison import group_runs
 from comparison_runs import read_runs
@@ -54,7 +55,7 @@ def write_other_model(folder: Path, labels: list[str] | None = None, with_head: 
 
 
 def test_a_plain_student_is_what_build_student_makes_and_looks_at_no_rows(flags, monkeypatch):
-    for name in ("make_calibration_batches", "run_teacher", "narrow_student", "load_source_model"):
+    for name in ("make_calibration_batches", "run_teacher", "narrow_student", "load_source"):
         monkeypatch.setattr(f"student_preparation.{name}", lambda *_: pytest.fail("not asked for"))
     run = prepare(flags)
     plain = build_student(run.teacher.model, [0, 1], "top", "teacher", seed=42)
@@ -292,6 +293,32 @@ def test_a_head_is_kept_by_its_labels_in_another_order_and_drawn_anew_for_others
     assert student.student.config.id2label == dict(enumerate(names))
 
 
+def test_a_head_of_other_labels_is_drawn_anew_even_where_their_number_is_the_same(tmp_path, flags):
+    foreign = write_other_model(tmp_path / "foreign", labels=["yes", "no", "maybe"], num_layers=2)
+    theirs = AutoModelForSequenceClassification.from_pretrained(foreign).state_dict()
+    students = {
+        seed: prepare(
+            [
+                *flags,
+                f"--output_dir={tmp_path / str(seed)}",
+                f"--student_model_name_or_path={foreign}",
+                f"--seed={seed}",
+            ]
+        ).student.state_dict()
+        for seed in (1, 2)
+    }
+    for name, tensor in theirs.items():
+        is_kept = [torch.equal(student[name], tensor) for student in students.values()]
+        assert all(is_kept) if name.startswith("bert.") else "weight" not in name or not any(is_kept), name
+    assert not torch.equal(students[1]["classifier.weight"], students[2]["classifier.weight"])
+
+
+def test_a_student_with_more_layers_than_its_teacher_trains(tmp_path, flags):
+    deep = write_other_model(tmp_path / "deep", num_layers=6)
+    assert main([*flags, f"--student_model_name_or_path={deep}"]) == 0
+    assert read_run_record(tmp_path / "run").student["layer_matching"] == [0, 0, 1, 1, 2, 3]
+
+
 # ---- what is refused -----------------------------------------------------------------------------------------------
 
 
@@ -342,6 +369,28 @@ def test_another_vocabulary_or_size_is_one_line_and_status_2(tmp_path, flags, ca
         capsys,
         monkeypatch,
     )
+
+
+@pytest.mark.parametrize("flag", ["student_source_model", "student_model_name_or_path"])
+def test_weights_that_cannot_be_loaded_are_found_before_a_teacher_is_fine_tuned(tmp_path, flag, capsys, monkeypatch):
+    own = make_project(tmp_path / "project", has_head=False)
+    other = write_other_model(tmp_path / "other")
+    (other / "model.safetensors").rename(other / "pytorch_model.bin")
+    monkeypatch.setattr(teacher_training, "fine_tune", lambda *_: pytest.fail("a teacher was trained"))
+    expect_one_line([*own, f"--{flag}={other}"], "save the model again, as safetensors", capsys, monkeypatch)
+
+
+def test_a_cosine_of_one_output_is_refused_even_where_only_a_schedule_turns_it_on(tmp_path, flags, capsys, monkeypatch):
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.csv").write_text("text,label\nthe red ball,0.5\nthe green cup,1.5\na blue car,2.5\n")
+    own = [*flags, "--schedules=logit_cosine_weight=linear:1"]
+    expect_one_line(own, "one output has no direction; set it to 0", capsys, monkeypatch)
+
+
+def test_a_source_that_computes_otherwise_is_refused(tmp_path, flags, capsys, monkeypatch):
+    other = write_other_model(tmp_path / "other", hidden_act="relu")
+    own = [*flags, f"--student_source_model={other}"]
+    expect_one_line(own, "has hidden_act relu, and the teacher gelu", capsys, monkeypatch)
 
 
 def test_an_existing_student_with_too_few_positions_is_one_line_and_status_2(tmp_path, flags, capsys, monkeypatch):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_bert, make_rows, pad_rows
+from datasets import Dataset
 from scipy.special import log_softmax, softmax
 from simulated_runs import write_run
 from test_comparison import group_one, list_reasons
@@ -19,7 +20,12 @@ from test_preview_strategies import read_preview
 from test_run_distillation import refuse, replace_flag
 from tiny_project import COLOURS, make_project, write_csv, write_tokenizer
 from tiny_training import make_trainer
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+)
 
 import preview_strategies
 import run_distillation
@@ -419,3 +425,28 @@ def test_further_teachers_that_do_not_fit_are_refused_in_python_too(tmp_path):
         DistillationTrainer(student, args, further_teachers=[make_bert(2, 3, seed=1)])
     with pytest.raises(ValueError, match="give all of them the task's labels"):
         DistillationTrainer(student, args, make_bert(4, 3, seed=1), further_teachers=[make_bert(2, 4, seed=1)])
+
+
+def test_a_live_further_teacher_gets_what_only_it_reads(tmp_path):
+    """As a store would hold it: DistilBERT takes no segments, BERT does."""
+    sizes = {"vocab_size": 40, "dim": 16, "hidden_dim": 32, "n_heads": 2, "num_labels": 3, "pad_token_id": 0}
+    student, first = (DistilBertForSequenceClassification(DistilBertConfig(n_layers=n, **sizes)) for n in (1, 2))
+    rows = [row | {"token_type_ids": [1] * len(row["input_ids"])} for row in make_rows(8)]
+    seen: list[set[str]] = []
+
+    def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
+        seen.append(set(rows[0]))
+        return pad_rows(rows)
+
+    trainer = DistillationTrainer(
+        student,
+        DistillationTrainingArguments(
+            output_dir=str(tmp_path), use_cpu=True, eval_strategy="no", load_best_model_at_end=False
+        ),
+        first,
+        further_teachers=[make_bert(2, seed=1)],
+        data_collator=collate,
+        train_dataset=Dataset.from_list(rows),
+    )
+    next(iter(trainer.get_train_dataloader()))
+    assert "token_type_ids" in seen[0]
