@@ -7,7 +7,6 @@ accumulation and several processes), `prediction_step` (an exact `eval_loss`) an
 Without a teacher it is plain fine-tuning with the same exact means.
 """
 
-import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -270,11 +269,8 @@ class DistillationTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         columns = [*self._signature_columns, "example_index", "teacher_logits"]
-        own = self.teacher_outputs
-        for teacher in (
-            () if own is None else (own.teacher, *own.further_teachers)
-        ):  # may take what the student does not
-            columns += inspect.signature(teacher.forward).parameters
+        if self.teacher_outputs is not None:
+            columns += self.teacher_outputs.list_inputs()
         self._signature_columns = list(dict.fromkeys(columns))
 
     def _remember_terms(self, terms: Mapping[str, Tensor], loss: Tensor) -> None:

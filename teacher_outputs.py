@@ -62,8 +62,13 @@ def keep_inputs(model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> dict[st
 
     All of them where it names none (*args, **kwargs): then nothing says what it takes.
     """
-    names = inspect.signature(model.forward).parameters
+    names = list_parameters(model)
     return {name: values for name, values in inputs.items() if name in names or "input_ids" not in names}
+
+
+def list_parameters(model: torch.nn.Module) -> list[str]:
+    """The names of its forward pass."""
+    return list(inspect.signature(model.forward).parameters)
 
 
 class LiveTeacherOutputs:
@@ -87,6 +92,10 @@ class LiveTeacherOutputs:
         self.hidden_layers = tuple(hidden_layers)
         self.attention_layers = tuple(attention_layers)
         self.relation_layers = tuple(relation_layers)
+
+    def list_inputs(self) -> list[str]:
+        """What any of the teachers reads, some of it perhaps not the student."""
+        return [name for model in (self.teacher, *self.further_teachers) for name in list_parameters(model)]
 
     @torch.no_grad()
     def get_batch(
