@@ -6,6 +6,7 @@ Entry: `list_blocks`; `comparison_files.py` writes them.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from comparison_pairs import Pair
 from comparison_results import ArmResult, UnitResult, list_untrained_names
@@ -57,7 +58,7 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
         Block(f"Over seeds ({chosen_on})", table_seeds(result)),
         Block(f"Difference from the best, {result.best.name} (best minus the other)", table_pairs(result.comparisons)),
         Block("Random and fresh layers: best minus control", table_pairs(result.control_comparisons)),
-        Block("With the teacher's terms minus without", table_pairs(result.teacher_comparisons)),
+        Block("With the teacher's terms minus without", table_pairs(result.teacher_comparisons, names="first")),
         Block("Verdict", lines=write_verdict(result)),
         Block("Against random layers", lines=describe_random_draws(result)),
         Block("Do loss and metric agree?", lines=describe_ranks(result)),
@@ -133,18 +134,19 @@ def format_spread(arm: ArmResult, name: str) -> str:
     return f"{arm.average(name):.4f} ± " + ("-" if spread is None else f"{spread:.4f}")
 
 
-def table_pairs(pairs: Sequence[Pair]) -> list[list[str]]:
+def table_pairs(pairs: Sequence[Pair], names: Literal["first", "second"] = "second") -> list[list[str]]:
+    """A row per pair, called by the arm that tells it from the others."""
     header = ["", "difference", "95 % interval", "p (Holm)", "seeds", "McNemar (one seed, uncorrected)"]
     rows = []
     for pair in pairs:
         if pair.estimate is None:
-            rows.append([pair.second, "-", "-", "-", "none shared", "-"])
+            rows.append([getattr(pair, names), "-", "-", "-", "none shared", "-"])
             continue
         interval = format_interval(pair.estimate.low, pair.estimate.high)
         p_value = format_p_value(pair.adjusted_p_value)
         rows.append(
             [
-                pair.second,
+                getattr(pair, names),
                 format_number(pair.estimate.value),
                 interval,
                 p_value,

@@ -96,7 +96,7 @@ def test_differences_controls_and_teacher_terms_are_tables_of_their_own(sweep):
     assert bottom[5].endswith("(seed 1)")
     controls = find(blocks, "Random and fresh layers").table[1:]
     assert [row[0] for row in controls] == ["random", "scratch"]
-    assert [row[0] for row in find(blocks, "With the teacher's terms").table[1:]] == ["top, without teacher"]
+    assert [row[0] for row in find(blocks, "With the teacher's terms").table[1:]] == ["top"]
 
 
 def test_empty_blocks_are_left_out(tmp_path):
@@ -130,6 +130,18 @@ def test_what_was_known_before_training_has_its_n(tmp_path):
         write_run(tmp_path / strategy, strategy, 1, accuracy, student={"untrained": {"loss": 2 - accuracy}})
     table = find(list_unit_blocks(analyse(tmp_path)), "Does that predict").table
     assert table[1:] == [["untrained loss", "strategies", "-1.00", "-1", "3"]]
+
+
+def test_the_worth_of_the_teacher_is_told_by_the_start_that_has_it(tmp_path):
+    """Several losses against one run without the teacher: only the first of the two names tells the rows apart."""
+    for seed in (1, 2):
+        for temperature in (1.0, 4.0):
+            folder = tmp_path / f"hot{temperature:g}-{seed}"
+            write_run(folder, "top", seed, 0.8, arguments={"temperature": temperature})
+        write_run(tmp_path / f"alone{seed}", "top", seed, 0.7, arguments=WITHOUT_TEACHER)
+    [unit] = group_runs(read_runs(find_run_folders([tmp_path]), ["temperature"])[0])
+    table = find(list_unit_blocks(analyse_unit(unit, "auto", None, 200)), "With the teacher").table
+    assert sorted(row[0] for row in table[1:]) == ["top, temperature 1", "top, temperature 4"]
 
 
 def test_the_student_before_training_stands_beside_what_it_became(tmp_path):
