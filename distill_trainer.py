@@ -167,7 +167,9 @@ class DistillationTrainer(Trainer):
         num_pairs = len(self.layer_matching)
         weights = self.loss_plan.get_weights(self.term_weights, self.state.global_step, self.state.max_steps)
         wanted = list_wanted_layers(weights, range(num_pairs), relation_layer=num_pairs - 1)
-        student = run_model(model, keep_inputs(self.model, model_inputs), *wanted)
+        student = run_model(
+            model, keep_inputs(self.model, model_inputs), *wanted, has_projections=self.projections is not None
+        )
         batch = ComparedBatch(
             student=student,
             teacher=self._get_teacher_outputs(model_inputs, stored, wanted) if weights.keys() - {"ce"} else None,

@@ -62,7 +62,9 @@ class Projections(nn.Module):
 def attach_projections(
     model: PreTrainedModel, projections: Projections | None, optimizer: torch.optim.Optimizer | None
 ) -> Iterator[None]:
-    """Makes them a part of `model` meanwhile: its training outputs have `projected_states` too. None: nothing changes.
+    """Makes them a part of `model` meanwhile: in training its hidden states are followed by as many projected ones.
+
+    None: nothing changes.
 
     Raises:
         ValueError: an optimizer is there already, which was made without them and would not train them.
@@ -85,12 +87,13 @@ def attach_projections(
 
 
 def project_outputs(model: nn.Module, _: tuple, outputs: ModelOutput) -> ModelOutput | None:
-    """Inside the model's call and not behind it, so that DistributedDataParallel sees these weights at work."""
+    """Inside the model's call and not behind it, so that DistributedDataParallel sees these weights at work. One tuple
+    holds both kinds of states, as it builds the outputs anew and knows none but the model's own fields."""
     if not model.training:
         return None
     projections = model.get_submodule(MODULE_NAME)
     if outputs.hidden_states is not None:
-        outputs["projected_states"] = projections.project(outputs.hidden_states)
+        outputs.hidden_states = (*outputs.hidden_states, *projections.project(outputs.hidden_states))
     # It also waits for their gradients where, in this stage, no term compares hidden states.
     outputs.logits = outputs.logits + 0.0 * sum(matrix.weight.sum() for matrix in projections.matrices)
     return outputs

@@ -42,18 +42,24 @@ def run_model(
     hidden_layers: Sequence[int] = (),
     attention_layers: Sequence[int] = (),
     relation_layers: Sequence[int] = (),
+    has_projections: bool = False,
 ) -> ModelOutputs:
-    """One forward pass that keeps only what is wanted; layer i's hidden state is its output, entry i + 1 of the list"""
+    """One forward pass that keeps only what is wanted; layer i's hidden state is its output, entry i + 1 of the list.
+
+    Args:
+        has_projections: as many projected states follow (`projections.py`).
+    """
     with record_relations(relation_layers) as recorder:
         outputs = model(**inputs, output_hidden_states=bool(hidden_layers), output_attentions=bool(attention_layers))
-    states = outputs.hidden_states
-    projected = outputs.get("projected_states", states)
+    states = projected = outputs.hidden_states or ()
+    if has_projections:
+        states, projected = states[: len(states) // 2], states[len(states) // 2 :]
     return ModelOutputs(
         logits=outputs.logits,
         hidden_states=tuple(projected[layer + 1] for layer in hidden_layers),
         attentions=tuple(outputs.attentions[layer] for layer in attention_layers),
         relations=tuple(recorder.states[layer] for layer in relation_layers),
-        unprojected_states=tuple(states[layer + 1] for layer in hidden_layers) if projected is not states else (),
+        unprojected_states=tuple(states[layer + 1] for layer in hidden_layers) if has_projections else (),
     )
 
 
