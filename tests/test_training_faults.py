@@ -24,12 +24,12 @@ def limit_rows(monkeypatch: pytest.MonkeyPatch, limit: int, error: Exception = O
     """Training steps with more rows than `limit` fail; returns the list of rows of each step, as it grows."""
     run_model, rows = distill_trainer.run_model, []
 
-    def run_within_limit(model, inputs, *wanted):
+    def run_within_limit(model, inputs, *wanted, **options):
         if model.training:
             rows.append(len(inputs["input_ids"]))
             if rows[-1] > limit:
                 raise error
-        return run_model(model, inputs, *wanted)
+        return run_model(model, inputs, *wanted, **options)
 
     monkeypatch.setattr(distill_trainer, "run_model", run_within_limit)
     return rows
