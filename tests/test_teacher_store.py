@@ -313,13 +313,13 @@ def test_a_failed_write_leaves_nothing_half_written(tmp_path, monkeypatch):
 
 def fill_on_two_processes(tmp_path: Path, root: Path) -> subprocess.CompletedProcess:
     script = (
-        "import sys; from pathlib import Path; import test_teacher_store, teacher_store_filling as filling;"
+        "import os, sys; from pathlib import Path; import test_teacher_store, teacher_store_filling as filling;"
         "from accelerate import PartialState; from process_locks import leave_process_group\n"
         "run, rows = filling.run_model, []\n"
         "def count(model, batch, *layers): rows.append(len(batch['input_ids'])); return run(model, batch, *layers)\n"
         "filling.run_model, filling.TOKENS_PER_BATCH['cpu'] = count, 40\n"
         "PartialState(cpu=True); test_teacher_store.fill(Path(sys.argv[1])); leave_process_group()\n"
-        "print('rows', sum(rows))\n"
+        "sys.stdout.flush(); os.write(1, f'rows {sum(rows)}\\n'.encode())\n"  # print may write its parts one by one
     )
     folder = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": f"{folder}:{folder.parent}", "CUDA_VISIBLE_DEVICES": ""}
