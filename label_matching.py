@@ -16,6 +16,7 @@ def set_task_labels(config: PreTrainedConfig, label_names: Sequence[str] | None)
     if label_names is None:
         config.problem_type = "regression"
         return
+    config.problem_type = "single_label_classification"  # it may have been another in an existing model
     config.id2label = dict(enumerate(label_names))
     config.label2id = {name: index for index, name in enumerate(label_names)}
 

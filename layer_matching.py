@@ -32,9 +32,7 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
         )
     if matching == BLOCK:
         ends = [(layer + 1) * teacher_num_layers // student_num_layers for layer in range(student_num_layers)]
-        return [
-            max(end, 1) - 1 for end in ends
-        ]  # a student with more layers than its teacher has shares without an end
+        return [max(end, 1) - 1 for end in ends]  # shares of a student that is the deeper one may hold no layer
     if matching in NAMED_MATCHINGS:
         try:
             return choose_student_layers(matching, teacher_num_layers, student_num_layers, seed=seed)

@@ -28,13 +28,13 @@ Key = tuple[str, str, int]  # the value of each choice, and the seed
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, help="A folder of runs of one task.")
+    parser.add_argument("runs", nargs="+", type=Path, help="Runs of one task, or folders of them.")
     parser.add_argument(
         "--by", nargs=2, default=["layer_strategy", "layer_matching"], help="Two arguments of the runs."
     )
     arguments = parser.parse_args(argv)
     try:
-        runs, left_out = read_runs(find_run_folders([arguments.runs]), varied=arguments.by)
+        runs, left_out = read_runs(find_run_folders(arguments.runs), varied=arguments.by)
         for folder, reason in left_out:
             print(f"left out: {folder}: {reason}", file=sys.stderr)
         report = make_report(runs, arguments.by)

@@ -59,6 +59,8 @@ def test_prints_the_table_and_the_effects(tmp_path, capsys):
     assert main([str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     report = json.loads(lines[-1])
+    assert main([str(path) for path in sorted(tmp_path.iterdir())]) == 0  # a part may be named instead of the whole
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == report
     assert report["rows"] == ["odd", "top"]
     assert report["columns"] == ["block", "top"]
     assert report["seeds"] == [1, 2]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import make_bert
 
-from label_matching import match_head_to_task, match_labels
+from label_matching import match_head_to_task, match_labels, set_task_labels
 
 
 def test_names_decide_the_order_whatever_their_case():
@@ -49,3 +49,12 @@ def test_a_classifier_is_no_teacher_for_a_regression():
 def test_labels_that_differ_in_capitals_alone_are_told_apart():
     assert match_labels(["US", "us"], ["us", "US"], "t") == [1, 0]
     assert match_labels(["POSITIVE", "Negative"], ["negative", "positive"], "t") == [1, 0]
+
+
+def test_a_head_of_other_labels_leaves_no_kind_of_problem_behind():
+    """A pipeline goes by it: it would give the plain outputs of what was a regression, instead of probabilities."""
+    config = make_bert(2, num_labels=1, problem_type="regression").config
+    set_task_labels(config, ["no", "yes"])
+    assert config.problem_type == "single_label_classification"
+    set_task_labels(config, None)
+    assert config.problem_type == "regression"
