@@ -162,7 +162,8 @@ def choose_student_layers(
         check_layer_list(student_layers, teacher_num_layers)
         if student_num_layers not in (None, len(student_layers)):
             raise ValueError(
-                f"got student_num_layers {student_num_layers} and student_layers {student_layers}; leave the former out"
+                f"got student_num_layers {student_num_layers} and {len(student_layers)} student_layers "
+                f"{student_layers}; give student_num_layers {len(student_layers)} or leave it out"
             )
         return list(student_layers)
     choose = LAYER_STRATEGIES[resolve_strategy(strategy)]

@@ -139,7 +139,7 @@ def test_aliases_name_strategies() -> None:
         (lambda: choose_student_layers(None, 12, student_layers=[True]), "student_layers is True, need a whole number"),
         (
             lambda: choose_student_layers(None, 12, 3, [0, 1]),
-            "student_num_layers 3 and student_layers .0, 1.; leave the former out",
+            "student_num_layers 3 and 2 student_layers .0, 1.; give student_num_layers 2 or leave it out",
         ),
         (lambda: parse_layer_list("1,x"), "'1,x', need whole numbers with commas"),
         (lambda: parse_layer_list(""), "'', need whole numbers with commas"),
