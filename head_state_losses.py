@@ -92,10 +92,11 @@ def relational_loss(
 
 
 def relational_distance_loss(student_vectors: Tensor, teacher_vectors: Tensor) -> Tensor:
-    """Huber distance of how far apart the rows of a batch are, mean over pairs of rows; each side in units of its mean.
+    """Huber(|s_i - s_j| / mu_s - |t_i - t_j| / mu_t), mean over pairs of rows; mu is the mean distance of all pairs.
 
-    Distance-wise relational distillation (Park et al. 2019, arXiv:1904.05068, equations 6 to 8, there a sum), with the
-    Huber threshold 1. It knows the pairs within this batch alone: parts of a batch do not add up to the whole.
+    Distance-wise relational distillation (Park et al. 2019, arXiv:1904.05068, section 3.2.1, there a sum over pairs),
+    with the Huber threshold 1: d^2 / 2 where |d| <= 1, else |d| - 1/2. It knows the pairs within this batch alone:
+    parts of a batch do not add up to the whole.
 
     Args:
         student_vectors: (batch, width). teacher_vectors: (batch, any width). A single row has no pairs: 0.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from datasets import Dataset
 from torch import Tensor
+from tqdm.auto import tqdm
 from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
 
 from representation_similarity import LayerSimilarity
@@ -35,7 +36,11 @@ class TeacherBatch:
 
 @torch.no_grad()
 def run_teacher(
-    teacher: PreTrainedModel, rows: Dataset, tokenizer: PreTrainedTokenizerBase, device: torch.device
+    teacher: PreTrainedModel,
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    disable_tqdm: bool = True,
 ) -> list[TeacherBatch]:
     """The teacher's states of some rows, computed once for all students.
 
@@ -43,19 +48,23 @@ def run_teacher(
     MiniLM and 550 MB of a 12-layer BERT.
     """
     teacher = teacher.to(device).eval()
-    batches = iterate_batches(rows, tokenizer, device)
+    batches = tqdm(
+        list(iterate_batches(rows, tokenizer, device)), "teacher's states", disable=disable_tqdm, leave=False
+    )
     return [TeacherBatch(inputs, stack_states(teacher, inputs)) for inputs in batches]
 
 
 @torch.no_grad()
-def compare_with_teacher(student: PreTrainedModel, batches: Sequence[TeacherBatch]) -> tuple[Matrix, Matrix]:
+def compare_with_teacher(
+    student: PreTrainedModel, batches: Sequence[TeacherBatch], disable_tqdm: bool = True
+) -> tuple[Matrix, Matrix]:
     """Linear CKA of each student layer (first index) with each teacher layer (second), in two ways.
 
     First over all real tokens, then over one vector per row, the mean of its real tokens. The mean, since every
     architecture has one: a decoder's first token has seen nothing of the text, and some encoders have no [CLS].
     """
     by_token, by_row = LayerSimilarity(), LayerSimilarity()
-    for batch in batches:
+    for batch in tqdm(batches, "CKA with the teacher", disable=disable_tqdm, leave=False):
         is_real = batch.inputs["attention_mask"].bool()
         states = stack_states(student.eval(), batch.inputs)
         by_token.add(states[:, is_real], batch.states[:, is_real])

@@ -66,7 +66,10 @@ def kl_divergence_loss(
 
 
 def logit_cosine_loss(student_logits: Tensor, teacher_logits: Tensor, num_items: Count = None) -> Tensor:
-    """1 - cosine of the two logit vectors, mean over rows (DistilBERT's cosine term, applied to logits).
+    """1 - z_s . z_t / (|z_s| |z_t|) of the two logit vectors, mean over rows.
+
+    DistilBERT's cosine term (Sanh et al. 2019, arXiv:1910.01108, section 2, where it has no equation and is of hidden
+    states), applied to logits.
 
     Args:
         student_logits, teacher_logits: (batch, classes).
@@ -108,8 +111,9 @@ def hidden_state_loss(
 ) -> Tensor:
     """Distance of matched hidden states, mean over real tokens and over layer pairs.
 
-    `mse`: TinyBERT equation 8 without projection (Jiao et al. 2020, arXiv:1909.10351), mean over the width.
-    `cosine`: DistilBERT's alignment (Sanh et al. 2019, arXiv:1910.01108).
+    `mse`: |h_s - h_t|^2 / width, TinyBERT equation 8 without projection (Jiao et al. 2020, arXiv:1909.10351).
+    `cosine`: 1 - h_s . h_t / (|h_s| |h_t|), DistilBERT's alignment (Sanh et al. 2019, arXiv:1910.01108, section 2,
+    where it has no equation).
 
     Args:
         student_hidden_states, teacher_hidden_states: one (batch, tokens, hidden) per pair.
@@ -126,7 +130,7 @@ def hidden_state_loss(
 def embedding_loss(
     student_embedding: Tensor, teacher_embedding: Tensor, attention_mask: Tensor, num_items: Count = None
 ) -> Tensor:
-    """Mean squared difference of what the embeddings give the first layer, mean over width and real tokens.
+    """|e_s - e_t|^2 / width of what the embeddings give the first layer, mean over real tokens.
 
     TinyBERT equation 9 without projection (Jiao et al. 2020, arXiv:1909.10351).
 
@@ -176,9 +180,9 @@ def attention_loss(
 ) -> Tensor:
     """Distance of matched attention matrices per query, mean over heads, real query tokens and layer pairs.
 
-    `mse`: mean over real keys of the squared difference (TinyBERT equation 7, Jiao et al. 2020, arXiv:1909.10351).
-    `kl`: divergence of the distributions over real keys (MiniLM's attention transfer, there of the last layer alone:
-    Wang et al. 2020, arXiv:2002.10957, section 3.1).
+    `mse`: mean over real keys of (a_s - a_t)^2 (TinyBERT equation 7, Jiao et al. 2020, arXiv:1909.10351).
+    `kl`: sum over real keys of p_t log(p_t / p_s), p = softmax(a) (MiniLM's attention transfer L_AT, there of the last
+    layer alone: Wang et al. 2020, arXiv:2002.10957, section 3.1).
 
     Args:
         student_attentions, teacher_attentions: one (batch, heads, tokens, tokens) per pair, the same number of heads.

@@ -176,10 +176,10 @@ def choose_matching(arguments: RunArguments, teacher: Teacher, data: TaskData, s
     found: list[list[list[float]]] = [[]]
     with agree_on_failure():
         if PartialState().is_main_process:
-            device = arguments.training.device
+            device, is_quiet = arguments.training.device, arguments.training.disable_tqdm
             rows = sample_rows(data.train, arguments.student.calibration_rows, arguments.data.sample_seed)
-            batches = run_teacher(teacher.model, rows, teacher.tokenizer, device)
-            found = [compare_with_teacher(student.to(device), batches)[0]]
+            batches = run_teacher(teacher.model, rows, teacher.tokenizer, device, is_quiet)
+            found = [compare_with_teacher(student.to(device), batches, is_quiet)[0]]
     similarity = broadcast_object_list(found)[0]  # one opinion, whatever rounding other devices add
     layers = match_in_order(similarity, ends_meet=teacher.model.config.model_type in FINAL_NORM_MODEL_TYPES)
     pairs = [row[layer] for row, layer in zip(similarity, layers, strict=True)]

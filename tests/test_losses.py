@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from head_state_losses import patient_loss, relational_distance_loss, relational_loss
+from head_state_losses import STATE_PLACES, patient_loss, relational_distance_loss, relational_loss
 from losses import (
     attention_loss,
     cross_entropy_loss,
@@ -181,9 +181,9 @@ def test_more_padding_changes_no_term():
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_more_padding_changes_no_term_of_whole_layers(side):
-    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]])
     added = (0, 5) if side == "right" else (5, 0)
-    states, relations = draw_pair(2, 4, 8), draw_pair(2, 3, 4, 8)
+    states, relations = draw_pair(3, 4, 8), draw_pair(3, 3, 4, 8)  # two rows have one distance: no relation of any
     wide_mask = torch.nn.functional.pad(mask, added)
     wide_states, wide_relations = (
         [
@@ -197,6 +197,9 @@ def test_more_padding_changes_no_term_of_whole_layers(side):
         (patient_loss(states[:1], states[1:], mask), patient_loss(wide_states[:1], wide_states[1:], wide_mask)),
         (relation_loss(*relations, mask, 2), relation_loss(*wide_relations, wide_mask, 2)),
     ]
+    for place in STATE_PLACES:
+        short, wide = (states[:1], states[1:], mask), (wide_states[:1], wide_states[1:], wide_mask)
+        pairs.append((relational_loss(*short, (place, place)), relational_loss(*wide, (place, place))))
     for short, long in pairs:
         torch.testing.assert_close(long, short, rtol=1e-5, atol=1e-7)
 

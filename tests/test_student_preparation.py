@@ -16,11 +16,15 @@ from comparison import group_runs
 from comparison_runs import read_runs
 from layer_matching import MATCHINGS_BY_DATA, resolve_layer_matching
 from layer_search import SEARCHED_STRATEGIES
+from layer_similarity import iterate_batches
+from losses import hidden_state_loss
 from preview_strategies import main as preview
+from projections import Projections
 from run_distillation import main
 from run_preparation import PreparedRun, open_record, prepare_run
 from run_record import read_run_record
 from student_init import LAYER_STRATEGIES, build_student
+from teacher_outputs import run_model
 
 
 @pytest.fixture
@@ -170,6 +174,33 @@ def test_fitted_projections_start_nearer_to_the_teacher_than_random_ones(flags):
     run = prepare([*flags, "--student_hidden_size=8", "--hidden_loss=mse"])
     assert sorted(run.projection_start) == [0, 1]
     assert {tuple(matrix.shape) for matrix in run.projection_start.values()} == {(8, 16)}
+    batch = next(iterate_batches(run.data.train, run.teacher.tokenizer, torch.device("cpu")))
+    targets = run_model(run.teacher.model.eval(), batch, run.layer_matching).hidden_states
+    distances = []
+    for start in (run.projection_start, None):
+        projections = Projections((0, 1), 8, 16, seed=1, start=start)
+        states = run_model(run.student.eval(), batch, (0, 1)).hidden_states
+        projected = projections.project([states[0], *states])[1:]  # the first is the embeddings', without a matrix
+        losses = [
+            hidden_state_loss([one], [other], batch["attention_mask"])
+            for one, other in zip(projected, targets, strict=True)
+        ]
+        distances.append([loss.item() for loss in losses])
+    assert all(fitted < random for fitted, random in zip(*distances, strict=True))
+
+
+def test_measures_show_how_far_they_are_but_for_a_quiet_run(tmp_path, flags, capsys):
+    own = [*flags, "--layer_strategy=cka", "--layer_matching=best", "--student_hidden_size=8"]
+    shown = ("CKA of the layers", "CKA with the teacher", "importance of heads and units")
+    prepare([*own, f"--cache_dir={tmp_path / 'one'}", "--disable_tqdm=true"])
+    printed = capsys.readouterr().err
+    assert not [name for name in shown if name in printed]
+    prepare([*own, f"--cache_dir={tmp_path / 'two'}", "--disable_tqdm=false", f"--output_dir={tmp_path / 'two'}"])
+    printed = capsys.readouterr().err
+    assert [name for name in shown if name in printed] == list(shown)
+    for strategy, name in {"influence": "block influence", "greedy": "students of 3 layers"}.items():
+        prepare([*flags, f"--layer_strategy={strategy}", "--disable_tqdm=false", f"--output_dir={tmp_path / strategy}"])
+        assert name in capsys.readouterr().err
 
 
 @pytest.mark.slow
