@@ -92,8 +92,8 @@ class DistillationTrainingArguments(TrainingArguments):
     schedules: str = field(
         default="",
         metadata={
-            "help": "Weights or a temperature that change from their own flag's value to an end, such as "
-            "hidden_weight=cosine:0,pkd_weight=cosine:0."
+            "help": "Weights or a temperature that change from their own flag's value to an end, by linear or cosine, "
+            "such as hidden_weight=cosine:0,temperature=linear:1; all others stay constant."
         },
     )
     intermediate_epochs: float = field(

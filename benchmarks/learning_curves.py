@@ -164,9 +164,12 @@ def build_learning_curves(runs: Sequence[Run]) -> Figure:
 def draw_curves(panel: Axes, curves: Curves, teacher_value: float, name: str) -> None:
     for index, (arm, by_epoch) in enumerate(curves.items()):
         color, marker = LOOKS[index % len(LOOKS)]
+        style = "-" if index < len(LOOKS) else ":"
         epochs = sorted(by_epoch)
         values = [by_epoch[epoch] for epoch in epochs]
-        panel.plot(epochs, [float(np.mean(seeds)) for seeds in values], label=arm, color=color, marker=marker, lw=1.4)
+        panel.plot(
+            epochs, [float(np.mean(seeds)) for seeds in values], label=arm, color=color, marker=marker, ls=style, lw=1.4
+        )
         panel.fill_between(epochs, list(map(min, values)), list(map(max, values)), color=color, alpha=0.15, lw=0)
     panel.axhline(teacher_value, color=GREY, linestyle="--", label="teacher")
     panel.set(xlabel="epoch", ylabel=name)
