@@ -5,7 +5,6 @@ pyplot, so that no window, backend or current figure is involved.
 """
 
 import math
-import re
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -16,7 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from figure_style import BLACK, BLUE, DOTS_PER_INCH, GREEN, GREY, ORANGE, PURPLE, SKY, STYLE, VERMILION, WIDTH_INCHES
+from figure_style import (
+    BLACK,
+    BLUE,
+    DOTS_PER_INCH,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILION,
+    WIDTH_INCHES,
+    wrap_name,
+)
 from metric_figures import ArmInterval, ParetoPoint, build_mean_ranks, build_metric_intervals, build_pareto
 
 # Name in a history -> legend, colour, line style, marker; `{}` is the task's loss with its unit.
@@ -90,12 +102,15 @@ def build_loss_curves(curves: dict[str, list[list[dict[str, float]]]], task_loss
     is_wide = spans_decades(entries)
     num_rows = math.ceil(len(curves) / 4)
     num_columns = math.ceil(len(curves) / num_rows)
-    figure = Figure((WIDTH_INCHES, 0.9 + max(2.3 * num_rows, 3.0)), layout="constrained")
+    titles = [wrap_name(name, 84 // num_columns) for name in curves]
+    title_lines = max((title.count("\n") + 1 for title in titles), default=1)
+    height = 0.9 + max((2.15 + 0.15 * title_lines) * num_rows, 3.0)
+    figure = Figure((WIDTH_INCHES, height), layout="constrained")
     panels: list[Axes] = []
-    for index, (name, histories) in enumerate(curves.items()):
+    for index, (title, histories) in enumerate(zip(titles, curves.values(), strict=True)):
         first = panels[0] if panels else None
         panel = figure.add_subplot(num_rows, num_columns, index + 1, sharex=first, sharey=first)
-        panel.set_title(wrap_name(name, 84 // num_columns))
+        panel.set_title(title)
         is_lowest, is_leftmost = index + num_columns >= len(curves), index % num_columns == 0
         panel.tick_params(labelbottom=is_lowest, labelleft=is_leftmost)
         panel.set(
@@ -147,16 +162,6 @@ def set_scales(panel: Axes, entries: list[dict[str, float]], is_wide: bool) -> N
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter(NullFormatter())
-
-
-def wrap_name(name: str, width: int) -> str:
-    """Breaks a name after spaces, commas, hyphens and underscores: never within a number or a word."""
-    lines = [""]
-    for piece in re.findall(r"[^ ,_-]+[ ,_-]*|[ ,_-]+", name):
-        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return "\n".join(line.rstrip() for line in lines)
 
 
 # ---- layer map -----------------------------------------------------------------------------------------------------

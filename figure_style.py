@@ -1,5 +1,6 @@
 """What all figures share: size, fonts, colours."""
 
+import re
 from typing import Any
 
 WIDTH_INCHES = 9.0  # at 100 dots per inch the width of a README's text column, where 9 points stay readable
@@ -22,3 +23,13 @@ STYLE: dict[str, Any] = {
     "grid.color": "#E4E4E4",
     "text.parse_math": False,  # a name may hold dollar signs
 }
+
+
+def wrap_name(name: str, width: int) -> str:
+    """Breaks a name after spaces, commas, hyphens and underscores: never within a number or a word."""
+    lines = [""]
+    for piece in re.findall(r"[^ ,_-]+[ ,_-]*|[ ,_-]+", name):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)

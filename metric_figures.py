@@ -14,7 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from figure_style import BLACK, BLUE, GREY, STYLE, VERMILION, WIDTH_INCHES
+from figure_style import BLACK, BLUE, GREY, STYLE, VERMILION, WIDTH_INCHES, wrap_name
 from label_placement import NEAR_GAP, WIDE_GAP, place_labels
 
 
@@ -221,21 +221,23 @@ def build_mean_ranks(mean_ranks: dict[str, float], critical_difference: float | 
     groups = [] if critical_difference is None else list_groups(ranks, critical_difference)
     num_left, last = math.ceil(len(names) / 2), max(len(names), 2)
     first_row = 1.0 + 0.5 * len(groups)
-    top, bottom = -1.8 if critical_difference is None else -4.0, first_row + num_left - 0.4
+    shown = [wrap_name(name, 36) for name in names]
+    spacing = 0.3 + 0.7 * max((text.count("\n") + 1 for text in shown), default=1)
+    top, bottom = -1.8 if critical_difference is None else -4.0, first_row + spacing * num_left - 0.4
     figure = Figure((WIDTH_INCHES, 0.2 + 0.27 * (bottom - top)), layout="constrained")
     axes = figure.add_subplot()
     draw_rank_axis(axes, last, critical_difference)
     for level, (start, end) in enumerate(groups):
         heights = [0.6 + 0.5 * level] * 2
         axes.plot([ranks[start] - 0.04, ranks[end] + 0.04], heights, color=VERMILION, linewidth=4.5, label="group")
-    for index, (name, rank) in enumerate(zip(names, ranks, strict=True)):
+    for index, (name, text, rank) in enumerate(zip(names, shown, ranks, strict=True)):
         is_left = index < num_left
-        row = first_row + (index if is_left else len(names) - 1 - index)
+        row = first_row + spacing * (index if is_left else len(names) - 1 - index)
         edge = 0.9 if is_left else last + 0.1
         axes.plot([rank, rank, edge], [0, row, row], color=BLACK, linewidth=0.9, zorder=1, label=name)
         axes.plot(rank, 0, "o", color=BLUE, markersize=5.5, zorder=3)
         axes.annotate(
-            f"{name}  {rank:.2f}" if is_left else f"{rank:.2f}  {name}", (edge, row), (-4 if is_left else 4, 0),
+            f"{text}  {rank:.2f}" if is_left else f"{rank:.2f}  {text}", (edge, row), (-4 if is_left else 4, 0),
             textcoords="offset points", ha="right" if is_left else "left", va="center", fontsize=9,
         )  # fmt: skip
     axes.set_ylim(bottom, top)

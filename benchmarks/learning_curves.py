@@ -22,9 +22,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from comparison_plots import save_figure, wrap_name
+from comparison_plots import save_figure
 from comparison_runs import Run, find_run_folders, read_runs
-from figure_style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, STYLE, VERMILION, WIDTH_INCHES
+from figure_style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, STYLE, VERMILION, WIDTH_INCHES, wrap_name
 
 LOOKS = list(zip([BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK], "os^Dv*P", strict=True))
 LOSS = "eval_loss"

@@ -5,6 +5,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 LONG_NAMES = [f"strategy_number_{index:02d}_with_a_name" for index in range(12)]  # 30 characters each
+LOSS_NAMES = [  # what `--vary loss` calls arms
+    "even, 1 kl (T 1) + 3 hidden (mse) + 3 attention (mse) + 1 embedding, 1 intermediate epochs",
+    "even, 0.5 ce + 0.5 kl (T 10) + 10 pkd (not the last layer)",
+    "even, without teacher",
+]
 
 
 def check_legible(figure: Figure) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from figure_checks import LONG_NAMES, check_legible, list_texts
+from figure_checks import LONG_NAMES, LOSS_NAMES, check_legible, list_texts
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -189,6 +189,7 @@ def test_without_a_critical_difference_nothing_is_joined():
         ({"a": 1.4, "b": 1.6}, 7.5),
         ({name: 1.0 + index for index, name in enumerate(LONG_NAMES)}, 4.5),
         (dict.fromkeys(LONG_NAMES, 6.5), 4.5),
+        ({name: 1.0 + index for index, name in enumerate(LOSS_NAMES)}, 2.5),
     ],
 )
 def test_extreme_ranks_stay_legible(ranks, difference):
