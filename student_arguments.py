@@ -26,12 +26,14 @@ class OriginArguments(SearchArguments):
             "(llama, qwen3), the teacher's number."
         },
     )
-    student_width_init: str = field(
-        default="importance",
+    student_width_init: str | None = field(
+        default=None,
         metadata={
             "help": "What a narrower student keeps: truncation (the first dimensions, heads and units), importance "
             "(those on which the answers of the model it is cut from depend most), principal_components (of the hidden "
-            "states; heads and units by importance). The last two look at --calibration_rows.",
+            "states; heads and units by importance). The last two look at --calibration_rows. Default: "
+            "principal_components where --student_hidden_size is smaller than the teacher's and its norms have a bias, "
+            "else importance.",
             "choices": list(WIDTH_INITS),
         },
     )
@@ -57,7 +59,7 @@ class OriginArguments(SearchArguments):
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ValueError(f"--{name} is {size}: give at least 1, or leave it out for the teacher's own")
-        if self.student_width_init not in WIDTH_INITS:
+        if self.student_width_init not in (None, *WIDTH_INITS):
             raise ValueError(
                 f"--student_width_init is {self.student_width_init!r}: choose one of {', '.join(WIDTH_INITS)}"
             )

@@ -22,7 +22,7 @@ def name_variant(arguments: Mapping[str, Any]) -> str:
     """Such as `, hidden 192, heads 6 (truncation), from bert-base-uncased`; empty for a student as wide as its teacher
     and cut out of it."""
     sizes = [f"{title} {arguments[name]}" for name, title in STUDENT_SIZES.items() if arguments[name] is not None]
-    init = f" ({arguments['student_width_init']})" if sizes else ""
+    init = f" ({arguments['student_width_init']})" if sizes and arguments["student_width_init"] else ""
     source = arguments["student_source_model"]
     origin = [] if source is None else [f"from {PurePath(source).name}"]
     return "".join(f", {part}" for part in [*([", ".join(sizes) + init] if sizes else []), *origin])

@@ -33,7 +33,7 @@ from student_source import (
 from student_width import Widths, get_widths, narrow_config, narrow_student, resolve_widths, select_units
 from tasks import TaskData
 from teacher import Teacher, fingerprint_model
-from width_measures import check_components, measure_components, measure_importance
+from width_measures import check_components, choose_width_init, measure_components, measure_importance
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +135,8 @@ def narrow(
     data: TaskData,
 ) -> PreTrainedModel:
     """The student at its own sizes; what it keeps is measured on the model that its layers come from."""
-    init, own = arguments.student.student_width_init, get_widths(source.config)
-    widths = resolve_student_widths(arguments, source.config)
+    own, widths = get_widths(source.config), resolve_student_widths(arguments, source.config)
+    init = arguments.student.student_width_init or choose_width_init(source.config, widths.hidden)
     if widths == own:
         return student
     importance = basis = None

@@ -99,9 +99,21 @@ def watch_embedding(model: PreTrainedModel) -> Iterator[None]:
 # ---- directions of the hidden states -----------------------------------------------------------------------------
 
 
+def choose_width_init(config: PreTrainedConfig, student_hidden_size: int) -> str:
+    """What a narrower student of such a model keeps unless told: of fewer dimensions the principal components, which
+    gave the better student on three tasks of three, where its norms can be fitted to them."""
+    has_components = student_hidden_size < config.hidden_size and can_fit_norms(config)
+    return "principal_components" if has_components else "importance"
+
+
+def can_fit_norms(config: PreTrainedConfig) -> bool:
+    """Whether a model's norms, with a gain and a bias, can be fitted to other directions."""
+    return not WIDTH_NAMES[config.model_type].has_own_head_size
+
+
 def check_components(config: PreTrainedConfig) -> None:
     """Raises ValueError where a model's norms cannot be fitted to other directions."""
-    if WIDTH_NAMES[config.model_type].has_own_head_size:
+    if not can_fit_norms(config):
         raise ValueError(
             f"--student_width_init principal_components needs norms with a gain and a bias, and those of "
             f"{config.model_type} have no bias: take importance or truncation"

@@ -170,6 +170,17 @@ def test_a_narrower_student_trains_with_projections_and_ships_without(tmp_path, 
     assert "student: 8 hidden, 1 heads, 20 units" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("sizes", "init"),
+    [(["--student_hidden_size=8"], "principal_components"), (["--student_intermediate_size=20"], "importance")],
+)
+def test_a_narrower_student_keeps_components_where_it_has_fewer_dimensions(tmp_path, flags, sizes, init):
+    chosen = prepare([*flags, *sizes]).student
+    assert chosen.config.distillation["width_init"] == init
+    named = prepare([*flags, *sizes, f"--student_width_init={init}", f"--output_dir={tmp_path / 'named'}"]).student
+    assert hold_the_same(dict(chosen.state_dict()), dict(named.state_dict()))
+
+
 def test_fitted_projections_start_nearer_to_the_teacher_than_random_ones(flags):
     run = prepare([*flags, "--student_hidden_size=8", "--hidden_loss=mse"])
     assert sorted(run.projection_start) == [0, 1]
