@@ -14,7 +14,6 @@ from comparison_arms import Arm
 from comparison_pairs import Pair, PairedScores
 from comparison_runs import Run
 from comparison_statistics import Estimate, correlate_ranks
-from student_names import name_variant
 
 
 @dataclass
@@ -243,7 +242,7 @@ def group_starts(arms: list[ArmResult]) -> list[list[RunResult]]:
     starts: dict[tuple[object, ...], list[RunResult]] = {}
     for run in (run for arm in arms for run in arm.runs):
         source = run.run.record.student.get("source")
-        key = (*run.run.layers, name_variant(run.run.record.arguments), source and source["fingerprint"])
+        key = (*run.run.layers, run.run.variant, source and source["fingerprint"])
         found = starts.setdefault(key, [])
         if not any(hold_same_predictions(run.run, other.run) for other in found):  # a draw may be a strategy's layers
             found.append(run)

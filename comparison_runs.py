@@ -73,7 +73,11 @@ class Run:
         """The strategy, and what else its students are: narrower, or of another checkpoint than the teacher; and what
         is varied that would differ without a teacher too."""
         varied = [name for name in self.varied if name not in {VARIED_LOSS, "ce_weight", *TEACHER_ARGUMENTS}]
-        return self.record.strategy + name_variant(self.record.arguments) + name_settings(self.record.arguments, varied)
+        return self.record.strategy + self.variant + name_settings(self.record.arguments, varied)
+
+    @property
+    def variant(self) -> str:
+        return name_variant(self.record.arguments, self.record.student.get("width_init"))
 
     @property
     def arm_name(self) -> str:

@@ -75,7 +75,7 @@ def describe_student(record: RunRecord) -> str:
     began = f"cut from the {record.teacher['layers']} layers of {teacher}"
     if (origin := find_origin(record)) is not None:
         began = f"which began as {code_span(origin)} and imitates the {record.teacher['layers']} layers of {teacher}"
-    strategy = code_span(record.strategy + name_variant(record.arguments))
+    strategy = code_span(record.strategy + name_variant(record.arguments, record.student.get("width_init")))
     return (
         f"A student of {count} layers, {began} (strategy {strategy}) and trained by knowledge "
         f"distillation on {code_span(record.task['name'])}. It answers {answer}."

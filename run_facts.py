@@ -87,7 +87,8 @@ def describe_student(
 ) -> dict[str, Any]:
     """What came out; `layers[j]` is where student layer j started from, `layer_matching[j]` what it was to imitate,
     `layer_scores` what a strategy that looks at data chose by, None for the others; `source` the checkpoint that it
-    came from instead of the teacher. `projection_parameters` were trained beside it and are no part of it."""
+    came from instead of the teacher, `width_init` what a narrower one kept. `projection_parameters` were trained beside
+    it and are no part of it."""
     made = student.config.distillation
     return {
         "layers": layers,
@@ -95,6 +96,7 @@ def describe_student(
         "layer_matching": layer_matching,
         "matching_similarity": made.get("matching_similarity"),
         "source": made.get("source"),
+        "width_init": made.get("width_init"),
         "hidden_size": student.config.hidden_size,
         "parameters": count_parameters(student),
         "projection_parameters": count_projections(projections),

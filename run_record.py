@@ -45,7 +45,6 @@ HARMLESS_ARGUMENTS = frozenset(
 )
 
 
-WIDTHS = ("student_hidden_size", "student_intermediate_size", "student_attention_heads")
 # What a run did before a flag existed: a record of then is compared, and gone on with, as if it had said so.
 EARLIER_BEHAVIOUR: dict[str, Any] = {
     "additional_teachers": None,
@@ -113,12 +112,10 @@ class RunRecord:
 
     def list_differences(self, arguments: dict[str, Any]) -> list[str]:
         """`name: old -> new` for every argument that makes it another run."""
-        harmless = set(HARMLESS_ARGUMENTS)
-        if not any(sizes.get(name) for sizes in (self.arguments, arguments) for name in WIDTHS):
-            harmless.add("student_width_init")  # how a narrower student starts, and there is none
+        names = sorted((self.arguments.keys() | arguments.keys()) - HARMLESS_ARGUMENTS)
         return [
             f"{name}: {self.arguments.get(name)!r} -> {arguments.get(name)!r}"
-            for name in sorted((self.arguments.keys() | arguments.keys()) - harmless)
+            for name in names
             if self.arguments.get(name) != arguments.get(name)
         ]
 

@@ -59,6 +59,8 @@ class OriginArguments(SearchArguments):
             size = getattr(self, name)
             if size is not None and size < 1:
                 raise ValueError(f"--{name} is {size}: give at least 1, or leave it out for the teacher's own")
+        if self.student_width_init is None and self.student_hidden_size is None:
+            self.student_width_init = "importance"  # heads and units have no other choice of their own
         if self.student_width_init not in (None, *WIDTH_INITS):
             raise ValueError(
                 f"--student_width_init is {self.student_width_init!r}: choose one of {', '.join(WIDTH_INITS)}"

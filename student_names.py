@@ -18,11 +18,12 @@ LOSS_TERMS = ("ce", "kl", "logit_cosine", "rkd", "hidden", "attention", "pkd", "
 VARIANT_ARGUMENTS = (*STUDENT_SIZES, "student_source_model", "student_model_name_or_path")
 
 
-def name_variant(arguments: Mapping[str, Any]) -> str:
+def name_variant(arguments: Mapping[str, Any], width_init: str | None = None) -> str:
     """Such as `, hidden 192, heads 6 (truncation), from bert-base-uncased`; empty for a student as wide as its teacher
-    and cut out of it."""
+    and cut out of it. `width_init` is what a narrower one kept where that was left to the default."""
     sizes = [f"{title} {arguments[name]}" for name, title in STUDENT_SIZES.items() if arguments[name] is not None]
-    init = f" ({arguments['student_width_init']})" if sizes and arguments["student_width_init"] else ""
+    kept = width_init or arguments["student_width_init"]
+    init = f" ({kept})" if sizes and kept else ""
     source = arguments["student_source_model"]
     origin = [] if source is None else [f"from {PurePath(source).name}"]
     return "".join(f", {part}" for part in [*([", ".join(sizes) + init] if sizes else []), *origin])

@@ -2,10 +2,11 @@
 
     python -m benchmarks.learning_curves studies/limits/cola --vary num_train_epochs --picture curves.png
 
-From the repository's root. Of runs of one task and one teacher, which may differ in the start, the number of layers and
-whatever `--vary` names: the metric of the kept student, after the last epoch and in the best epoch, as means over
-seeds, and each one's share of the teacher's. The best epoch is the one with the highest mean over seeds: it is picked
-by what is shown, so it flatters. The last line is one JSON object.
+From the repository's root. Of runs of one task and one teacher, which may differ in the start and in whatever `--vary`
+names (such as student_num_layers): the metric of the kept student, after the last epoch and in the best epoch, as means
+over seeds, and each one's share of the teacher's. The best epoch is the one with the highest mean over seeds: it is
+picked by what is shown, so it flatters. Kept are the final predictions, the others the evaluations during training,
+which differ in rounding where that was in bfloat16. The last line is one JSON object.
 """
 
 import argparse
@@ -50,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for folder, reason in left_out:
             print(f"left out: {folder}: {reason}", file=sys.stderr)
         report = make_report(runs)
-    except ValueError as error:
+        if arguments.picture:
+            save_figure(build_learning_curves(runs), arguments.picture)
+    except (ValueError, OSError) as error:
         print(f"learning_curves.py: error: {error}", file=sys.stderr)
         return 2
     print(format_report(report))
     print(json.dumps(report))
-    if arguments.picture:
-        save_figure(build_learning_curves(runs), arguments.picture)
     return 0
 
 
@@ -110,12 +111,14 @@ def collect(runs: Sequence[Run], name: str) -> dict[str, dict[float, list[float]
     """Arm -> epoch -> the values of the seeds, all of which have every epoch."""
     curves: dict[str, dict[float, list[float]]] = {}
     for run in runs:
-        by_epoch = curves.setdefault(run.arm_name, {})
-        for entry in run.record.history:
-            by_epoch.setdefault(entry["epoch"], []).append(entry.get(name, math.nan))
-    for arm, by_epoch in curves.items():
-        if len({len(values) for values in by_epoch.values()}) != 1:
-            raise ValueError(f"{arm}: its runs have not the same epochs: name what differs with --vary")
+        values = {entry["epoch"]: entry[name] for entry in run.record.history if name in entry}
+        if not values:
+            raise ValueError(f"{run.folder} has no {name} of any epoch in its history: leave it out")
+        by_epoch = curves.setdefault(run.arm_name, {epoch: [] for epoch in values})
+        if by_epoch.keys() != values.keys():
+            raise ValueError(f"{run.folder} has not the epochs of others in its arm: name what differs with --vary")
+        for epoch, value in values.items():
+            by_epoch[epoch].append(value)
     return curves
 
 
@@ -123,7 +126,7 @@ def format_report(report: dict[str, Any]) -> str:
     """A table of the arms; every metric with its share of the teacher's."""
 
     def share(value: float) -> str:
-        return f"{value:.3f} ({value / report['teacher']:.0%})"
+        return f"{value:.3f} ({value / report['teacher']:.0%})" if report["teacher"] else f"{value:.3f}"
 
     titles = ["arm", "n", "kept epochs", "kept", "last epoch", "best epoch"]
     lines = [titles, ["---"] * len(titles)]

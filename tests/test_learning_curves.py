@@ -89,6 +89,25 @@ def test_curves_of_other_things_are_refused(tmp_path, capsys, changes, reason):
     assert reason in capsys.readouterr().err
 
 
+def test_runs_that_were_not_evaluated_alike_are_refused(tmp_path, capsys):
+    folders = [write_curve(tmp_path / str(seed), seed) for seed in METRICS]
+    record = json.loads((folders[1] / "run_record.json").read_text())
+    for entry in record["history"]:
+        entry["epoch"] += 3
+    (folders[1] / "run_record.json").write_text(json.dumps(record))
+    assert main([str(tmp_path)]) == 2
+    assert "has not the epochs of others" in capsys.readouterr().err
+    (folders[1] / "run_record.json").write_text(json.dumps(record | {"history": []}))
+    assert main([str(tmp_path)]) == 2
+    assert "has no eval_accuracy of any epoch" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    write_curve(tmp_path / "3", 3)
+    assert main([str(tmp_path / "3"), "--picture", str(tmp_path / "nowhere" / "curves.png")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
 def test_a_second_run_of_a_seed_is_refused(tmp_path, capsys):
     for name in "ab":
         write_curve(tmp_path / name, 3)

@@ -155,15 +155,7 @@ def test_a_record_from_before_a_flag_says_what_was_done_then(tmp_path):
     assert read_run_record(tmp_path).list_differences({"seed": 1, "temperature": 2.0} | EARLIER_BEHAVIOUR) == []
 
 
-def test_how_a_narrower_student_starts_matters_to_narrower_students_alone(tmp_path):
-    make_record(temperature=2.0).write(tmp_path)
-    asked = {"seed": 1, "temperature": 2.0} | EARLIER_BEHAVIOUR | {"student_width_init": None}
-    assert read_run_record(tmp_path).list_differences(asked) == []
-    differences = read_run_record(tmp_path).list_differences(asked | {"student_hidden_size": 8})
-    assert [difference.split(":")[0] for difference in differences] == ["student_hidden_size", "student_width_init"]
-
-
 def test_earlier_behaviour_is_todays_default_where_that_did_not_change():
     parsed = parse_command_line([]).to_dict()
-    changed = {"pkd_weight": 0.0, "student_width_init": "importance"}
+    changed = {"pkd_weight": 0.0}
     assert {name: parsed[name] for name in EARLIER_BEHAVIOUR} | changed == EARLIER_BEHAVIOUR

@@ -181,6 +181,24 @@ def test_a_narrower_student_keeps_components_where_it_has_fewer_dimensions(tmp_p
     assert hold_the_same(dict(chosen.state_dict()), dict(named.state_dict()))
 
 
+def test_a_default_start_of_a_narrower_student_is_recorded_and_named_as_if_it_had_been_asked_for(tmp_path, flags):
+    folders = [tmp_path / "run", tmp_path / "named"]
+    own = [*flags, "--student_hidden_size=8"]
+    assert main(own) == 0
+    assert main([*own, "--student_width_init=principal_components", f"--output_dir={folders[1]}"]) == 0
+    runs, _ = read_runs(folders)
+    assert [run.record.student["width_init"] for run in runs] == ["principal_components"] * 2
+    assert len({run.arm_name for run in runs}) == 1
+    assert "(principal_components)" in runs[0].arm_name
+
+
+def test_a_run_with_fewer_units_from_before_the_default_changed_is_still_the_same_run(tmp_path, flags):
+    own = [*flags, "--student_intermediate_size=20"]
+    record = open_record(tmp_path / "run", parse_command_line([*own, "--student_width_init=importance"]))
+    record.write(tmp_path / "run")
+    prepare(own)
+
+
 def test_fitted_projections_start_nearer_to_the_teacher_than_random_ones(flags):
     run = prepare([*flags, "--student_hidden_size=8", "--hidden_loss=mse"])
     assert sorted(run.projection_start) == [0, 1]
