@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from comparison_plots import save_figure
-from comparison_runs import Run, find_run_folders, read_runs
+from comparison_runs import VARIED_LOSS, Run, find_run_folders, read_runs
 from figure_style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, STYLE, VERMILION, WIDTH_INCHES, wrap_name
 
 LOOKS = list(zip([BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK], "os^Dv*P", strict=True))
@@ -69,12 +69,14 @@ def make_report(runs: Sequence[Run]) -> dict[str, Any]:
 
     Raises:
         ValueError: no run, several tasks or teachers, a seed twice in one arm, other epochs for one seed than for
-            another.
+            another, a name of what is varied that no run has.
     """
     if not runs:
         raise ValueError("no finished run is there: give a folder that holds some")
-    check_alike(runs)
     first = runs[0]
+    if unknown := set(first.varied) - {VARIED_LOSS, *first.record.arguments}:
+        raise ValueError(f"--vary {min(unknown)}: no run has such a setting, give flags of run_distillation.py")
+    check_alike(runs)
     metric = first.list_metrics()[0]
     curves = collect(runs, f"eval_{metric}")
     teacher = first.score(metric, first.selecting_split, "teacher")
@@ -85,7 +87,7 @@ def make_report(runs: Sequence[Run]) -> dict[str, Any]:
         best = max(means, key=means.__getitem__)
         arms[name] = {
             "seeds": sorted(run.record.seed for run in runs if run.arm_name == name),
-            "kept epochs": sorted({run.record.best_epoch for run in runs if run.arm_name == name}),
+            "kept epochs": sorted({run.record.best_epoch or max(by_epoch) for run in runs if run.arm_name == name}),
             "kept": float(np.mean(kept)),
             "last": means[max(means)],
             "best": means[best],

@@ -115,6 +115,18 @@ def test_a_second_run_of_a_seed_is_refused(tmp_path, capsys):
     assert "second run of top, seed 3" in capsys.readouterr().err
 
 
+def test_a_run_that_chose_no_epoch_keeps_its_last(tmp_path, capsys):
+    write_curve(tmp_path / "3", 3, best_epoch=None)
+    assert main([str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["arms"]["top"]["kept epochs"] == [3]
+
+
+def test_a_setting_that_no_run_has_is_refused(tmp_path, capsys):
+    write_curve(tmp_path / "3", 3)
+    assert main([str(tmp_path), "--vary", "loss", "learning_rat"]) == 2
+    assert "--vary learning_rat: no run has such a setting" in capsys.readouterr().err
+
+
 def test_no_run_is_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "no run is in" in capsys.readouterr().err
