@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from comparison import ROW_ARGUMENTS, START_ARGUMENTS, Unit, group_runs
-from comparison_files import add_pictures, format_text, write_reports
-from comparison_report import list_blocks
-from comparison_results import UnitResult, analyse_unit
-from comparison_runs import VARIED_LOSS, LeftOut, Run, find_run_folders, read_runs
-from comparison_statistics import TaskRanks
-from comparison_tasks import summarize_tasks
-from locks import hold_lock
-from run_record import HARMLESS_ARGUMENTS
+from layer_distillation.comparison.files import add_pictures, format_text, write_reports
+from layer_distillation.comparison.grouping import ROW_ARGUMENTS, START_ARGUMENTS, Unit, group_runs
+from layer_distillation.comparison.report import list_blocks
+from layer_distillation.comparison.results import UnitResult, analyse_unit
+from layer_distillation.comparison.runs import VARIED_LOSS, LeftOut, Run, find_run_folders, read_runs
+from layer_distillation.comparison.statistics import TaskRanks
+from layer_distillation.comparison.tasks import summarize_tasks
+from layer_distillation.records.locks import hold_lock
+from layer_distillation.records.run_record import HARMLESS_ARGUMENTS
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def split_off_lone_arms(units: list[Unit]) -> tuple[list[Unit], list[LeftOut]]:
 def draw_where_possible(results: Sequence[UnitResult], ranks: TaskRanks | None, folder: Path) -> list[Path]:
     """Pictures are extra: without matplotlib the comparison is there all the same, and a line says what is missing."""
     try:
-        from comparison_pictures import draw_pictures  # here, because it loads matplotlib
+        from layer_distillation.comparison.pictures import draw_pictures  # here, because it loads matplotlib
     except ModuleNotFoundError as error:
         logger.warning("no pictures: the module %s is not installed", error.name)
         return []

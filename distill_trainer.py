@@ -21,14 +21,18 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, PreTrainedModel, Trainer
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
-from batches import ItemCounts, count_items, is_labelled, keep_rows, split_inputs, split_predictions
-from distillation_arguments import DistillationTrainingArguments
-from ensemble_logits import check_same_labels
-from fast_attention import attend_fast
-from fast_dropout import draw_dropout_fast
-from length_pools import LengthSortedSampler, PooledLengthSampler, make_pooled_sampler
-from loss_plan import LossPlan, StageChange
-from loss_terms import (
+from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.losses.batches import (
+    ItemCounts,
+    count_items,
+    is_labelled,
+    keep_rows,
+    split_inputs,
+    split_predictions,
+)
+from layer_distillation.losses.plan import LossPlan, StageChange
+from layer_distillation.losses.projections import Projections, attach_projections, make_projections
+from layer_distillation.losses.terms import (
     ComparedBatch,
     TermMeans,
     WantedLayers,
@@ -41,13 +45,16 @@ from loss_terms import (
     select_term_weights,
     switch_on_outputs,
 )
-from metrics import compute_task_loss, compute_teacher_agreement
-from projections import Projections, attach_projections, make_projections
-from teacher_outputs import LiveTeacherOutputs, ModelOutputs, keep_inputs, run_model
-from teacher_store import StoredOutputsCollator, TeacherStore
-from token_counts import measure_lengths
-from training_watch import LossWatch, NonFiniteLossError, StepWatch
-from trimmed_embedding import trim_embedding
+from layer_distillation.outputs.compared import LiveTeacherOutputs, ModelOutputs, keep_inputs, run_model
+from layer_distillation.outputs.ensemble_logits import check_same_labels
+from layer_distillation.outputs.store import StoredOutputsCollator, TeacherStore
+from layer_distillation.records.token_counts import measure_lengths
+from layer_distillation.step.fast_attention import attend_fast
+from layer_distillation.step.fast_dropout import draw_dropout_fast
+from layer_distillation.step.length_pools import LengthSortedSampler, PooledLengthSampler, make_pooled_sampler
+from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
+from layer_distillation.step.trimmed_embedding import trim_embedding
+from layer_distillation.tasks.metrics import compute_task_loss, compute_teacher_agreement
 
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
 
@@ -61,7 +68,8 @@ class DistillationTrainer(Trainer):
         teacher: a model with the student's labels and vocabulary, the store of its outputs for `train_dataset`, or None
             for plain fine-tuning. A model is put in eval mode and gets no gradients; it is part of neither the
             student, the optimizer nor any checkpoint. Of `further_teachers`, models too, the logits alone count.
-        projection_start: where the projections start that a student of another width is given (`projections.py`).
+        projection_start: where the projections start that a student of another width is given (see
+            `losses/projections.py`).
         The rest is `transformers.Trainer`'s. `compute_metrics` sees the student's logits.
         A column `teacher_logits` takes the live teacher's place; a label of -100 (regression: nan) is none.
 

@@ -21,33 +21,39 @@ import numpy as np
 from accelerate import PartialState
 from transformers import PreTrainedConfig
 
-from command_line import RunArguments, is_given, parse_command_line, suggest
-from failures import describe_failure
-from layer_plan import count_student_layers, plan_layers
-from layer_search import SEARCHED_STRATEGIES
-from layer_similarity import TeacherBatch, compare_with_teacher, run_teacher, sample_rows
-from predictions import add_teacher_logits, score_logits
-from preview_report import Preview, StrategyPreview, format_preview, write_preview
-from run_preparation import (
+from layer_distillation.runs.command_line import RunArguments, is_given, parse_command_line, suggest
+from layer_distillation.runs.failures import describe_failure
+from layer_distillation.runs.predictions import add_teacher_logits, score_logits
+from layer_distillation.runs.preparation import (
     check_arguments,
     load_tokenized_task,
     make_scorer,
     search_layers,
     set_up_logging,
 )
-from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, Layers
-from student_preparation import make_student
-from tasks import TaskData, fingerprint_task
-from teacher import Teacher, load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
-from teacher_ensemble import (
+from layer_distillation.runs.preview_report import Preview, StrategyPreview, format_preview, write_preview
+from layer_distillation.runs.teacher_ensemble import (
     check_further_names,
     check_further_teachers,
     list_further,
     mix_evaluation_logits,
     prepare_further,
 )
-from teacher_supply import TeacherSupply
-from untrained_student import score_untrained
+from layer_distillation.runs.untrained_student import score_untrained
+from layer_distillation.students.layer_plan import count_student_layers, plan_layers
+from layer_distillation.students.layer_search import SEARCHED_STRATEGIES
+from layer_distillation.students.layer_similarity import TeacherBatch, compare_with_teacher, run_teacher, sample_rows
+from layer_distillation.students.preparation import make_student
+from layer_distillation.tasks.loading import TaskData, fingerprint_task
+from layer_distillation.teachers.loading import (
+    Teacher,
+    load_teacher_config,
+    load_tokenizer,
+    locate_teacher,
+    prepare_teacher,
+)
+from layer_distillation.teachers.supply import TeacherSupply
+from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, Layers
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from card_scores import read_comparison_row
-from interruption import Interrupted, signals_as_exceptions
-from publish import PushError, PushTarget, check_push, describe_failed_push, push_folder
-from run_record import check_finished
+from layer_distillation.cards.publish import PushError, PushTarget, check_push, describe_failed_push, push_folder
+from layer_distillation.cards.scores import read_comparison_row
+from layer_distillation.records.interruption import Interrupted, signals_as_exceptions
+from layer_distillation.records.run_record import check_finished
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -83,7 +83,7 @@ describe_run() { # an entry of the plan -> arm, name, folder, log, and all flags
 
 planned=()
 for entry in "${plan[@]}"; do describe_run "$entry" && planned+=(::: "${run[@]}"); done
-checked=$("$python" "$here/check_runs.py" "${planned[@]}") || exit $?
+checked=$(PYTHONPATH=$here "$python" -m layer_distillation.runs.check "${planned[@]}") || exit $?
 mapfile -t states <<<"$checked"
 
 start_group() { # a command, to be waited for, in a process group of its own: a signal ends all that it started at once
@@ -115,7 +115,7 @@ for index in "${!plan[@]}"; do
         wait "$!" || status=$?
         took="$((SECONDS - start)) s"
     fi
-    if ((status == 0)) && score=$("$python" "$here/run_record.py" "$folder" 2>>"$log"); then
+    if ((status == 0)) && score=$(PYTHONPATH=$here "$python" -m layer_distillation.records.run_record "$folder" 2>>"$log"); then
         echo "$took, $score"
         finished+=("$folder") arms+=("$arm")
     else

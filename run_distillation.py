@@ -18,18 +18,32 @@ from typing import Any
 from accelerate import PartialState
 from transformers import EarlyStoppingCallback, PreTrainedModel
 
-from checkpoints import find_checkpoint, list_checkpoints
-from command_line import RunArguments, exit_with_error, parse_command_line
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
-from distillation_arguments import STATE_TERMS
-from failures import describe_failure
-from interruption import Interrupted, describe_interruption, signals_as_exceptions
-from predictions import Predictions, add_teacher_logits, predict_splits, save_predictions, score_logits
-from process_locks import hold_run_folder, is_agreed, leave_process_group
-from publish import PushError, describe_failed_push, push_folder, write_model_card
-from report import format_layer_map, format_report
-from run_facts import describe_student, measure_peak_memory, timed
-from run_preparation import (
+from layer_distillation.cards.publish import PushError, describe_failed_push, push_folder, write_model_card
+from layer_distillation.losses.arguments import STATE_TERMS
+from layer_distillation.records.checkpoints import find_checkpoint, list_checkpoints
+from layer_distillation.records.interruption import Interrupted, describe_interruption, signals_as_exceptions
+from layer_distillation.records.process_locks import hold_run_folder, is_agreed, leave_process_group
+from layer_distillation.records.run_record import (
+    FINISHED,
+    RUNNING,
+    RunRecord,
+    find_best_epoch,
+    find_damage,
+    summarize_history,
+)
+from layer_distillation.records.token_counts import measure_lengths
+from layer_distillation.runs.command_line import RunArguments, exit_with_error, parse_command_line
+from layer_distillation.runs.facts import describe_student, measure_peak_memory, timed
+from layer_distillation.runs.failures import describe_failure
+from layer_distillation.runs.predictions import (
+    Predictions,
+    add_teacher_logits,
+    predict_splits,
+    save_predictions,
+    score_logits,
+)
+from layer_distillation.runs.preparation import (
     PreparedRun,
     check_arguments,
     check_same_start,
@@ -39,11 +53,10 @@ from run_preparation import (
     prepare_run,
     set_up_logging,
 )
-from run_record import FINISHED, RUNNING, RunRecord, find_best_epoch, find_damage, summarize_history
-from student_speed import measure_speed
-from teacher_ensemble import TeacherOutputs, gather_outputs, mix_evaluation_logits
-from token_counts import measure_lengths
-from untrained_student import score_untrained
+from layer_distillation.runs.report import format_layer_map, format_report
+from layer_distillation.runs.student_speed import measure_speed
+from layer_distillation.runs.teacher_ensemble import TeacherOutputs, gather_outputs, mix_evaluation_logits
+from layer_distillation.runs.untrained_student import score_untrained
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +91,7 @@ def run_stages(arguments: RunArguments) -> RunRecord:
 
     Raises:
         ValueError: the user's arguments, data or teacher cannot be meant so.
-        Exception: `failures.py` knows what a disk, the memory or another process may end a run with.
+        Exception: `runs/failures.py` knows what a disk, the memory or another process may end a run with.
     """
     check_arguments(arguments)
     with hold_run_folder(Path(arguments.training.output_dir)):

@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
+from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
 
 PREDICTIONS_NAME = "predictions.npz"
 

@@ -16,15 +16,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from command_line import parse_command_line
-from layer_plan import count_student_layers
-from layer_scores import SubsetScorer
-from layer_search import SEARCHED_STRATEGIES, Calibration
-from layer_similarity import iterate_batches, sample_rows
-from run_preparation import load_tokenized_task, make_scorer, set_up_logging
+from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.preparation import load_tokenized_task, make_scorer, set_up_logging
+from layer_distillation.students.layer_plan import count_student_layers
+from layer_distillation.students.layer_scores import SubsetScorer
+from layer_distillation.students.layer_search import SEARCHED_STRATEGIES, Calibration
+from layer_distillation.students.layer_similarity import iterate_batches, sample_rows
+from layer_distillation.tasks.loading import fingerprint_task
+from layer_distillation.teachers.loading import load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
 from student_init import choose_student_layers, get_num_layers
-from tasks import fingerprint_task
-from teacher import load_teacher_config, load_tokenizer, locate_teacher, prepare_teacher
 
 FIXED_STRATEGIES = ("top", "bottom", "odd", "even", "spread", "ends")
 

@@ -24,8 +24,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from natural_logic import LABEL_NAMES, MAX_ROWS, generate_corpus, write_untrained_encoder
-from run_record import read_run_record
+from layer_distillation.records.run_record import read_run_record
+from layer_distillation.tasks.natural_logic import LABEL_NAMES, MAX_ROWS, generate_corpus, write_untrained_encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 FACTORS = (1, 4, 16, 64)

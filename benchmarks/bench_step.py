@@ -25,11 +25,11 @@ from transformers import (
     TrainerCallback,
 )
 
-from data_arguments import DataArguments
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
-from run_facts import describe_hardware, list_versions
+from layer_distillation.runs.facts import describe_hardware, list_versions
+from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.loading import TaskData, load_task, tokenize_task
 from student_init import build_student, choose_student_layers, get_num_layers
-from tasks import TaskData, load_task, tokenize_task
 
 PLAIN = {"optim": "adamw_torch", "length_pool_batches": 1, "bf16": False, "trim_embedding": False}
 FUSED = PLAIN | {"optim": "adamw_torch_fused"}

@@ -23,9 +23,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from comparison_plots import save_figure
-from comparison_runs import VARIED_LOSS, Run, find_run_folders, read_runs
-from figure_style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, STYLE, VERMILION, WIDTH_INCHES, wrap_name
+from layer_distillation.comparison.figure_style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILION,
+    WIDTH_INCHES,
+    wrap_name,
+)
+from layer_distillation.comparison.plots import save_figure
+from layer_distillation.comparison.runs import VARIED_LOSS, Run, find_run_folders, read_runs
 
 LOOKS = list(zip([BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK], "os^Dv*P", strict=True))
 LOSS = "eval_loss"

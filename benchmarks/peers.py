@@ -32,10 +32,10 @@ from transformers import (
 )
 
 from benchmarks.sweep_settings import Places, SweepSettings, read_settings
-from data_arguments import DataArguments
-from losses import IGNORED_LABEL
+from layer_distillation.losses.functions import IGNORED_LABEL
+from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.loading import TaskData, load_task, tokenize_task
 from student_init import build_student, choose_student_layers, get_num_layers
-from tasks import TaskData, load_task, tokenize_task
 
 EVALUATION_ROWS = 64  # per step; this project's default, so that no way gains by it
 RECIPE_TEMPERATURE = 2.0

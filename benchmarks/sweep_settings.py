@@ -17,7 +17,7 @@ Key = tuple[str, str, int]
 def fingerprint_code() -> str:
     """Of this project's modules and the benchmarks."""
     digest = hashlib.sha256()
-    for path in sorted((*ROOT.glob("*.py"), *ROOT.glob("benchmarks/*.py"))):
+    for path in sorted((*ROOT.glob("*.py"), *ROOT.glob("layer_distillation/**/*.py"), *ROOT.glob("benchmarks/*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

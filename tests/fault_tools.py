@@ -20,11 +20,11 @@ from unittest.mock import patch
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from tiny_project import make_project
 from transformers import TokenizersBackend
 
 import run_distillation
-from run_record import read_run_record
+from layer_distillation.records.run_record import read_run_record
+from tiny_project import make_project
 
 NAMESPACES = (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"])
 NO_MOUNT = "neither root nor user namespaces may mount a tmpfs here"

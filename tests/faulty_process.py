@@ -5,12 +5,12 @@ import signal
 import sys
 
 import torch
-from conftest import check_group_has_ended
 from transformers import TrainerCallback
 
 import run_distillation
-import teacher_store_filling
-from process_locks import leave_process_group
+from conftest import check_group_has_ended
+from layer_distillation.records.process_locks import leave_process_group
+from layer_distillation.teachers import store_filling as teacher_store_filling
 
 
 class Kill(TrainerCallback):

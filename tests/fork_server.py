@@ -17,7 +17,12 @@ from pathlib import Path
 from sudden_death import VARIABLE, run_script
 
 TESTS = Path(__file__).resolve().parent
-PRELOADED = ("run_distillation", "check_runs", "compare_strategies", "comparison_pictures")
+PRELOADED = (
+    "run_distillation",
+    "layer_distillation.runs.check",
+    "compare_strategies",
+    "layer_distillation.comparison.pictures",
+)
 READY = "ready"
 CLIENT = """#!{python} -SE
 import json, os, socket, sys

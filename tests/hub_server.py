@@ -20,8 +20,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from hub_api import Answer, Hub, Refusal, Request
 from huggingface_hub import constants
+
+from hub_api import Answer, Hub, Refusal, Request
 
 DROP = "drop"
 

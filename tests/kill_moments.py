@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from layer_distillation.records.checkpoints import find_checkpoint
+from layer_distillation.records.run_record import FINISHED, read_run_record
 from tiny_project import make_project
-
-from checkpoints import find_checkpoint
-from run_record import FINISHED, read_run_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN, LOOP = str(ROOT / "run_distillation.py"), str(ROOT / "run_all_strategies.sh")

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import conftest  # noqa: F401 - the paths, and one thread
-from tiny_project import make_project, write_csv
 from transformers import TrainerCallback
 
+import conftest  # noqa: F401 - the paths, and one thread
 import run_distillation
+from tiny_project import make_project, write_csv
 
 NUM_STEPS, WATCHED_STEPS = 2000, (500, 1000, 1500, 1999)
 NUM_RUNS = 20

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from conftest import make_bert
 from huggingface_hub import ModelCard
-from tiny_project import write_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from card_scores import ComparisonRow, list_scores
-from model_card import build_model_card
-from publish import write_model_card
-from run_record import EARLIER_BEHAVIOUR, FINISHED, RunRecord
+from conftest import make_bert
+from layer_distillation.cards.model_card import build_model_card
+from layer_distillation.cards.publish import write_model_card
+from layer_distillation.cards.scores import ComparisonRow, list_scores
+from layer_distillation.records.run_record import EARLIER_BEHAVIOUR, FINISHED, RunRecord
+from tiny_project import write_tokenizer
 
 HUB_NAME = "user/student"
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])

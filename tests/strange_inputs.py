@@ -14,11 +14,11 @@ from unittest import mock
 
 import datasets
 import transformers
-from tiny_project import write_csv, write_teacher
 
 import run_distillation
-from command_line import RunArguments
-from run_preparation import PreparedRun
+from layer_distillation.runs.command_line import RunArguments
+from layer_distillation.runs.preparation import PreparedRun
+from tiny_project import write_csv, write_teacher
 
 OUTCOME_CHARACTERS = 200
 
@@ -62,7 +62,10 @@ def try_input(flags: list[str]) -> Accepted | Refused:
     transformers.logging.disable_progress_bar()
     with (
         mock.patch.object(run_distillation, "distil", stop),
-        mock.patch("teacher.fine_tune_once", side_effect=AssertionError("the teacher would be trained")),
+        mock.patch(
+            "layer_distillation.teachers.loading.fine_tune_once",
+            side_effect=AssertionError("the teacher would be trained"),
+        ),
         contextlib.redirect_stderr(printed),
     ):
         try:

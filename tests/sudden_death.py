@@ -23,11 +23,11 @@ REACHED, TORN = "reached", "tore"
 # Moments that are no change of Python's own: script -> what is called there, by module and name.
 CALLS = {
     "run_distillation.py": [
-        ("natural_logic", "generate_corpus"),
+        ("layer_distillation.tasks.natural_logic", "generate_corpus"),
         ("distill_trainer", "DistillationTrainer.training_step"),
         ("distill_trainer", "DistillationTrainer.evaluate"),
         ("distill_trainer", "DistillationTrainer.predict"),
-        ("teacher_store_filling", "write_part"),
+        ("layer_distillation.teachers.store_filling", "write_part"),
         ("torch", "save"),
         ("transformers.modeling_utils", "safe_save_file"),
     ],

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from simulated_runs import STARTS, WITHOUT_TEACHER, write_run
 
 from compare_strategies import main
+from simulated_runs import STARTS, WITHOUT_TEACHER, write_run
 
 COMMAND = Path(__file__).resolve().parent.parent / "compare_strategies.py"
 
@@ -101,7 +101,7 @@ PICTURES = ["layer_map.png", "loss_curves.png", "metric_intervals.png", "pareto.
 
 
 def test_pictures_are_drawn(tmp_path):
-    pytest.importorskip("comparison_plots", reason="needs matplotlib")
+    pytest.importorskip("layer_distillation.comparison.plots", reason="needs matplotlib")
     for strategy in ("top", "random"):
         write_run(tmp_path / "runs" / strategy, strategy)
     compare(tmp_path / "runs", "--output_dir", tmp_path / "out")
@@ -111,7 +111,7 @@ def test_pictures_are_drawn(tmp_path):
 
 
 def test_every_unit_has_its_pictures_in_a_folder_of_its_own(sweep, tmp_path, monkeypatch):
-    pictures = pytest.importorskip("comparison_pictures", reason="needs matplotlib")
+    pictures = pytest.importorskip("layer_distillation.comparison.pictures", reason="needs matplotlib")
     for name in ("loss_curves", "metric_intervals", "layer_map", "pareto", "mean_ranks"):
         monkeypatch.setattr(
             pictures, f"plot_{name}", lambda *values: next(v for v in values if isinstance(v, Path)).touch()
@@ -125,7 +125,7 @@ def test_every_unit_has_its_pictures_in_a_folder_of_its_own(sweep, tmp_path, mon
 
 
 def test_students_of_several_sizes_share_a_picture(sweep, tmp_path, monkeypatch):
-    pictures = pytest.importorskip("comparison_pictures", reason="needs matplotlib")
+    pictures = pytest.importorskip("layer_distillation.comparison.pictures", reason="needs matplotlib")
     drawn = {}
     for name in ("loss_curves", "metric_intervals", "layer_map"):
         monkeypatch.setattr(pictures, f"plot_{name}", lambda *values: None)
@@ -142,8 +142,8 @@ def test_students_of_several_sizes_share_a_picture(sweep, tmp_path, monkeypatch)
 
 
 def test_without_matplotlib_a_line_says_so_and_the_rest_is_there(sweep, tmp_path, monkeypatch, caplog):
-    monkeypatch.delitem(sys.modules, "comparison_pictures", raising=False)
-    monkeypatch.delitem(sys.modules, "comparison_plots", raising=False)
+    monkeypatch.delitem(sys.modules, "layer_distillation.comparison.pictures", raising=False)
+    monkeypatch.delitem(sys.modules, "layer_distillation.comparison.plots", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with caplog.at_level("INFO"):
         assert compare(sweep, "--output_dir", tmp_path / "out") == 0

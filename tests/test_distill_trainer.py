@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import VOCABULARY_SIZE, make_bert, make_rows, pad_rows
 from datasets import Dataset
-from tiny_training import make_trainer
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
-from batches import count_items
+from conftest import VOCABULARY_SIZE, make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
+from layer_distillation.losses.batches import count_items
+from tiny_training import make_trainer
 
 TINY_TRAINING = Path(__file__).parent / "tiny_training.py"
 

@@ -11,6 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from transformers import TrainerCallback
+
+import compare_strategies
+import run_distillation
 from fault_tools import (
     NO_MOUNT,
     disk_full_from_write,
@@ -21,13 +25,9 @@ from fault_tools import (
     make_faulty_project,
     run_quietly,
 )
+from layer_distillation.records.run_record import read_run_record
 from simulated_runs import write_run
 from tiny_project import make_project
-from transformers import TrainerCallback
-
-import compare_strategies
-import run_distillation
-from run_record import read_run_record
 
 TOOLS = Path(__file__).with_name("fault_tools.py")
 MANY_WRITES = 400  # a run of the tiny project has fewer

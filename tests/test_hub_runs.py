@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
+
 from hub_api import list_card_errors
 from hub_server import HubServer, environment
-from huggingface_hub import ModelCard
 from tiny_project import write_csv, write_teacher
 
 ROOT = Path(__file__).resolve().parent.parent

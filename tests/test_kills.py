@@ -10,17 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
+
+import run_distillation
 from kill_moments import LOOP, STAGES, find_repeats, list_differences, list_kept, read_contents
 from kill_study import CLOCK, count_kills, kill_tree, run_study
+from layer_distillation.records.checkpoints import find_checkpoint
+from layer_distillation.records.run_record import read_run_record
+from layer_distillation.runs import check as check_runs
 from sudden_death import VARIABLE
 from test_run_all_strategies import wait_for
 from test_run_distillation import replace_flag
 from tiny_project import make_project
-
-import check_runs
-import run_distillation
-from checkpoints import find_checkpoint
-from run_record import read_run_record
 
 TESTS = Path(__file__).resolve().parent
 

@@ -1,117 +1,71 @@
-"""The import graph of DESIGN: every module imports only modules below it, and the README's file tree is the tree."""
+"""The house: a room imports only rooms below it, and each says in a few lines what it is for."""
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-
-# From the top down; a module may import those in later rows only.
-LAYERS = [
-    ["compare_strategies"],
-    ["comparison_files", "comparison_pictures"],
-    ["comparison_plots", "comparison_report"],
-    ["comparison_verdict", "metric_figures"],
-    ["comparison_tasks"],
-    ["comparison_results", "figure_style", "label_placement"],
-    ["comparison_pairs"],
-    ["comparison"],
-    ["comparison_arms"],
-    ["check_runs", "preview_strategies", "push_student", "run_distillation", "teacher_stores"],
-    ["failures", "untrained_student"],
-    ["preview_report", "run_preparation"],
-    ["layer_plan", "teacher_ensemble"],
-    ["student_preparation"],
-    ["command_line", "run_facts"],
-    ["student_arguments"],
-    ["layer_search", "publish", "report", "teacher_supply"],
-    ["model_card"],
-    ["card_inheritance"],
-    ["card_metadata", "card_scores"],
-    ["comparison_runs", "comparison_statistics"],
-    ["comparison_metrics"],
-    ["student_source"],
-    ["teacher"],
-    ["teacher_training", "predictions"],
+PACKAGE = ROOT / "layer_distillation"
+# From the top floor down; rooms of one floor know nothing of each other. Root files stand where their code belongs.
+FLOORS = [
+    ["run_distillation", "preview_strategies", "compare_strategies", "push_student", "teacher_stores"],
+    ["runs"],
+    ["students"],
+    ["teachers"],
     ["distill_trainer"],
-    ["width_measures"],
-    ["interruption", "layer_scores", "layer_similarity", "loss_plan", "loss_terms", "training_watch", "transfer_set"],
-    ["fast_attention", "length_pools"],
-    [
-        "batches",
-        "distillation_arguments",
-        "layer_matching",
-        "label_matching",
-        "projections",
-        "student_width",
-        "tasks",
-        "trimmed_embedding",
-        "fast_dropout",
-    ],
-    ["teacher_store_filling"],
-    ["data_arguments", "head_state_losses", "model_checks", "process_locks", "teacher_store"],
-    [
-        "losses",
-        "metrics",
-        "row_sampling",
-        "run_record",
-        "student_init",
-        "task_columns",
-        "teacher_card",
-        "teacher_outputs",
-    ],
-    ["relation_targets"],
-    [
-        "attention_targets",
-        "checkpoints",
-        "data_files",
-        "ensemble_logits",
-        "locks",
-        "loss_schedules",
-        "markdown_text",
-        "natural_logic",
-        "representation_similarity",
-        "student_names",
-        "student_speed",
-        "subset_search",
-        "teacher_arguments",
-        "token_counts",
-        "width_names",
-    ],
+    ["step"],
+    ["losses", "cards"],
+    ["tasks", "comparison"],
+    ["outputs"],
+    ["student_init"],
+    ["records"],
 ]
-LEAVES = {"losses", "student_init", "natural_logic", "run_record"}
-DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+FILES = sorted([*ROOT.glob("*.py"), *PACKAGE.glob("*/**/*.py")])
 
 
-def list_own_imports(name: str) -> set[str]:
-    tree = ast.parse((ROOT / f"{name}.py").read_text(encoding="utf-8"))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    return {module.split(".")[0] for module in imported} & DEPTH.keys()
+def name_room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0] if path.is_relative_to(PACKAGE) else path.stem
 
 
-def test_every_module_has_its_place():
-    assert {path.stem for path in ROOT.glob("*.py")} == DEPTH.keys()
+def list_imported_rooms(path: Path) -> set[str]:
+    """The rooms, and the files at the root, that a file imports anywhere in it."""
+    modules = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import hides the room"
+            modules += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    parts = [module.split(".") for module in modules]
+    rooms = {names[1] for names in parts if names[0] == PACKAGE.name and len(names) > 1}
+    return (rooms | {names[0] for names in parts}) & FLOOR.keys()
 
 
-@pytest.mark.parametrize("name", sorted(DEPTH))
-def test_a_module_imports_only_what_lies_below_it(name):
-    upward = {other for other in list_own_imports(name) if DEPTH[other] <= DEPTH[name]}
-    assert not upward
+def test_every_room_and_every_file_at_the_root_has_its_floor():
+    assert {*ROOMS, *(path.stem for path in ROOT.glob("*.py"))} == FLOOR.keys()
 
 
-@pytest.mark.parametrize("name", sorted(LEAVES))
-def test_a_leaf_imports_none_of_ours(name):
-    assert list_own_imports(name) == set()
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_rooms_below_it(path):
+    room = name_room(path)
+    assert {other for other in list_imported_rooms(path) - {room} if FLOOR[other] <= FLOOR[room]} == set()
 
 
-def test_the_readme_shows_every_file_at_the_top_level():
-    tree = re.search(r"```text\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
-    shown = set(re.findall(r"^(\S+\.(?:py|yaml|sh|txt|md|toml))\b", tree, re.MULTILINE))
-    here = {path.name for path in ROOT.iterdir() if path.suffix in {".py", ".yaml", ".sh", ".txt"}}
-    assert here <= shown
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_it_is_for(room):
+    text = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")))
+    assert 3 <= len([line for line in text.splitlines() if line]) <= 6
+    assert "In: " in text
+    assert "Out: " in text
+    assert "mport" in text
+
+
+def test_names_in_a_room_do_not_repeat_it():
+    for path in FILES:
+        assert not path.stem.startswith(f"{name_room(path)}_")
 
 
 def test_the_gate_runs_the_test_command_of_the_readme():

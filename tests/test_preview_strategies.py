@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_run_distillation import replace_flag
-from tiny_project import make_project, write_csv
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import preview_strategies
 import run_distillation
+from layer_distillation.records.run_record import read_run_record
+from layer_distillation.students.representation_similarity import linear_cka
 from preview_strategies import main
-from representation_similarity import linear_cka
-from run_record import read_run_record
 from student_init import build_student
+from test_run_distillation import replace_flag
+from tiny_project import make_project, write_csv
 
 
 @pytest.fixture

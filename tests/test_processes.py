@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_project import make_project
 
-from run_record import read_run_record
+from layer_distillation.records.run_record import read_run_record
+from tiny_project import make_project
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = str(ROOT / "run_distillation.py")

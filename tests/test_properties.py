@@ -14,11 +14,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from command_line import list_flags, make_parser, parse_command_line, read_recipe
-from data_arguments import clean_name
-from data_files import READERS, read_data_file
+from layer_distillation.runs.command_line import list_flags, make_parser, parse_command_line, read_recipe
+from layer_distillation.tasks.arguments import clean_name
+from layer_distillation.tasks.columns import parse_number
+from layer_distillation.tasks.files import READERS, read_data_file
 from student_init import LAYER_STRATEGIES, choose_student_layers, parse_layer_list
-from task_columns import parse_number
 
 # The same examples everywhere and every time, so that a red test is one that a change made red.
 settings.register_profile("project", derandomize=True, deadline=5000, max_examples=60, database=None)

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer, use_hub
-from made_students import make_record, write_student
-from simulated_runs import write_run
 
 from compare_strategies import main as compare
+from hub_server import HubServer, use_hub
+from layer_distillation.records.run_record import RUNNING, read_run_record
+from made_students import make_record, write_student
 from push_student import main
-from run_record import RUNNING, read_run_record
+from simulated_runs import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "user/student"
@@ -106,7 +106,7 @@ def test_a_comparison_without_the_run_is_refused(folder, hub, capsys):
 def test_no_token_no_valid_name_and_no_such_flag_are_refused(folder, hub, capsys, monkeypatch):
     assert "give --hub_model_id" in refuse([str(folder), "--hub_model_id", "a b"], capsys)
     assert "unrecognized arguments: --hub_token" in refuse([str(folder), "--hub_token", "hf_x"], capsys)
-    monkeypatch.setattr("publish.get_token", lambda: None)
+    monkeypatch.setattr("layer_distillation.cards.publish.get_token", lambda: None)
     assert "run `hf auth login`, set HF_TOKEN" in refuse([str(folder), "--hub_model_id", NAME], capsys)
     assert hub.requests == []
 

@@ -19,7 +19,8 @@ import json, os, sys, time
 from pathlib import Path
 
 place = Path(__file__).parent
-command, arguments = Path(sys.argv[1]).name, sys.argv[2:]
+words = [word for word in sys.argv[1:] if word != "-m"]
+command, arguments = Path(words[0]).name, words[1:]
 with (place / "calls.jsonl").open("a") as file:
     file.write(json.dumps([command, arguments]) + "\\n")
 if "--bad" in arguments:
@@ -27,7 +28,7 @@ if "--bad" in arguments:
     print("run_distillation.py: error: unknown argument --bad", file=sys.stderr)
     sys.exit(2)
 folders = [Path(arguments[i + 1]) for i, word in enumerate(arguments) if word == "--output_dir"]
-if command == "check_runs.py":
+if command == "layer_distillation.runs.check":
     print("\\n".join("finished" if (folder / "done").exists() else "open" for folder in folders))
 if command == "run_distillation.py":
     print("training", folders[0].name)
@@ -39,7 +40,7 @@ if command == "run_distillation.py":
         sys.exit("run_distillation.py: error: the loss is nan")
     folders[0].mkdir(parents=True, exist_ok=True)
     (folders[0] / "done").touch()
-if command == "run_record.py":
+if command == "layer_distillation.records.run_record":
     if not (Path(arguments[0]) / "done").exists():
         sys.exit(1)
     print("validation accuracy 0.9000")
@@ -143,7 +144,7 @@ def test_recipe_and_flags_with_spaces_arrive_as_they_were(loop):
     flags = ["my recipe.yaml", "--train_file", "my data/a  b.csv", "--text_columns=a*,b", "--note", ""]
     assert loop.run("--strategies", "top", "--seeds", "1", "--", *flags).returncode == 0
     assert loop.list_calls("run_distillation.py")[0][:6] == flags
-    assert loop.list_calls("check_runs.py")[0] == [":::", *loop.list_calls("run_distillation.py")[0]]
+    assert loop.list_calls("layer_distillation.runs.check")[0] == [":::", *loop.list_calls("run_distillation.py")[0]]
 
 
 def test_what_is_finished_is_not_launched_again_but_compared(loop):

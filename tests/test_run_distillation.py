@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_bert, pad_rows
 from safetensors.torch import load_file, save_file
-from tiny_project import COLOURS, make_project, write_csv, write_teacher
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
 import run_distillation
+from conftest import make_bert, pad_rows
+from layer_distillation.records.run_record import read_run_record
 from run_distillation import main
-from run_record import read_run_record
+from tiny_project import COLOURS, make_project, write_csv, write_teacher
 
 
 @pytest.fixture
@@ -368,7 +368,7 @@ def refuse(capsys: pytest.CaptureFixture, flags: list[str]) -> str:
 @pytest.mark.parametrize("case", REFUSALS)
 def test_bad_input_ends_in_one_line_and_status_2_before_any_training(case, tmp_path, flags, capsys, monkeypatch):
     values, prepare, message = REFUSALS[case]
-    monkeypatch.setattr("publish.get_token", lambda: None)
+    monkeypatch.setattr("layer_distillation.cards.publish.get_token", lambda: None)
     monkeypatch.setattr(run_distillation, "distil", lambda *_: pytest.fail("training began"))
     if prepare is not None:
         prepare(tmp_path)

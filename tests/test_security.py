@@ -15,24 +15,24 @@ import numpy as np
 import pytest
 import torch
 import transformers.dynamic_module_utils
-from strange_inputs import Accepted, Refused, make_flags, try_input
-from tiny_project import make_project, write_csv, write_teacher, write_tokenizer
-from tiny_training import make_trainer
 from transformers import AutoTokenizer
 
 import run_distillation
-from command_line import parse_command_line, write_command
-from comparison_files import format_csv
-from comparison_pictures import clean_file_name
-from comparison_runs import read_runs
-from data_arguments import clean_name
-from failures import describe_failure
-from run_record import RECORD_NAME
-from teacher import load_teacher_config, load_tokenizer
-from teacher_arguments import TeacherArguments
+from layer_distillation.comparison.files import format_csv
+from layer_distillation.comparison.pictures import clean_file_name
+from layer_distillation.comparison.runs import read_runs
+from layer_distillation.records.run_record import RECORD_NAME
+from layer_distillation.runs.command_line import parse_command_line, write_command
+from layer_distillation.runs.failures import describe_failure
+from layer_distillation.tasks.arguments import clean_name
+from layer_distillation.teachers.arguments import TeacherArguments
+from layer_distillation.teachers.loading import load_teacher_config, load_tokenizer
+from strange_inputs import Accepted, Refused, make_flags, try_input
+from tiny_project import make_project, write_csv, write_teacher, write_tokenizer
+from tiny_training import make_trainer
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted(ROOT.glob("*.py"))
+MODULES = sorted([*ROOT.glob("*.py"), *ROOT.glob("layer_distillation/**/*.py")])
 TOKEN = "hf_" + "s3cret" * 5
 HOSTILE_NAMES = [
     "../../x",

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from strange_inputs import Accepted, StrangeInput, check_outcome, make_flags, try_input
 
-from tasks import load_task
+from layer_distillation.tasks.loading import load_task
+from strange_inputs import Accepted, StrangeInput, check_outcome, make_flags, try_input
 
 TRAIN = "the red ball,a\nthe blue car,b\n"
 HEADER = "text,label\n"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_bert
 from safetensors.torch import load_file, save_file
-from strange_inputs import Accepted, StrangeInput, check_outcome, make_flags, try_input
-from tiny_project import COLOURS, write_teacher
 from tokenizers import Tokenizer, models
 from transformers import AlbertConfig, AutoModelForSequenceClassification, FunnelConfig, PreTrainedTokenizerFast
+
+from conftest import make_bert
+from strange_inputs import Accepted, StrangeInput, check_outcome, make_flags, try_input
+from tiny_project import COLOURS, write_teacher
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 Tensors = dict[str, torch.Tensor]

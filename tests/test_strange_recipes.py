@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import pytest
+
 from strange_inputs import Accepted, StrangeInput, check_outcome, make_flags, try_input
 
 

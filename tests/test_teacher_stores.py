@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from test_teacher_store import fill
 
 import teacher_stores
-from teacher_arguments import TeacherArguments
+from layer_distillation.teachers.arguments import TeacherArguments
 from teacher_stores import StoreInfo, main, read_stores
+from tests.outputs.test_store import fill
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fault_tools import fail, finish
 from safetensors.torch import load_file, save_file
-from tiny_project import make_project, write_csv, write_teacher
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import distill_trainer
 import run_distillation
-from run_record import read_run_record
+from fault_tools import fail, finish
+from layer_distillation.records.run_record import read_run_record
+from tiny_project import make_project, write_csv, write_teacher
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 

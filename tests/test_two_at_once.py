@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
 from fork_server import serve_forks
 from kill_moments import LOOP, RUN, read_contents
+from layer_distillation.records.run_record import read_run_record
 from sudden_death import REACHED, VARIABLE
 from tiny_project import make_project
-
-from run_record import read_run_record
 
 pytestmark = pytest.mark.slow  # every test trains, most in several processes
 WAITING, FOUND = "another run is at work on this: waiting for it", "holds this very run, finished: nothing to train"
@@ -217,7 +217,7 @@ from datetime import timedelta
 from accelerate import PartialState
 from filelock import FileLock
 sys.path.insert(0, {root!r})
-from process_locks import acquire_together
+from layer_distillation.records.process_locks import acquire_together
 state = PartialState(cpu=True, timeout=timedelta(seconds=10))
 state.wait_for_everyone()
 if state.is_main_process:

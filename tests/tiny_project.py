@@ -5,9 +5,10 @@ import random
 from pathlib import Path
 
 import torch
-from conftest import make_bert
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
+
+from conftest import make_bert
 
 COLOURS = ["red", "green", "blue"]
 NOUNS = ["ball", "house", "car", "tree", "cup", "door"]

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import check_group_has_ended, make_bert, make_rows, pad_rows
 from datasets import Dataset
 from transformers import EvalPrediction
 
+from conftest import check_group_has_ended, make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
-from process_locks import leave_process_group
+from layer_distillation.records.process_locks import leave_process_group
 
 ALL_TERMS = {
     "ce_weight": 1.0,
@@ -23,6 +23,16 @@ ALL_TERMS = {
     "logit_cosine_weight": 1.0,
     "pkd_weight": 0.0,
 }
+MORE_TERMS = {
+    "pkd_weight": 1.0,
+    "embedding_weight": 1.0,
+    "relation_weight": 1.0,
+    "relation_heads": 4,
+    "attention_loss": "kl",
+}
+OFF = dict.fromkeys(
+    ["ce_weight", "kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight", "pkd_weight"], 0.0
+)
 
 
 def make_trainer(

@@ -1,0 +1,143 @@
+"""What leaves a run: the student's model card in its folder, and the push to the Hub. Without torch.
+
+Entry: `check_push`, `write_model_card`, `push_folder`; `push_student.py` is the command.
+"""
+
+import fnmatch
+import os
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi, get_token, is_offline_mode
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.utils import validate_repo_id
+
+from layer_distillation.cards.model_card import build_model_card
+from layer_distillation.cards.scores import ComparisonRow, list_scores
+from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
+
+CARD_NAME = "README.md"
+PUSH_SCRIPT = Path(__file__).parents[2] / "push_student.py"
+# The run's own beside the student, all folders apart: what resumes it, and what tells of the user's disk and data.
+NEVER_PUSHED = (".*", "*.bin", "*.pt", "*.pth", "*.npz", RECORD_NAME)
+LONGEST_REASON = 200
+
+
+@dataclass(frozen=True)
+class PushTarget:
+    """Where a student goes. `is_private` None: as the Hub does by itself; `token` None: that of `hf auth login`."""
+
+    name: str
+    is_private: bool | None = None
+    revision: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+class PushError(OSError):
+    """A push that failed; the message says at what. The student's folder is as it was."""
+
+
+def check_push(target: PushTarget) -> None:
+    """Raises ValueError where a push is bound to fail, hours before it is tried: no token, offline, no valid name."""
+    if target.token is None and get_token() is None:
+        raise ValueError(
+            "a push needs a token of the Hugging Face Hub and found none: run `hf auth login`, set HF_TOKEN, or leave "
+            "--push_to_hub out (push_student.py pushes the finished student later)"
+        )
+    if is_offline_mode():
+        raise ValueError(
+            "a push needs the Hub, and HF_HUB_OFFLINE=1 forbids it: unset it, or leave --push_to_hub out "
+            "(push_student.py pushes the finished student later)"
+        )
+    try:
+        validate_repo_id(target.name)
+    except HFValidationError as error:
+        raise ValueError(f"a push has no valid name to go to ({error}): give --hub_model_id") from error
+
+
+def write_model_card(record: RunRecord, folder: Path) -> None:
+    """Into the student's folder, in one step; it says how to load the student from there."""
+    unfinished = folder / f".unfinished-{CARD_NAME}"
+    unfinished.write_text(str(build_model_card(record, str(folder), list_scores(folder, record))), encoding="utf-8")
+    unfinished.replace(folder / CARD_NAME)
+
+
+def push_folder(folder: Path, target: PushTarget, comparison: ComparisonRow | None = None) -> str:
+    """Uploads the student of a finished run as one commit, its card naming the repository; returns its address.
+
+    Raises:
+        PushError: the Hub said no, or could not be reached. Nothing is lost.
+    """
+    record = read_run_record(folder)
+    scores = list_scores(folder, record)
+    api = HfApi(token=target.token)
+    try:
+        repository = open_repository(api, target)
+        card = build_model_card(record, repository, scores, comparison)
+        commit = api.create_commit(
+            repository,
+            [
+                CommitOperationAdd(CARD_NAME, str(card).encode()),
+                *(CommitOperationAdd(path.name, path) for path in list_student_files(folder)),
+            ],
+            commit_message="Distilled student",
+            revision=target.revision,
+        )
+    # The Hub's client raises its HTTP library's errors for lost connections, RuntimeError for a file that did not
+    # arrive, ValueError for a card that the Hub refuses, and OSError for the rest.
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise PushError(describe_push_error(error)) from error
+    return commit.commit_url
+
+
+def describe_push_error(error: Exception) -> str:
+    """What went wrong, the Hub's own words before its client's, which begin with addresses."""
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        return f"{error} {describe_push_error(error.__cause__)}"
+    if isinstance(error, HfHubHTTPError):
+        return f"{error.response.status_code} {error.server_message or error}"
+    return f"{type(error).__name__}: {error}"
+
+
+def describe_failed_push(reason: str, folder: Path, target: PushTarget, comparison: Path | None = None) -> str:
+    """One line: what is kept, and the command that pushes it later, which needs neither data nor teacher."""
+    short = " ".join(reason.split())[:LONGEST_REASON]
+    command = write_push_command(folder, target, comparison)
+    return f"the push failed ({short}); the student is whole in {folder}; this pushes it: {command}"
+
+
+def write_push_command(folder: Path, target: PushTarget, comparison: Path | None = None) -> str:
+    """As a shell takes it, from the folder it is printed in; never with the token, which others could read there."""
+    words = [sys.executable, os.path.relpath(PUSH_SCRIPT), str(folder), "--hub_model_id", target.name]
+    words += ["--hub_private_repo"] if target.is_private else []
+    words += ["--hub_revision", target.revision] if target.revision is not None else []
+    words += ["--comparison", str(comparison)] if comparison is not None else []
+    return shlex.join(words)
+
+
+def open_repository(api: HfApi, target: PushTarget) -> str:
+    """Creates what is missing of repository and branch; returns the repository's name with its owner.
+
+    Raises:
+        ValueError: it is to be private and exists in public.
+    """
+    repository = api.create_repo(target.name, private=target.is_private, exist_ok=True).repo_id
+    if target.is_private and not api.model_info(repository).private:
+        raise ValueError(
+            f"{repository} exists and is public, which --hub_private_repo does not change: make it private on the Hub, "
+            "or give another --hub_model_id"
+        )
+    if target.revision is not None:
+        api.create_branch(repository, branch=target.revision, exist_ok=True)
+    return repository
+
+
+def list_student_files(folder: Path) -> list[Path]:
+    """Weights, config and tokenizer; not the card, which is written anew for the Hub."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not any(fnmatch.fnmatch(path.name, pattern) for pattern in (*NEVER_PUSHED, CARD_NAME))
+    ]

@@ -1,0 +1,174 @@
+"""The numbers of a model card: scores with 95 % intervals, and the student's row in a comparison. Without torch.
+
+Entry: `list_scores`, `read_comparison_row`.
+"""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from layer_distillation.comparison.metrics import limit_resamples, make_scorer, resample_scores
+from layer_distillation.comparison.runs import SAME_SCORE, Run, check_predictions, read_predictions
+from layer_distillation.comparison.statistics import CONFIDENCE
+from layer_distillation.records.run_record import RunRecord
+
+logger = logging.getLogger(__name__)
+
+COMPARISON_NAME = "comparison.json"
+RESAMPLES = 2000
+
+Interval = tuple[float, float]
+
+
+class Score(NamedTuple):
+    """One recorded score; an interval is of the rows alone, None where none is known."""
+
+    split: str
+    name: str
+    rows: int
+    student: float
+    student_interval: Interval | None
+    teacher: float | None
+    teacher_interval: Interval | None
+
+
+class ComparisonRow(NamedTuple):
+    """What a comparison says of the student's strategy. Differences are the best one's mean minus this one's."""
+
+    arm: str
+    best: str
+    split: str
+    metric_name: str
+    rows: int
+    seeds: list[str]
+    mean: float
+    standard_deviation: float | None
+    difference: float | None
+    interval: Interval | None
+    p_value: float | None
+    verdict: list[str]
+
+
+# ---- scores ------------------------------------------------------------------------------------------------------
+
+
+def list_scores(folder: Path, record: RunRecord) -> list[Score]:
+    """Every score of the record, with intervals where the folder's predictions are whole."""
+    try:
+        run = Run(str(folder), record, read_predictions(folder))
+        check_predictions(run)
+    except (ValueError, OSError) as error:
+        logger.warning("%s: no intervals in the model card (%s)", folder, error)
+        run = None
+    return [
+        Score(
+            split,
+            name,
+            record.task["rows"][split],
+            value,
+            run and estimate_interval(run, split, name, "student"),
+            record.teacher["metrics"].get(split, {}).get(name),
+            run and estimate_interval(run, split, name, "teacher"),
+        )
+        for split, scores in record.metrics.items()
+        for name, value in scores.items()
+    ]
+
+
+def estimate_interval(run: Run, split: str, name: str, model: str) -> Interval | None:
+    """95 %: Wilson's where the score is a share of rows, else the bootstrap's percentiles; None of what is neither."""
+    if f"{split}.{model}_logits" not in run.arrays:
+        return None
+    if name == "agreement":
+        chosen = [run.arrays.get(f"{split}.{side}_logits") for side in ("student", "teacher")]
+        if model == "teacher" or chosen[1] is None:
+            return None
+        return estimate_share(np.equal(*(logits.argmax(axis=-1) for logits in chosen)))
+    if name not in run.record.task["metric_names"]:
+        return None
+    labels, decisions = run.get_labels(split), run.get_decisions(split, model)
+    return estimate_share(decisions == labels) if name == "accuracy" else resample(run, name, decisions, labels)
+
+
+def estimate_share(is_counted: np.ndarray) -> Interval:
+    """Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927."""
+    test = stats.binomtest(int(is_counted.sum()), len(is_counted))
+    interval = test.proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def resample(run: Run, name: str, decisions: np.ndarray, labels: np.ndarray) -> Interval | None:
+    """Percentiles over resampled rows; None where all give one score, which says nothing of how sure it is."""
+    num_classes = 1 if run.is_regression else len(run.record.task["label_names"])
+    num_resamples = limit_resamples(RESAMPLES, name, len(labels), 1, num_classes)
+    scores = resample_scores(make_scorer(name, decisions[None], labels), len(labels), num_resamples)
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = (float(bound) for bound in np.percentile(scores, [tail, 100 - tail]))
+    return (low, high) if low < high else None
+
+
+# ---- comparison --------------------------------------------------------------------------------------------------
+
+
+def read_comparison_row(path: Path, record: RunRecord, folder: Path) -> ComparisonRow:
+    """The student's strategy in what `compare_strategies.py` wrote: a folder or its comparison.json.
+
+    A run is known there by what it is, never by its folder's name: rows, layers, strategy, seed and score.
+
+    Raises:
+        ValueError: no comparison is there, or this run is not in it.
+    """
+    file = path / COMPARISON_NAME if path.is_dir() else path
+    try:
+        units = json.loads(file.read_text(encoding="utf-8"))["units"]
+        run = Run(str(folder), record, {})
+        named = [(unit, replace(run, varied=tuple(unit.get("varied", ()))).arm_name) for unit in units]
+        found = [row for unit, arm in named if (row := find_row(unit, record, arm))]
+    except OSError as error:
+        raise ValueError(
+            f"no comparison is in {path} ({error.strerror}): give a folder that holds {file.name}"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is no comparison of this version: run compare_strategies.py again") from error
+    if not found:
+        raise ValueError(
+            f"{file} does not hold this run ({record.strategy}, seed {record.seed}, on {record.task['name']}): run "
+            f"compare_strategies.py again with {folder} among its runs, or leave --comparison out"
+        )
+    return found[0]
+
+
+def find_row(unit: dict[str, Any], record: RunRecord, arm: str) -> ComparisonRow | None:
+    """This run's strategy in a unit, None where the run is not in it."""
+    if unit["task"]["fingerprint"] != record.task["fingerprint"]:
+        return None
+    layers = " ".join("-" if layer is None else str(layer) for layer in record.student["layers"])
+    recorded = record.metrics.get(unit["split"], {}).get(unit["metric_name"])
+    is_in = any(
+        (row["arm"], row["seed"], row["layers"]) == (arm, record.seed, layers)
+        and (recorded is None or abs(row["metric"] - recorded) <= SAME_SCORE)
+        for row in unit["runs"]
+    )
+    if not is_in:
+        return None
+    row = next(row for row in unit["arms"] if row["arm"] == arm)
+    has_difference = row["difference_to_best"] is not None
+    return ComparisonRow(
+        arm=arm,
+        best=unit["best"],
+        split=unit["split"],
+        metric_name=unit["metric_name"],
+        rows=unit["rows"],
+        seeds=row["seeds"].split(),
+        mean=row["metric"],
+        standard_deviation=row["metric_standard_deviation"],
+        difference=row["difference_to_best"],
+        interval=(row["difference_low"], row["difference_high"]) if has_difference else None,
+        p_value=row["p_holm"],
+        verdict=[unit["verdict"][0], *(line for line in unit["verdict"][1:] if line.startswith(f"{arm} "))],
+    )

@@ -1,0 +1,249 @@
+"""What the runs of one unit say: means, differences from the best arm, controls, ranks. Numbers only, no text.
+
+Entry: `analyse_unit`.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+
+from layer_distillation.comparison.arms import Arm
+from layer_distillation.comparison.grouping import Unit, hold_same_predictions
+from layer_distillation.comparison.pairs import Pair, PairedScores
+from layer_distillation.comparison.runs import Run
+from layer_distillation.comparison.statistics import Estimate, correlate_ranks
+
+
+@dataclass
+class RunResult:
+    """One run. Losses in nats (regression: squared label units); nan where the record has none."""
+
+    run: Run
+    training_loss: float
+    validation_loss: float
+    validation_metric: float
+    last_metric: float  # on the validation rows after the last epoch, kept or not
+    loss: float
+    metric: float
+
+    def get_untrained(self, name: str) -> float | None:
+        """A score of the student before any training, on the validation rows; None where the record has no number."""
+        value = self.run.record.student.get("untrained", {}).get(name)
+        return None if value is None or math.isnan(value) else value
+
+
+@dataclass
+class ArmResult:
+    """One arm; `estimate` is the mean of its metric over seeds."""
+
+    arm: Arm
+    runs: list[RunResult]
+    estimate: Estimate
+
+    @property
+    def name(self) -> str:
+        return self.arm.name
+
+    def average(self, field: str) -> float:
+        return float(np.mean(self.list_values(field)))
+
+    def spread(self, field: str) -> float | None:
+        """Standard deviation over seeds, with n - 1; None for one run."""
+        return float(np.std(self.list_values(field), ddof=1)) if len(self.runs) > 1 else None
+
+    def list_values(self, field: str) -> list[float]:
+        return [vars(run)[field] for run in self.runs]
+
+
+@dataclass
+class UnitResult:
+    """All numbers of a unit's report. `before_training`: (value, over what, Spearman or None, n)."""
+
+    unit: Unit
+    split: str
+    selecting_split: str
+    metric_name: str
+    num_rows: int
+    num_resamples: int
+    teacher_loss: dict[str, float]
+    teacher_metric: dict[str, float]
+    strategies: list[ArmResult]
+    controls: list[ArmResult]
+    comparisons: list[Pair]
+    control_comparisons: list[Pair]
+    teacher_comparisons: list[Pair]
+    rank_correlation: float | None
+    before_training: list[tuple[str, str, float | None, int]]
+
+    @property
+    def arms(self) -> list[ArmResult]:
+        return self.strategies + self.controls
+
+    @property
+    def best(self) -> ArmResult:
+        return self.strategies[0]
+
+    def get_kept_share(self, arm: ArmResult) -> float | None:
+        """The arm's mean metric over the teacher's, chance not subtracted; None where the teacher has none above 0."""
+        teacher = self.teacher_metric.get(self.split)
+        return arm.estimate.value / teacher if teacher is not None and teacher > 0 else None
+
+    @property
+    def random_draws(self) -> dict[str, ArmResult]:
+        """What else their arm varies, as a part of its name -> the draws."""
+        arms = [arm for arm in self.controls if arm.arm.strategy == "random" and arm.arm.runs[0].has_teacher_terms]
+        return {arm.arm.suffix: arm for arm in arms}
+
+
+def analyse_unit(unit: Unit, split: str, metric_name: str | None, num_resamples: int) -> UnitResult:
+    """Raises ValueError for fewer than two arms, an unknown metric or a split without labels."""
+    if len(unit.arms) < 2:
+        raise ValueError(f"{unit.name}: the only arm is {unit.arms[0].name}: give runs of at least two strategies")
+    first_run = unit.runs[0]
+    split, metric_name = choose_split(first_run, split), choose_metric(first_run, metric_name)
+    scores = PairedScores(unit, split, metric_name, num_resamples)
+    arms = [analyse_arm(arm, scores, split, metric_name) for arm in unit.arms]
+    # Where there are controls alone, one of them has to be what the others are held against.
+    candidates = [arm for arm in arms if not arm.arm.is_control] or arms
+    strategies = sorted(candidates, key=lambda arm: (-arm.estimate.value, arm.name))
+    controls = sorted((arm for arm in arms if arm not in candidates), key=lambda arm: arm.name)
+    return UnitResult(
+        unit=unit,
+        split=split,
+        selecting_split=first_run.selecting_split,
+        metric_name=metric_name,
+        num_rows=scores.num_rows,
+        num_resamples=scores.num_resamples,
+        teacher_loss=list_teacher_losses(first_run),
+        teacher_metric=score_teacher(first_run, metric_name),
+        strategies=strategies,
+        controls=controls,
+        comparisons=compare_with_best(scores, strategies),
+        control_comparisons=compare_controls(scores, strategies, controls),
+        teacher_comparisons=compare_teacher_terms(scores, arms),
+        rank_correlation=correlate_ranks(
+            [-arm.average("validation_loss") for arm in strategies],
+            [arm.average("validation_metric") for arm in strategies],
+        ),
+        before_training=correlate_before_training(strategies, controls, metric_name),
+    )
+
+
+def choose_split(run: Run, wanted: str) -> str:
+    """`test` where it is labelled, else the validation split that also chose the epochs."""
+    if wanted == "auto":
+        return "test" if "test" in run.labelled_rows else run.selecting_split
+    split = run.selecting_split if wanted == "validation" else wanted
+    if split not in run.labelled_rows:
+        raise ValueError(f"--split {wanted}: no labelled {split} rows in {run.folder}: take --split validation")
+    return split
+
+
+def choose_metric(run: Run, wanted: str | None) -> str:
+    valid = run.list_metrics()
+    if wanted is not None and wanted not in valid:
+        raise ValueError(f"--metric is {wanted!r}: the task {run.record.task['name']} has {', '.join(valid)}")
+    return wanted or valid[0]
+
+
+def analyse_arm(arm: Arm, scores: PairedScores, split: str, metric_name: str) -> ArmResult:
+    results = [
+        RunResult(
+            run=run,
+            training_loss=get_training_loss(run),
+            validation_loss=run.record.metrics[run.selecting_split]["loss"],
+            validation_metric=run.score(metric_name, run.selecting_split),
+            last_metric=get_last_metric(run, metric_name),
+            loss=run.record.metrics[split]["loss"],
+            metric=float(scores.scores[position]),
+        )
+        for run, position in zip(arm.runs, scores.find(arm.runs), strict=True)
+    ]
+    return ArmResult(arm, results, scores.estimate(arm))
+
+
+def get_training_loss(run: Run) -> float:
+    """The weighted sum of all terms in the epoch whose student was kept."""
+    entries = [entry for entry in run.record.history if entry["epoch"] == run.record.best_epoch]
+    return entries[0].get("train_loss", float("nan")) if entries else float("nan")
+
+
+def get_last_metric(run: Run, metric_name: str) -> float:
+    return run.record.history[-1].get(f"eval_{metric_name}", math.nan) if run.record.history else math.nan
+
+
+def list_teacher_losses(run: Run) -> dict[str, float]:
+    return {split: scores["loss"] for split, scores in run.record.teacher["metrics"].items()}
+
+
+def score_teacher(run: Run, metric_name: str) -> dict[str, float]:
+    known = [split for split in run.labelled_rows if f"{split}.teacher_logits" in run.arrays]
+    return {split: run.score(metric_name, split, "teacher") for split in known}
+
+
+def compare_with_best(scores: PairedScores, strategies: list[ArmResult]) -> list[Pair]:
+    """The best was picked by looking at all of them, so all pairs are in Holm's correction, not only those with it.
+
+    Of six equal strategies the best was otherwise called better than another in 7 to 11 % of simulated cases.
+    """
+    pairs = list(combinations([arm.arm for arm in strategies], 2))
+    return scores.compare_all(pairs)[: len(strategies) - 1]
+
+
+def compare_controls(scores: PairedScores, strategies: list[ArmResult], controls: list[ArmResult]) -> list[Pair]:
+    """Random and fresh layers against the best strategy; corrected over all strategies for the same reason.
+
+    Starts without the teacher's terms are held against the same starts with them: `compare_teacher_terms`.
+    """
+    null_arms = [arm.arm for arm in controls if arm.arm.runs[0].has_teacher_terms]
+    family = list(product([arm.arm for arm in strategies], null_arms))
+    return [pair for pair in scores.compare_all(family) if pair.first == strategies[0].name]
+
+
+def compare_teacher_terms(scores: PairedScores, arms: list[ArmResult]) -> list[Pair]:
+    """Each arm with a teacher against the same start without."""
+    without = {arm.arm.runs[0].start_name: arm.arm for arm in arms if not arm.arm.runs[0].has_teacher_terms}
+    with_teacher = [arm.arm for arm in arms if arm.arm.runs[0].has_teacher_terms]
+    pairs = [(arm, without[arm.runs[0].start_name]) for arm in with_teacher if arm.runs[0].start_name in without]
+    return scores.compare_all(pairs)
+
+
+def correlate_before_training(
+    strategies: list[ArmResult], controls: list[ArmResult], metric_name: str
+) -> list[tuple[str, str, float | None, int]]:
+    """Spearman between what the student scored before any training and its final metric, both means over seeds.
+
+    Over the strategies, and over all starts: the controls' too, every random draw by itself. Never over runs: seeds of
+    one start share its untrained scores, and would count one observation several times.
+    """
+    starts = group_starts(strategies + [arm for arm in controls if arm.arm.runs[0].has_teacher_terms])
+    groups = {"strategies": group_starts(strategies)}
+    if len(starts) > len(groups["strategies"]):
+        groups["all starts"] = starts
+    rows = []
+    for name in list_untrained_names(metric_name):
+        for what, members in groups.items():
+            known = [[run for run in runs if run.get_untrained(name) is not None] for runs in members]
+            means = [np.mean([(run.get_untrained(name), run.metric) for run in runs], axis=0) for runs in known if runs]
+            if means:
+                rows.append((name, what, correlate_ranks(*zip(*means, strict=True)), len(means)))
+    return rows
+
+
+def list_untrained_names(metric_name: str) -> tuple[str, ...]:
+    """The scores of an untrained student that are shown; of the last two a task has one."""
+    return "loss", metric_name, "kl_to_teacher", "mse_to_teacher"
+
+
+def group_starts(arms: list[ArmResult]) -> list[list[RunResult]]:
+    """The runs that begin with the same layers, width and weights, whatever their strategies are called."""
+    starts: dict[tuple[object, ...], list[RunResult]] = {}
+    for run in (run for arm in arms for run in arm.runs):
+        source = run.run.record.student.get("source")
+        key = (*run.run.layers, run.run.variant, source and source["fingerprint"])
+        found = starts.setdefault(key, [])
+        if not any(hold_same_predictions(run.run, other.run) for other in found):  # a draw may be a strategy's layers
+            found.append(run)
+    return list(starts.values())

@@ -1,0 +1,264 @@
+"""Reads the runs that are to be compared: `run_record.json` and `predictions.npz` of each folder, never its name.
+
+Entry: `find_run_folders`, `read_runs`.
+"""
+
+import math
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from layer_distillation.comparison.metrics import CLASS_SCORERS, NUMBER_SCORERS, make_scorer, score_all_rows
+from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
+from layer_distillation.records.student_names import name_loss, name_settings, name_variant
+
+PREDICTIONS_NAME = "predictions.npz"
+TEACHER_TERMS = (
+    *("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"),
+    *("pkd_weight", "embedding_weight", "relation_weight", "rkd_weight"),
+)
+UNLABELLED_ARGUMENTS = ("unlabeled_file", "max_unlabeled_samples")
+# Without a teacher there is nothing that these could change.
+TEACHER_ARGUMENTS = frozenset(
+    [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
+    + ["relation_heads", "pkd_last_layer", "schedules", "intermediate_epochs", "second_stage", *UNLABELLED_ARGUMENTS]
+)
+VARIED_LOSS = "loss"  # among what is varied: all arguments of the loss together, named by its terms
+LOSS_ARGUMENTS = frozenset(["ce_weight", *TEACHER_ARGUMENTS]) - set(UNLABELLED_ARGUMENTS)
+CONTROL_STRATEGIES = ("random", "scratch")
+NEEDED_ENTRIES = {
+    "task": ("name", "label_names", "metric_names", "rows", "fingerprint"),
+    "teacher": ("name", "is_local", "fingerprint", "layers", "parameters", "metrics"),
+    "student": ("layers", "parameters"),
+    "arguments": (
+        *("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+        *TEACHER_TERMS,
+    ),
+}
+SAME_SCORE = 1e-3  # the record's metric and that of the predictions may differ by rounding
+
+
+class LeftOut(NamedTuple):
+    """A run that is in no comparison."""
+
+    folder: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One finished run. `arrays` as in predictions.npz: `<split>.student_logits`, `.teacher_logits`, `.labels`.
+
+    `varied` are the arguments that make arms of their own, beside the start.
+    """
+
+    folder: str
+    record: RunRecord
+    arrays: dict[str, np.ndarray]
+    varied: tuple[str, ...] = ()
+
+    @property
+    def has_teacher_terms(self) -> bool:
+        arguments = self.record.arguments
+        return any(arguments[name] > 0 or name in arguments["schedules"] for name in TEACHER_TERMS)
+
+    @property
+    def start_name(self) -> str:
+        """The strategy, and what else its students are: narrower, or of another checkpoint than the teacher; and what
+        is varied that would differ without a teacher too."""
+        varied = [name for name in self.varied if name not in {VARIED_LOSS, "ce_weight", *TEACHER_ARGUMENTS}]
+        return self.record.strategy + self.variant + name_settings(self.record.arguments, varied)
+
+    @property
+    def variant(self) -> str:
+        return name_variant(self.record.arguments, self.record.student.get("width_init"))
+
+    @property
+    def arm_name(self) -> str:
+        if not self.has_teacher_terms:
+            return self.start_name + ", without teacher"
+        varied = [name for name in self.varied if name in {"ce_weight", *TEACHER_ARGUMENTS}]
+        loss = name_loss(self.record.arguments) if VARIED_LOSS in self.varied else ""
+        return self.start_name + loss + name_settings(self.record.arguments, varied)
+
+    @property
+    def varied_arguments(self) -> dict[str, object]:
+        """The values of all that makes arms beside the start, as far as they change this run."""
+        names = set(self.varied) - {VARIED_LOSS} | (LOSS_ARGUMENTS if VARIED_LOSS in self.varied else frozenset())
+        names -= frozenset() if self.has_teacher_terms else {"ce_weight", *TEACHER_ARGUMENTS}
+        return {name: self.record.arguments.get(name) for name in sorted(names)}
+
+    @property
+    def is_control(self) -> bool:
+        return self.record.strategy in CONTROL_STRATEGIES or not self.has_teacher_terms
+
+    @property
+    def layers(self) -> list[int | None]:
+        return self.record.student["layers"]
+
+    @property
+    def unlabelled_fingerprint(self) -> str | None:
+        """Of its transfer set; None without one, as in all records from before there were any."""
+        return self.record.task.get("unlabelled_fingerprint")
+
+    @property
+    def is_regression(self) -> bool:
+        return self.record.task["label_names"] is None
+
+    @property
+    def selecting_split(self) -> str:
+        """The validation split whose loss chose the epoch."""
+        return next(split for split in self.record.task["rows"] if split not in ("train", "test"))
+
+    @cached_property
+    def labelled_rows(self) -> dict[str, np.ndarray]:
+        """Per split that has any: where a label is, as a mask over the rows."""
+        masks = {}
+        for name, labels in self.arrays.items():
+            split, kind = name.rsplit(".", 1)
+            if kind == "labels":
+                flat = labels.reshape(len(labels))
+                masks[split] = ~np.isnan(flat) if self.is_regression else flat >= 0
+        return {split: mask for split, mask in masks.items() if mask.any()}
+
+    def get_labels(self, split: str) -> np.ndarray:
+        """(labelled rows,)"""
+        mask = self.labelled_rows[split]
+        return self.arrays[f"{split}.labels"].reshape(len(mask))[mask]
+
+    def get_decisions(self, split: str, model: str = "student") -> np.ndarray:
+        """(labelled rows,): the class that student or teacher chose, or the score of a regression."""
+        logits = self.arrays[f"{split}.{model}_logits"][self.labelled_rows[split]]
+        return logits.reshape(len(logits)).astype(np.float64) if self.is_regression else logits.argmax(axis=-1)
+
+    def score(self, metric_name: str, split: str, model: str = "student") -> float:
+        labels, decisions = self.get_labels(split), self.get_decisions(split, model)
+        return float(score_all_rows(make_scorer(metric_name, decisions[None], labels), len(labels))[0])
+
+    def list_metrics(self) -> list[str]:
+        """The task's own, the main one first, then what else its labels allow."""
+        own = self.record.task["metric_names"]
+        possible = NUMBER_SCORERS if self.is_regression else CLASS_SCORERS
+        is_binary = not self.is_regression and len(self.record.task["label_names"]) == 2
+        return [*own, *(name for name in possible if name not in own and (name != "f1" or is_binary))]
+
+
+def find_run_folders(paths: Sequence[Path]) -> list[Path]:
+    """Every folder with a record, in or under the given ones, each once.
+
+    Raises ValueError where a path is no folder or no run is found in it.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise ValueError(f"{path} is no folder: give folders of runs, or a folder that holds some, such as runs")
+        records = [path / RECORD_NAME] if (path / RECORD_NAME).is_file() else sorted(path.rglob(RECORD_NAME))
+        if not records:
+            raise ValueError(f"no run is in {path}: a run's folder holds {RECORD_NAME}; give one, or one above some")
+        for record in records:
+            found.setdefault(record.parent.resolve(), record.parent)
+    return list(found.values())
+
+
+def read_runs(folders: Sequence[Path], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:
+    """The finished, whole runs, and the others with the reason.
+
+    Args:
+        varied: names of arguments whose values make arms, as seeds do not.
+    """
+    runs, left_out = [], []
+    for folder in folders:
+        try:
+            runs.append(replace(read_run(folder), varied=tuple(varied)))
+        except ValueError as error:
+            left_out.append(LeftOut(str(folder), str(error)))
+        except OSError as error:
+            left_out.append(LeftOut(str(folder), f"unreadable ({error.strerror}): allow reading it"))
+    return runs, left_out
+
+
+def read_run(folder: Path) -> Run:
+    """Raises ValueError with the reason why the folder holds nothing to compare."""
+    record = read_run_record(folder)
+    if record.status != FINISHED:
+        raise ValueError(f"unfinished (status {record.status}): start its command again")
+    check_entries(record)
+    run = Run(str(folder), record, read_predictions(folder))
+    unknown = set(record.task["metric_names"]) - (NUMBER_SCORERS if run.is_regression else CLASS_SCORERS).keys()
+    if unknown or not record.task["metric_names"]:
+        raise ValueError(f"its metrics {record.task['metric_names']} are not those of this version: run it again")
+    check_predictions(run)
+    return run
+
+
+def check_entries(record: RunRecord) -> None:
+    """Raises ValueError where the record lacks what is compared, or has something else in its place."""
+    for part, names in NEEDED_ENTRIES.items():
+        entries = vars(record)[part]
+        missing = [name for name in names if not isinstance(entries, dict) or name not in entries]
+        if missing:
+            raise ValueError(f"its record lacks {part}.{missing[0]}: run it again with this version")
+    kinds = {
+        "seed": (record.seed, int),
+        "strategy": (record.strategy, str),
+        "history": (record.history, list),
+        "metrics": (record.metrics, dict),
+        "best_epoch": (record.best_epoch, int | float | None),
+        "task.rows": (record.task["rows"], dict),
+        "task.metric_names": (record.task["metric_names"], list),
+        "task.label_names": (record.task["label_names"], list | None),
+        "teacher.metrics": (record.teacher["metrics"], dict),
+        "student.layers": (record.student["layers"], list),
+        "versions": (record.versions, dict),
+        "hardware": (record.hardware, dict),
+        "arguments.schedules": (record.arguments["schedules"], str),
+        **{f"arguments.{name}": (record.arguments[name], int | float) for name in NEEDED_ENTRIES["arguments"]},
+    }
+    wrong = next((name for name, (value, kind) in kinds.items() if not isinstance(value, kind)), None)
+    if wrong:
+        raise ValueError(f"its record has {kinds[wrong][0]!r} as {wrong}: run it again with this version")
+    if not all(isinstance(entry, dict) and "epoch" in entry for entry in record.history):
+        raise ValueError("its record's history holds something else than epochs: run it again with this version")
+
+
+def read_predictions(folder: Path) -> dict[str, np.ndarray]:
+    """Raises ValueError where the file is missing or damaged."""
+    try:
+        with np.load(folder / PREDICTIONS_NAME, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise ValueError(f"{PREDICTIONS_NAME} is missing: run it again") from error
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{PREDICTIONS_NAME} is damaged ({type(error).__name__}): run it again") from error
+
+
+def check_predictions(run: Run) -> None:
+    """Raises ValueError where the predictions are not those of the record."""
+    for split, num_rows in run.record.task["rows"].items():
+        if split == "train":
+            continue
+        logits, labels = (run.arrays.get(f"{split}.{kind}") for kind in ("student_logits", "labels"))
+        if logits is None or len(logits) != num_rows or (labels is not None and len(labels) != num_rows):
+            raise ValueError(
+                f"{PREDICTIONS_NAME} does not hold the {num_rows} {split} rows of the record: run it again"
+            )
+        if not np.isfinite(logits).all():
+            raise ValueError(f"{PREDICTIONS_NAME} holds nan or infinity in {split}: the run diverged")
+    for split in run.labelled_rows:
+        name, recorded = run.list_metrics()[0], run.record.metrics.get(split, {})
+        if not {"loss", name} <= recorded.keys():
+            raise ValueError(f"its record lacks the {split} loss or {name}: run it again with this version")
+        if not all(isinstance(recorded[score], int | float) for score in ("loss", name)):
+            raise ValueError(f"its record has something else than a number as the {split} loss or {name}: run it again")
+        if not math.isfinite(recorded["loss"]):
+            raise ValueError(f"its {split} loss is {recorded['loss']}: the run diverged")
+        if abs(run.score(name, split) - recorded[name]) > SAME_SCORE:
+            raise ValueError(f"{PREDICTIONS_NAME} gives another {split} {name} than the record: run it again")
+    if run.selecting_split not in run.labelled_rows:
+        raise ValueError(f"no row of {run.selecting_split} is labelled: nothing there chose the epoch")

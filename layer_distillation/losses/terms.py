@@ -1,0 +1,297 @@
+"""The terms of the loss: which are on, what they need of teacher and student, and what each of them is."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from layer_distillation.losses import functions as losses
+from layer_distillation.losses.arguments import PREDICTION_TERMS, STATE_TERMS, DistillationTrainingArguments
+from layer_distillation.losses.batches import ItemCounts
+from layer_distillation.losses.head_states import patient_loss, relational_loss
+from layer_distillation.losses.layer_matching import check_final_norm, resolve_layer_matching
+from layer_distillation.outputs.attention_targets import (
+    ATTENTION_TARGETS,
+    SCORES,
+    get_attention_target,
+    switch_on_attentions,
+)
+from layer_distillation.outputs.compared import EMBEDDING_LAYER, ModelOutputs
+from layer_distillation.outputs.ensemble_logits import average_logits, mix_logits
+from layer_distillation.outputs.relation_targets import (
+    check_relation_heads,
+    get_relation_width,
+    resolve_relation_layer,
+    switch_on_relations,
+)
+from layer_distillation.outputs.store import TeacherStore
+from student_init import get_num_layers
+
+# A query sees all keys of its row, so that its distribution is known from the mask alone.
+CAUSAL_MODEL_TYPES = frozenset({"gpt2", "llama", "qwen3"})
+LOCAL_MODEL_TYPES = frozenset({"modernbert"})
+DISTRIBUTION_MODEL_TYPES = tuple(
+    sorted(
+        name
+        for name, target in ATTENTION_TARGETS.items()
+        if target == SCORES and name not in CAUSAL_MODEL_TYPES | LOCAL_MODEL_TYPES
+    )
+)
+
+
+def place_head(config: PreTrainedConfig) -> str:
+    """Which of a row's states the head for sequence classification reads: a key of `head_state_losses.STATE_PLACES`."""
+    if config.model_type in CAUSAL_MODEL_TYPES:
+        return "last"  # the first token of a decoder sees no other
+    # ModernBERT and EuroBERT; "late" is the mean of what the head makes of every token.
+    return "mean" if getattr(config, "classifier_pooling", None) in ("mean", "late") else "first"
+
+
+def select_term_weights(args: DistillationTrainingArguments, has_teacher: bool) -> dict[str, float]:
+    """Term name -> weight at the start for the terms that are on at any time; the others are never computed."""
+    if not has_teacher:
+        return {"ce": 1.0}
+    return {name: getattr(args, f"{name}_weight") for name, weight in args.get_largest_weights().items() if weight > 0}
+
+
+# ---- what the terms need -----------------------------------------------------------------------------------------
+
+
+class WantedLayers(NamedTuple):
+    """The layers of one model whose outputs are compared; among the hidden ones the embedding comes first."""
+
+    hidden_layers: tuple[int, ...] = ()
+    attention_layers: tuple[int, ...] = ()
+    relation_layers: tuple[int, ...] = ()
+
+
+def list_wanted_layers(terms: Mapping[str, float], layers: Sequence[int], relation_layer: int) -> WantedLayers:
+    """What `terms` need of a model whose matched layers are `layers`."""
+    embedding = (EMBEDDING_LAYER,) if "embedding" in terms else ()
+    return WantedLayers(
+        hidden_layers=embedding + (tuple(layers) if terms.keys() & STATE_TERMS else ()),
+        attention_layers=tuple(layers) if "attention" in terms else (),
+        relation_layers=(relation_layer,) if "relation" in terms else (),
+    )
+
+
+def switch_on_outputs(model: PreTrainedModel, terms: Mapping[str, float]) -> str | None:
+    """Makes `model` show what the terms compare; returns the kind of attention matrices where they are among it."""
+    kind = switch_on_attentions(model) if "attention" in terms else None
+    if "relation" in terms:
+        switch_on_relations(model, with_scores=kind is not None)
+    return kind
+
+
+def match_layers(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | TeacherStore,
+    args: DistillationTrainingArguments,
+    weights: Mapping[str, float],
+) -> tuple[list[int], WantedLayers]:
+    """The imitated teacher layer of every student layer, and the teacher layers that the terms compare.
+
+    Raises:
+        ValueError: the terms ask for what teacher (or its store) and student cannot give.
+    """
+    check_teacher_fits(student.config, teacher.config, weights)
+    check_architecture_fits([student.config, teacher.config], args, weights)
+    num_layers = get_num_layers(teacher.config)
+    matching = resolve_layer_matching(args.layer_matching, num_layers, get_num_layers(student.config), args.seed)
+    if weights.keys() & STATE_TERMS:
+        check_final_norm(teacher.config.model_type, matching, num_layers)
+    check_patient_layers(len(matching), args, weights)
+    relation_layer = resolve_relation_layer(args.relation_layer, num_layers)
+    if isinstance(teacher, TeacherStore):
+        check_store_fits(teacher, matching, weights, relation_layer)
+    return matching, list_wanted_layers(weights, matching, relation_layer)
+
+
+def list_projected_pairs(
+    student: PreTrainedConfig, teacher: PreTrainedConfig, terms: Mapping[str, float], layer_matching: Sequence[int]
+) -> dict[int, int]:
+    """Student layer -> teacher layer whose states `terms` compare, where their widths differ and have to be alike."""
+    if student.hidden_size == teacher.hidden_size:
+        return {}
+    compared = terms.keys() - {"rkd"}  # it compares distances, which no projection is to stretch
+    layers = list_wanted_layers(dict.fromkeys(compared, 1.0), range(len(layer_matching)), 0).hidden_layers
+    return {layer: EMBEDDING_LAYER if layer == EMBEDDING_LAYER else layer_matching[layer] for layer in layers}
+
+
+def check_teacher_fits(student: PreTrainedConfig, teacher: PreTrainedConfig, weights: Mapping[str, float]) -> None:
+    """Raises ValueError where the two cannot be compared. Widths may differ: `losses/projections.py`."""
+    if student.num_labels != teacher.num_labels:
+        raise ValueError(
+            f"the logits of student and teacher cannot be compared: num_labels is {student.num_labels} in the student "
+            f"and {teacher.num_labels} in the teacher; give both the task's labels"
+        )
+    check_attentions_fit(student, teacher, weights)
+    if student.num_labels == 1 and "logit_cosine" in weights:
+        raise ValueError("logit_cosine_weight > 0 on a regression task: one output has no direction; set it to 0")
+
+
+def check_attentions_fit(student: PreTrainedConfig, teacher: PreTrainedConfig, weights: Mapping[str, float]) -> None:
+    """Raises ValueError where attention matrices are wanted, and those of the two are not of one kind and number."""
+    if "attention" not in weights:
+        return
+    heads = [(config.num_attention_heads, get_attention_target(config.model_type)) for config in (student, teacher)]
+    if heads[0] != heads[1]:
+        raise ValueError(
+            f"the attention matrices of student and teacher cannot be compared: {heads[0][0]} heads of {heads[0][1]} "
+            f"in the student and {heads[1][0]} of {heads[1][1]} in the teacher; set --attention_weight 0, or take "
+            "--relation_weight, for which numbers of heads may differ"
+        )
+
+
+def check_patient_layers(num_layers: int, args: DistillationTrainingArguments, weights: Mapping[str, float]) -> None:
+    """Raises ValueError where a student of so many layers has none for the pkd term."""
+    if "pkd" in weights and not args.pkd_last_layer and num_layers == 1:
+        raise ValueError(
+            "--pkd_last_layer false leaves --pkd_weight nothing to compare in a student of one layer: leave that flag "
+            "out, or set --pkd_weight 0"
+        )
+
+
+def check_architecture_fits(
+    configs: Sequence[PreTrainedConfig], args: DistillationTrainingArguments, weights: Mapping[str, float]
+) -> None:
+    """Raises ValueError where a model of one of these configs cannot give what a term compares."""
+    for model_type in {config.model_type for config in configs}:
+        if "attention" in weights and args.attention_loss == "kl" and model_type not in DISTRIBUTION_MODEL_TYPES:
+            raise ValueError(
+                f"--attention_loss kl needs scores of all keys, which {model_type} does not give: take mse, or one of "
+                f"{', '.join(DISTRIBUTION_MODEL_TYPES)}"
+            )
+    if "relation" in weights:
+        check_relation_heads(args.relation_heads, [get_relation_width(config) for config in configs])
+
+
+def check_store_fits(
+    store: TeacherStore, layer_matching: list[int], weights: Mapping[str, float], relation_layer: int = 0
+) -> None:
+    """Raises ValueError where the store lacks what the terms need."""
+    wanted = list_wanted_layers(weights, layer_matching, relation_layer)
+    held = (
+        ("hidden states", store.spec.hidden_layers),
+        ("attention matrices", store.spec.attention_layers),
+        ("relations", store.spec.relation_layers),
+    )
+    for (what, layers), wanted_layers in zip(held, wanted, strict=True):
+        if wanted_layers and layers != wanted_layers:
+            raise ValueError(
+                f"the store holds {what} of teacher layers {list(layers)}, and the student is to imitate "
+                f"{list(wanted_layers)}: fill a store for these"
+            )
+
+
+# ---- the terms ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ComparedBatch:
+    """One micro-batch: labels (batch,), attention_mask (batch, tokens), the item counts of the whole batch."""
+
+    student: ModelOutputs
+    teacher: ModelOutputs | None
+    labels: Tensor
+    attention_mask: Tensor
+    counts: ItemCounts
+    temperature: float
+    num_pairs: int
+    head_places: tuple[str, str] = ("first", "first")  # the states that the heads of student and teacher read
+
+    @property
+    def is_regression(self) -> bool:
+        return self.student.logits.size(-1) == 1
+
+    def get_pairs(self, with_last: bool = True) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Hidden states of the matched layers, of student and teacher; the embedding's lie before them."""
+        wanted = slice(-self.num_pairs, None if with_last else -1)
+        return self.student.hidden_states[wanted], self.teacher.hidden_states[wanted]
+
+    def get_unprojected_pairs(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The same, but each in its own width."""
+        own = self.student.unprojected_states or self.student.hidden_states
+        return own[-self.num_pairs :], self.teacher.hidden_states[-self.num_pairs :]
+
+
+def compute_terms(
+    weights: Mapping[str, float], batch: ComparedBatch, args: DistillationTrainingArguments
+) -> dict[str, Tensor]:
+    """Each wanted term, unweighted, as this micro-batch's share of the mean over the whole batch.
+
+    Args:
+        weights: of the terms that count at this step.
+    """
+    student, teacher, mask, counts = batch.student, batch.teacher, batch.attention_mask, batch.counts
+    tokens, rows = counts["tokens"], counts["rows"]
+    terms: dict[str, Callable[[], Tensor]] = {
+        "ce": lambda: compute_task_term(batch),
+        "kl": lambda: compute_logit_term(batch),
+        "logit_cosine": lambda: losses.logit_cosine_loss(student.logits, average_logits(teacher.logits), rows),
+        "hidden": lambda: losses.hidden_state_loss(*batch.get_pairs(), mask, args.hidden_loss, tokens),
+        "attention": lambda: losses.attention_loss(
+            student.attentions, teacher.attentions, mask, tokens, args.attention_loss
+        ),
+        "pkd": lambda: patient_loss(*batch.get_pairs(args.pkd_last_layer), mask, rows, batch.head_places),
+        "rkd": lambda: relational_loss(*batch.get_unprojected_pairs(), mask, batch.head_places),
+        "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
+        "relation": lambda: losses.relation_loss(
+            student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens
+        ),
+    }
+    return {name: terms[name]() for name in weights}
+
+
+def compute_task_term(batch: ComparedBatch) -> Tensor:
+    task_loss = losses.squared_error_loss if batch.is_regression else losses.cross_entropy_loss
+    num_items = batch.counts["labelled_rows"].clamp(min=1)  # a batch may hold no label at all
+    return task_loss(batch.student.logits, batch.labels, num_items)
+
+
+def compute_logit_term(batch: ComparedBatch) -> Tensor:
+    logits = batch.student.logits, mix_logits(batch.teacher.logits, batch.temperature)
+    rows = batch.counts["rows"]
+    if batch.is_regression:  # a single output has no distribution: the squared error takes the place of KL
+        return losses.squared_error_loss(*logits, rows)
+    return losses.kl_divergence_loss(*logits, batch.temperature, rows)
+
+
+def add_terms(terms: Mapping[str, Tensor], weights: Mapping[str, float], logits: Tensor) -> Tensor:
+    """The weighted sum."""
+    loss = sum(weights[name] * term for name, term in terms.items())
+    if terms.keys() & PREDICTION_TERMS:
+        return loss
+    # DistributedDataParallel waits for a gradient of all that the outputs depend on, the head too.
+    return loss + 0.0 * logits.float().sum()
+
+
+class TermMeans:
+    """Sums of the unweighted terms since the last log, on the device: reading one would make every step wait."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.num_steps: Counter[str] = Counter()  # in which a term counted
+        self._counted: set[str] = set()
+
+    def begin_step(self) -> None:
+        self._counted.clear()
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        for name, term in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + term.detach()
+        self.num_steps.update(terms.keys() - self._counted)
+        self._counted |= terms.keys()
+
+    def pop_means(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """`<term>_loss` -> mean over its steps, `reduce` being the mean over processes; starts anew."""
+        if not self.sums:  # no term counted
+            return {}
+        sums = reduce(torch.stack(list(self.sums.values()))).tolist()
+        means = {f"{name}_loss": total / self.num_steps[name] for name, total in zip(self.sums, sums, strict=True)}
+        self.sums, self.num_steps = {}, Counter()
+        return means

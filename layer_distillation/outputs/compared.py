@@ -1,0 +1,133 @@
+"""A batch's teacher outputs: logits and, where a loss needs them, what the matched layers hold."""
+
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from layer_distillation.outputs.ensemble_logits import mix_logits
+from layer_distillation.outputs.relation_targets import record_relations
+
+EMBEDDING_LAYER = -1  # among hidden layers: the embedding's output, which the first layer reads
+
+
+@dataclass(frozen=True)
+class ModelOutputs:
+    """What the losses compare, of a teacher or of a student.
+
+    logits: (batch, classes), of several teachers (batch, teachers, classes); hidden_states: one (batch, tokens, hidden)
+    per wanted layer, of a narrower student in its teacher's width; unprojected_states: then the same in its own width;
+    attentions: one (batch, heads, tokens, tokens) per wanted layer; relations: queries, keys and
+    values, one (batch, 3, tokens, width) per wanted layer.
+    """
+
+    logits: Tensor
+    hidden_states: tuple[Tensor, ...] = ()
+    attentions: tuple[Tensor, ...] = ()
+    relations: tuple[Tensor, ...] = ()
+    unprojected_states: tuple[Tensor, ...] = ()
+
+    def holds(self, *wanted: Sequence[int]) -> bool:
+        """Whether there is something of every kind of which layers are wanted: hidden, attention, relation layers."""
+        held = (self.hidden_states, self.attentions, self.relations)
+        return all(tensors or not layers for tensors, layers in zip(held, wanted, strict=True))
+
+
+def run_model(
+    model: torch.nn.Module,
+    inputs: Mapping[str, Tensor],
+    hidden_layers: Sequence[int] = (),
+    attention_layers: Sequence[int] = (),
+    relation_layers: Sequence[int] = (),
+    has_projections: bool = False,
+) -> ModelOutputs:
+    """One forward pass that keeps only what is wanted; layer i's hidden state is its output, entry i + 1 of the list.
+
+    Args:
+        has_projections: as many projected states follow (`losses/projections.py`).
+    """
+    with record_relations(relation_layers) as recorder:
+        outputs = model(**inputs, output_hidden_states=bool(hidden_layers), output_attentions=bool(attention_layers))
+    states = projected = outputs.hidden_states or ()
+    if has_projections:
+        states, projected = states[: len(states) // 2], states[len(states) // 2 :]
+    return ModelOutputs(
+        logits=outputs.logits,
+        hidden_states=tuple(projected[layer + 1] for layer in hidden_layers),
+        attentions=tuple(outputs.attentions[layer] for layer in attention_layers),
+        relations=tuple(recorder.states[layer] for layer in relation_layers),
+        unprojected_states=tuple(states[layer + 1] for layer in hidden_layers) if has_projections else (),
+    )
+
+
+def keep_inputs(model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those that its forward pass names: teacher and student need not take the same (DistilBERT: no segment ids).
+
+    All of them where it names none (*args, **kwargs): then nothing says what it takes.
+    """
+    names = list_parameters(model)
+    return {name: values for name, values in inputs.items() if name in names or "input_ids" not in names}
+
+
+def list_parameters(model: torch.nn.Module) -> list[str]:
+    """The names of its forward pass."""
+    return list(inspect.signature(model.forward).parameters)
+
+
+class LiveTeacherOutputs:
+    """Runs the teacher on every batch, in eval mode, without gradients and in its own precision: even where the student
+    trains in bfloat16, its outputs are those that a store holds.
+
+    The teacher is held here, outside the student, the optimizer and every checkpoint; so are further ones, of whom only
+    the logits count.
+    """
+
+    def __init__(
+        self,
+        teacher: PreTrainedModel,
+        hidden_layers: Sequence[int] = (),
+        attention_layers: Sequence[int] = (),
+        relation_layers: Sequence[int] = (),
+        further_teachers: Sequence[PreTrainedModel] = (),
+    ) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.further_teachers = [model.to(teacher.device).eval().requires_grad_(False) for model in further_teachers]
+        self.hidden_layers = tuple(hidden_layers)
+        self.attention_layers = tuple(attention_layers)
+        self.relation_layers = tuple(relation_layers)
+
+    def list_inputs(self) -> list[str]:
+        """What any of the teachers reads, some of it perhaps not the student."""
+        return [name for model in (self.teacher, *self.further_teachers) for name in list_parameters(model)]
+
+    @torch.no_grad()
+    def get_batch(
+        self, inputs: Mapping[str, Tensor], wanted: Sequence[Collection[int]] = ((0,), (0,), (0,))
+    ) -> ModelOutputs:
+        """The teacher's outputs for the model inputs of one batch, on the batch's device.
+
+        Args:
+            wanted: student layers of hidden states, attentions and relations; a kind without any is left out.
+        """
+        with torch.autocast(self.teacher.device.type, enabled=False):
+            held = (self.hidden_layers, self.attention_layers, self.relation_layers)
+            layers = [own if kind else () for own, kind in zip(held, wanted, strict=True)]
+            outputs = run_model(self.teacher, keep_inputs(self.teacher, inputs), *layers)
+            return replace(outputs, logits=self._add_further(outputs.logits, inputs))
+
+    @torch.no_grad()
+    def get_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(batch, classes), without the intermediate outputs that only training needs."""
+        with torch.autocast(self.teacher.device.type, enabled=False):
+            logits = run_model(self.teacher, keep_inputs(self.teacher, inputs)).logits
+            return mix_logits(self._add_further(logits, inputs))
+
+    def _add_further(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """(batch, classes) of the teacher or, with further ones, (batch, teachers, classes) of all."""
+        if not self.further_teachers:
+            return logits
+        others = (run_model(model, keep_inputs(model, inputs)).logits for model in self.further_teachers)
+        return torch.stack([logits, *others], dim=1)

@@ -1,0 +1,72 @@
+"""Logits, labels and scores of every split but the training rows."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import EvalPrediction
+
+from distill_trainer import DistillationTrainer
+from layer_distillation.losses.batches import is_labelled, split_predictions
+from layer_distillation.tasks.loading import TaskData
+from layer_distillation.tasks.metrics import compute_task_loss
+
+PREDICTIONS_NAME = "predictions.npz"
+TIMING_SUFFIXES = ("runtime", "_per_second", "preparation_time")
+
+Predictions = dict[str, dict[str, np.ndarray]]
+
+
+def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predictions, dict[str, dict[str, float]]]:
+    """Logits and labels, and the metrics, of every split but the training rows; each row once, on all processes, and in
+    the precision of the weights: as whoever loads the student gets them, however it was trained."""
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    predictions, metrics = {}, {}
+    for split, rows in data.list_splits():
+        if split == "train":
+            continue
+        output = trainer.predict(rows, metric_key_prefix=split)
+        student_logits, teacher_logits = split_predictions(output.predictions)
+        arrays = {"student_logits": student_logits, "teacher_logits": teacher_logits, "labels": output.label_ids}
+        predictions[split] = {name: array for name, array in arrays.items() if array is not None}
+        if f"{split}_loss" in output.metrics:
+            metrics[split] = select_scores(output.metrics, split)
+    return predictions, metrics
+
+
+def select_scores(metrics: dict[str, float], split: str) -> dict[str, float]:
+    """What was scored, without the Trainer's own timings."""
+    names = {name: name.removeprefix(f"{split}_") for name in metrics}
+    return {short: metrics[name] for name, short in names.items() if not short.endswith(TIMING_SUFFIXES)}
+
+
+def add_teacher_logits(data: TaskData, logits: dict[str, np.ndarray]) -> TaskData:
+    """The same task, every evaluated split with a column `teacher_logits`."""
+    validation = {
+        split: rows.add_column("teacher_logits", list(logits[split])) for split, rows in data.validation.items()
+    }
+    test = data.test if data.test is None else data.test.add_column("teacher_logits", list(logits["test"]))
+    return dataclasses.replace(data, validation=validation, test=test)
+
+
+def save_predictions(predictions: Predictions, folder: Path) -> None:
+    """`<split>.student_logits`, `.teacher_logits` and `.labels`, in the order of the rows: for paired tests."""
+    arrays = {f"{split}.{name}": array for split, values in predictions.items() for name, array in values.items()}
+    unfinished = folder / f".unfinished-{PREDICTIONS_NAME}"
+    np.savez_compressed(unfinished, allow_pickle=False, **arrays)
+    unfinished.replace(folder / PREDICTIONS_NAME)
+
+
+def score_logits(
+    data: TaskData, logits: dict[str, np.ndarray], score: Callable[[EvalPrediction], dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Loss and metrics of some logits, for every split of them that has labels."""
+    metrics = {}
+    for split, rows in data.list_splits():
+        labels = np.asarray(rows["labels"])
+        if split in logits and is_labelled(torch.as_tensor(labels)).any():
+            metrics[split] = {"loss": compute_task_loss(logits[split], labels)}
+            metrics[split] |= score(EvalPrediction(logits[split], labels))
+    return metrics

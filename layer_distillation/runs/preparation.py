@@ -1,0 +1,276 @@
+"""What a run needs before any training: its arguments checked, its record opened, data, teacher and student.
+
+Entry: `set_up_logging`, `check_arguments`, `open_record`, `prepare_run`, in this order.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from accelerate import PartialState
+from transformers import (
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.integrations import get_reporting_integration_callbacks
+
+from layer_distillation.cards.publish import PushTarget, check_push
+from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.outputs.store import fingerprint_rows
+from layer_distillation.records.checkpoints import find_checkpoint
+from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
+from layer_distillation.runs.command_line import RunArguments
+from layer_distillation.runs.facts import describe_hardware, describe_task, list_versions, timed
+from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers
+from layer_distillation.students.layer_plan import count_student_layers, plan_layers
+from layer_distillation.students.layer_search import (
+    SEARCHED_STRATEGIES,
+    Calibration,
+    LayerChoice,
+    describe_scores,
+    find_or_search,
+    format_choice,
+    make_spec,
+)
+from layer_distillation.students.layer_similarity import iterate_batches, sample_rows
+from layer_distillation.students.preparation import (
+    check_origin,
+    check_origin_weights,
+    choose_matching,
+    make_student,
+    plan_student,
+    start_projections,
+)
+from layer_distillation.tasks.loading import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
+from layer_distillation.tasks.metrics import compute_task_metrics
+from layer_distillation.tasks.transfer_set import add_transfer_set, check_transfer_set
+from layer_distillation.teachers.loading import (
+    Teacher,
+    load_teacher_config,
+    load_tokenizer,
+    locate_teacher,
+    prepare_teacher,
+)
+from layer_distillation.teachers.supply import find_existing
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class PreparedRun:
+    """All that distilling needs, checked; nothing of the student is trained yet."""
+
+    data: TaskData
+    teacher: Teacher
+    student: PreTrainedModel
+    layers: list[int | None]
+    layer_matching: list[int]
+    projection_start: dict[int, torch.Tensor] | None = None
+
+
+def set_up_logging(training: DistillationTrainingArguments) -> None:
+    """Messages on stderr, from the main process alone; the libraries' from warnings on."""
+    level = training.get_process_log_level()
+    is_main = PartialState().is_main_process
+    logging.basicConfig(format="%(message)s", level=min(level, logging.INFO) if is_main else logging.ERROR)
+    for library in ("httpx", "httpx2", "httpcore2", "filelock", "fsspec", "urllib3"):
+        logging.getLogger(library).setLevel(max(level, logging.WARNING))
+    transformers.logging.set_verbosity(level if is_main else logging.ERROR)
+    datasets.logging.set_verbosity(max(level, logging.WARNING) if is_main else logging.ERROR)
+
+
+def check_arguments(arguments: RunArguments) -> None:
+    """What the flags alone can show to be wrong."""
+    if arguments.training.push_to_hub:
+        check_push(make_push_target(arguments.training))
+    check_transfer_set(arguments.data, arguments.training.get_largest_weights())
+    get_reporting_integration_callbacks(arguments.training.report_to)  # a ValueError for an unknown one
+    has_own_data = arguments.data.task_name != "natural_logic"
+    if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
+        raise ValueError(
+            "no teacher is named: give --teacher_model_name_or_path a folder or a Hub name (only the built-in task "
+            "brings its own teacher)"
+        )
+    resume = arguments.training.resume_from_checkpoint
+    folder = Path(arguments.training.output_dir)
+    check_writable(folder, "--output_dir")
+    check_writable(Path(arguments.teacher.cache_dir).expanduser(), "--cache_dir")
+    if resume is not None and not (Path(resume).is_dir() and Path(resume).resolve().parent == folder.resolve()):
+        raise ValueError(f"--resume_from_checkpoint {resume} is no checkpoint of {folder}: leave it out to go on there")
+
+
+def make_push_target(training: DistillationTrainingArguments) -> PushTarget:
+    """The user's name for it, else the folder's; without an owner the token's."""
+    name = training.hub_model_id or Path(training.output_dir).resolve().name
+    return PushTarget(name, training.hub_private_repo, training.hub_revision, training.hub_token)
+
+
+def check_writable(folder: Path, flag: str) -> None:
+    """Raises ValueError where a folder, or what it is to be made in, can take no files: training would be for nothing.
+
+    Nothing is written: a folder appears with what is to be in it.
+    """
+    existing = find_existing(folder)
+    if not existing.is_dir():
+        raise ValueError(f"{flag} {folder} cannot be made, {existing} is a file: give another {flag}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{flag} {folder} cannot be written, {existing} is read-only: give another {flag}")
+
+
+def open_record(folder: Path, arguments: RunArguments) -> RunRecord:
+    """The record of this run: new, or the one in `folder` if the same run was started there before.
+
+    Raises:
+        ValueError: `folder` holds another run, or files that are not a run's.
+    """
+    effective = arguments.to_dict()
+    if (folder / RECORD_NAME).exists():
+        record = read_run_record(folder)
+        differences = record.list_differences(effective)
+        if differences:
+            raise ValueError(
+                f"{folder} holds another run ({'; '.join(differences[:3])}): give another --output_dir, or remove it"
+            )
+        return record
+    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ValueError(f"{folder} holds files but no {RECORD_NAME}: give an empty or new --output_dir")
+    return RunRecord(
+        command=arguments.command,
+        arguments=effective,
+        versions=list_versions(),
+        hardware=describe_hardware(arguments.training.device),
+        seed=arguments.training.seed,
+        strategy=arguments.student.strategy_name,
+    )
+
+
+def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
+    """Config, data, teacher, student, in the order of what each costs, so that mistakes show early."""
+    location = locate_teacher(arguments.teacher)
+    config = load_teacher_config(location, arguments.teacher)
+    layers = plan_layers(arguments, config)
+    tokenizer = load_tokenizer(location, arguments.teacher)
+    check_origin(arguments, config, tokenizer)
+    check_further_names(arguments, tokenizer)
+    with timed(record, "data"):
+        data = load_tokenized_task(arguments, tokenizer, config)
+        data_fingerprint = fingerprint_task(data)
+    task = describe_task(data, data_fingerprint)
+    check_same_rows(record, task, arguments.training.output_dir)
+    record.task = task
+    if PartialState().is_main_process:
+        record.write(Path(arguments.training.output_dir))
+    with timed(record, "teacher"):
+        check_origin_weights(arguments, config, tokenizer)
+        check_further_teachers(arguments.teacher, tokenizer, data)
+        teacher = prepare_teacher(
+            arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
+        )
+    choice = None
+    if layers is None:
+        with timed(record, "layer_search"):
+            num_layers = count_student_layers(arguments, config)
+            choice = search_layers(arguments, teacher, data, arguments.student.strategy_name, num_layers)
+        layers = choice.layers
+    with timed(record, "student"):
+        student = make_student(arguments, teacher, data, layers, arguments.student.strategy_name)
+        if choice is not None:
+            student.config.distillation["layer_scores"] = describe_scores(choice)
+        if (matching_name := arguments.training.layer_matching) in SEARCHED_STRATEGIES:
+            found = search_layers(arguments, teacher, data, matching_name, len(layers))
+            matching, student.config.distillation["matching_scores"] = found.layers, describe_scores(found)
+        else:
+            matching = choose_matching(arguments, teacher, data, student)
+        start = start_projections(arguments, teacher, data, student, matching)
+    return PreparedRun(data, teacher, student, layers, matching, start)
+
+
+def check_same_rows(record: RunRecord, task: dict[str, Any], folder: str) -> None:
+    """Raises ValueError where the run was begun on other rows than `task` describes."""
+    for name, rows in {"fingerprint": "rows", "unlabelled_fingerprint": "unlabelled rows"}.items():
+        if record.task and record.task.get(name) != task[name]:
+            raise ValueError(f"{folder} was begun on other {rows}: give another --output_dir")
+
+
+def check_same_start(record: RunRecord, teacher: dict[str, Any], student: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError where the checkpoints of `folder` have another teacher or start: that is not the same run.
+
+    Args:
+        record: as the run before left it.
+        teacher, student: their entries of the record of now, as far as they are known.
+    """
+    if find_checkpoint(folder) is None:
+        return
+    for what, before, now in (("teacher", record.teacher, teacher), ("student", record.student, student)):
+        names = ("fingerprint", "layers", "layer_matching", "source")
+        differing = [name for name in names if name in before and name in now and before[name] != now[name]]
+        if differing:
+            raise ValueError(
+                f"{folder} was begun with another {what} ({differing[0]} was {before[differing[0]]} and is "
+                f"{now[differing[0]]}): give another --output_dir, or bring that {what} back"
+            )
+
+
+def search_layers(
+    arguments: RunArguments, teacher: Teacher, data: TaskData, strategy: str, num_layers: int
+) -> LayerChoice:
+    """The choice of a strategy that looks at the teacher at work, on training rows that `--sample_seed` alone draws:
+    labelled ones, so that a transfer set changes no choice.
+
+    Raises:
+        ValueError: the teacher's outputs are not finite, or it cannot be cut so.
+    """
+    device = arguments.training.device
+    rows = sample_rows(data.train, arguments.student.calibration_rows, arguments.data.sample_seed)
+
+    def calibrate() -> Calibration:
+        batches = list(iterate_batches(rows, teacher.tokenizer, device))
+        return Calibration(teacher.model.to(device), batches, data.is_regression, arguments.training.disable_tqdm)
+
+    spec = make_spec(
+        strategy,
+        num_layers,
+        teacher.fingerprint,
+        fingerprint_rows(rows),
+        data.is_regression,
+        arguments.student.beam_width,
+    )
+    choice = find_or_search(Path(arguments.teacher.cache_dir).expanduser() / "layer_choices", spec, calibrate)
+    logger.info("%s", format_choice(strategy, choice))
+    return choice
+
+
+def load_tokenized_task(
+    arguments: RunArguments, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
+) -> TaskData:
+    """The task's rows, read once by the main process; raises ValueError if they and the arguments do not go together"""
+    for model_config in (config, plan_student(arguments, config)):  # an existing student has positions of its own
+        check_max_length(arguments.data.max_length, tokenizer, model_config)
+    with PartialState().main_process_first():
+        data = add_transfer_set(load_task(arguments.data), arguments.data)
+        data = tokenize_task(data, tokenizer, arguments.data.max_length)
+    check_task_fits(arguments, data)
+    return data
+
+
+def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
+    """Raises ValueError if the arguments ask for what the task does not have."""
+    if data.is_regression and arguments.training.get_largest_weights()["logit_cosine"] > 0:
+        raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
+    name = arguments.training.metric_for_best_model.removeprefix("eval_")
+    valid = ["loss", *data.metric_names]
+    if name not in valid:
+        raise ValueError(f"--metric_for_best_model is {name!r}: the task {data.name} has {', '.join(valid)}")
+
+
+def make_scorer(data: TaskData) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The task's metrics as the Trainer wants them."""
+    return lambda prediction: compute_task_metrics(prediction.predictions, prediction.label_ids, data.metric_names)

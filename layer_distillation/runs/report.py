@@ -1,0 +1,75 @@
+"""The short table at the end of a run."""
+
+from layer_distillation.cards.model_card import name_member
+from layer_distillation.records.run_record import RunRecord
+
+
+def format_report(record: RunRecord, folder: str) -> str:
+    """Teacher and student side by side, the layer map, and the line that loads the student."""
+    teacher, student = record.teacher, record.student
+    rows = [("", "teacher", "student"), ("layers", str(teacher["layers"]), str(len(student["layers"])))]
+    rows.append(("parameters", f"{teacher['parameters']:,}", f"{student['parameters']:,}"))
+    if unlabelled := record.task.get("unlabelled_rows"):
+        rows.append(("unlabelled training rows", "", f"{unlabelled:,}"))
+    for split, metrics in record.metrics.items():
+        for name in ["loss", *record.task["metric_names"]]:
+            if name in metrics:
+                rows.append(
+                    (
+                        f"{split} {name}",
+                        format_value(teacher["metrics"].get(split, {}).get(name)),
+                        format_value(metrics[name]),
+                    )
+                )
+    for batch_size, milliseconds in record.speed.get("milliseconds", {}).items():
+        times = (f"{milliseconds[name]:.2f}" for name in ("teacher", "student"))
+        rows.append((f"ms, batch of {batch_size}", *times))
+    first = next(iter(record.metrics.values()))
+    for name, title in AGREEMENT_TITLES.items():
+        if name in first:
+            rows.append((title, "", format_value(first[name])))
+    seconds = " ".join(f"{stage} {value:.0f}" for stage, value in record.seconds.items())
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    table = "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip() for row in rows)
+    return f"\n{table}\n{format_members(record)}\nseconds: {seconds}\n\n{format_loading(folder)}"
+
+
+def format_members(record: RunRecord) -> str:
+    """Several teachers, each by itself; nothing of a single one."""
+    members = record.teacher.get("members", [])
+    if not members:
+        return ""
+    split, metric = next(iter(record.metrics)), record.task["metric_names"][0]
+    lines = [
+        f"  {name_member(member)}: {split} {metric} {format_value(member['metrics'].get(split, {}).get(metric))}"
+        for member in members
+    ]
+    return "\n".join(["", f"the mean of {len(members)} teachers, layers and sizes of the first:", *lines, ""])
+
+
+AGREEMENT_TITLES = {
+    "agreement": "agrees with the teacher",
+    "kl_to_teacher": "KL to the teacher",
+    "pearson_to_teacher": "Pearson with the teacher",
+    "mse_to_teacher": "squared error to the teacher",
+}
+
+
+def format_value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def format_loading(folder: str) -> str:
+    """The code that loads the student."""
+    auto_class = "AutoModelForSequenceClassification"
+    return f"from transformers import {auto_class}\nstudent = {auto_class}.from_pretrained({folder!r})"
+
+
+def format_layer_map(layers: list[int | None], matching: list[int]) -> str:
+    """One line per student layer: where it starts from and, where it imitates one, which teacher layer."""
+    lines = []
+    for index, source in enumerate(layers):
+        start = "fresh weights" if source is None else f"teacher layer {source}"
+        target = f"   (imitates teacher layer {matching[index]})" if matching else ""
+        lines.append(f"student layer {index} <- {start}{target}")
+    return "\n".join(lines)

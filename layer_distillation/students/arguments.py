@@ -1,0 +1,149 @@
+"""What a user says of the student: its layers, how wide it is, and which checkpoint its weights come from."""
+
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.records.student_names import STUDENT_SIZES, name_folder, name_variant
+from layer_distillation.students.layer_search import SEARCHED_STRATEGIES, SearchArguments
+from layer_distillation.students.width import WIDTH_INITS
+from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.teachers.arguments import TeacherArguments
+from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, parse_layer_list
+
+DEFAULT_STRATEGY = "top"
+
+
+@dataclass
+class OriginArguments(SearchArguments):
+    """A narrower student, or one that does not come from its teacher."""
+
+    student_hidden_size: int | None = field(
+        default=None,
+        metadata={"help": "Width of the student's hidden states. Default: the teacher's."},
+    )
+    student_intermediate_size: int | None = field(
+        default=None, metadata={"help": "Feed-forward units of each student layer. Default: the teacher's."}
+    )
+    student_attention_heads: int | None = field(
+        default=None,
+        metadata={
+            "help": "Attention heads of each student layer. Default: as many as keep the teacher's size of a head, "
+            "where that divides --student_hidden_size; else, and where the size of a head is a setting of its own "
+            "(llama, qwen3), the teacher's number."
+        },
+    )
+    student_width_init: str | None = field(
+        default=None,
+        metadata={
+            "help": "What a narrower student keeps: truncation (the first dimensions, heads and units), importance "
+            "(those on which the answers of the model it is cut from depend most), principal_components (of the hidden "
+            "states; heads and units by importance). The last two look at --calibration_rows. Default: "
+            "principal_components where --student_hidden_size is smaller than the teacher's and its norms have a bias, "
+            "else importance.",
+            "choices": list(WIDTH_INITS),
+        },
+    )
+    student_source_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub name of another checkpoint of the teacher's architecture and sizes, such as the "
+            "pretrained one: the student's layers, embeddings and, where it has one, pooler come from it, the head "
+            "from the teacher."
+        },
+    )
+    student_model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub name of an existing smaller model with the teacher's vocabulary: it is the student, "
+            "and nothing is cut. Its head is kept where it has the task's labels, else drawn anew."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in STUDENT_SIZES:
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"--{name} is {size}: give at least 1, or leave it out for the teacher's own")
+        if self.student_width_init is None and self.student_hidden_size is None:
+            self.student_width_init = "importance"  # heads and units have no other choice of their own
+        if self.student_width_init not in (None, *WIDTH_INITS):
+            raise ValueError(
+                f"--student_width_init is {self.student_width_init!r}: choose one of {', '.join(WIDTH_INITS)}"
+            )
+
+    @property
+    def wants_width(self) -> bool:
+        """Whether another size than the teacher's is asked for."""
+        return any(getattr(self, name) is not None for name in STUDENT_SIZES)
+
+
+@dataclass
+class StudentArguments(OriginArguments):
+    """Where the student's weights come from."""
+
+    layer_strategy: str | None = field(
+        default=None,
+        metadata={
+            "help": "Which teacher layers the student starts from, counted from the input: top = first (nearest the "
+            "input), bottom = last (nearest the output), odd, even, ... Chosen by looking at training rows: "
+            f"{', '.join(SEARCHED_STRATEGIES)}. Default: {DEFAULT_STRATEGY}.",
+            "choices": [*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES, *SEARCHED_STRATEGIES],
+        },
+    )
+    student_num_layers: int | None = field(
+        default=None, metadata={"help": "Layers of the student. Default: half of the teacher's."}
+    )
+    student_layers: str | None = field(
+        default=None, metadata={"help": "In place of a strategy the teacher layers themselves, such as 11,1,3,5,7,9."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.student_layers is not None and self.layer_strategy is not None:
+            raise ValueError(
+                f"both --layer_strategy {self.layer_strategy} and --student_layers {self.student_layers} are given: "
+                "leave one out"
+            )
+        self._check_existing_student()
+        if self.student_layers is None and self.layer_strategy is None and self.student_model_name_or_path is None:
+            self.layer_strategy = DEFAULT_STRATEGY
+        if self.student_num_layers is not None and self.student_num_layers < 1:
+            raise ValueError(f"--student_num_layers is {self.student_num_layers}: a student has at least 1 layer")
+        if self.student_layers is not None:
+            parse_layer_list(self.student_layers)
+
+    def _check_existing_student(self) -> None:
+        """Raises ValueError where an existing student is to be cut all the same."""
+        names = ("layer_strategy", "student_layers", "student_num_layers", "student_source_model", *STUDENT_SIZES)
+        given = [name for name in names if getattr(self, name) is not None]
+        if self.student_model_name_or_path is not None and given:
+            raise ValueError(
+                f"--student_model_name_or_path {self.student_model_name_or_path} is the student as it is, and --"
+                f"{given[0]} {getattr(self, given[0])} would cut one from the teacher: leave one of the two out"
+            )
+
+    @property
+    def run_name(self) -> str:
+        """The strategy's name and what else tells this student from others, as it stands in names of folders."""
+        return self.strategy_name + name_folder(name_variant(vars(self)))
+
+    @property
+    def strategy_name(self) -> str:
+        """The strategy without its alias, the list, or the existing model, as it stands in names of tables."""
+        if self.student_model_name_or_path is not None:
+            return f"model{name_folder('-' + PurePath(self.student_model_name_or_path).name)}"
+        if self.layer_strategy is None:
+            return f"layers-{'-'.join(map(str, parse_layer_list(self.student_layers)))}"
+        return LAYER_STRATEGY_ALIASES.get(self.layer_strategy, self.layer_strategy)
+
+
+@dataclass
+class StudentSettings:
+    """What planning, making and matching a student reads."""
+
+    student: StudentArguments
+    data: DataArguments
+    teacher: TeacherArguments
+    training: DistillationTrainingArguments

@@ -1,0 +1,205 @@
+"""Which data: the TASKS table and the command line's data arguments, checked before anything is read or downloaded."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from layer_distillation.tasks import natural_logic
+from layer_distillation.tasks.columns import LABEL_KINDS, suggest_name
+from layer_distillation.tasks.files import check_data_file
+from layer_distillation.tasks.metrics import METRICS
+
+BUILT_IN_TASK = "natural_logic"
+DEFAULT_MAX_LENGTH = 128
+MIN_MAX_LENGTH = 8
+MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task by name. The first validation split selects the best epoch, the first metric is the headline."""
+
+    name: str
+    dataset: str | None
+    config: str | None
+    text_columns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    validation_splits: tuple[str, ...] = ("validation",)
+    test_split: str = "test"
+    is_regression: bool = False
+    max_length: int = DEFAULT_MAX_LENGTH
+
+
+def specify_glue(name: str, text_columns: tuple[str, ...], metrics: tuple[str, ...], **others) -> TaskSpec:
+    return TaskSpec(name, "nyu-mll/glue", name, text_columns, metrics, **others)
+
+
+PAIR = ("sentence1", "sentence2")
+TASKS: dict[str, TaskSpec] = {
+    BUILT_IN_TASK: TaskSpec(
+        BUILT_IN_TASK,
+        dataset=None,
+        config=None,
+        text_columns=("premise", "hypothesis"),
+        metrics=("accuracy", "macro_f1"),
+        max_length=natural_logic.MAX_POSITIONS,
+    ),
+    "cola": specify_glue("cola", ("sentence",), ("matthews_correlation", "accuracy")),
+    "sst2": specify_glue("sst2", ("sentence",), ("accuracy",)),
+    "mrpc": specify_glue("mrpc", PAIR, ("accuracy", "f1")),
+    "qqp": specify_glue("qqp", ("question1", "question2"), ("accuracy", "f1")),
+    "stsb": specify_glue("stsb", PAIR, ("pearson", "spearmanr"), is_regression=True),
+    "mnli": specify_glue(
+        "mnli",
+        ("premise", "hypothesis"),
+        ("accuracy",),
+        validation_splits=("validation_matched", "validation_mismatched"),
+        test_split="test_matched",
+    ),
+    "qnli": specify_glue("qnli", ("question", "sentence"), ("accuracy",)),
+    "rte": specify_glue("rte", PAIR, ("accuracy",)),
+    "wnli": specify_glue("wnli", PAIR, ("accuracy",)),
+}
+
+
+@dataclass
+class DataArguments:
+    """One source: --task_name, --dataset_name or --train_file with --validation_file; with none, the built-in task."""
+
+    task_name: str | None = field(
+        default=None, metadata={"help": f"A task by name; with no data named, {BUILT_IN_TASK}.", "choices": list(TASKS)}
+    )
+    dataset_name: str | None = field(default=None, metadata={"help": "A data set of the Hub, or a folder with one."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration, where it has several."})
+    validation_split: str | None = field(
+        default=None,
+        metadata={
+            "help": "The Hub split that chooses the best epoch (default: validation; mnli: validation_matched, "
+            "while the published table has validation_mismatched). Other validation splits are evaluated too."
+        },
+    )
+    train_file: str | None = field(
+        default=None, metadata={"help": "Your rows: UTF-8 CSV, TSV, JSON, JSON lines or Parquet with named columns."}
+    )
+    validation_file: str | None = field(default=None, metadata={"help": "Like --train_file; chooses the best epoch."})
+    test_file: str | None = field(default=None, metadata={"help": "Like --train_file; never chooses anything."})
+    unlabeled_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "Text without labels, in a file like --train_file, for the student to train on too: it counts in "
+            "every term but cross-entropy. Labels in it are ignored."
+        },
+    )
+    text_columns: str | None = field(
+        default=None, metadata={"help": "One text column, or two as a,b (default: found by name, or the only one)."}
+    )
+    label_column: str | None = field(default=None, metadata={"help": "The label column (default: label or labels)."})
+    label_kind: str | None = field(
+        default=None,
+        metadata={
+            "help": "Whether labels are classes or numbers to regress on (default: numbers where one has a fraction).",
+            "choices": list(LABEL_KINDS),
+        },
+    )
+    metrics: str | None = field(
+        default=None,
+        metadata={
+            "help": f"How your rows are scored, the headline first: some of {', '.join(METRICS)} as a,b (default: "
+            "accuracy,macro_f1; of numbers pearson,spearmanr). A named task brings its own."
+        },
+    )
+    max_length: int | None = field(
+        default=None,
+        metadata={
+            "help": f"Tokens per example, longer ones are cut (default: {DEFAULT_MAX_LENGTH}; {BUILT_IN_TASK}: "
+            f"{natural_logic.MAX_POSITIONS})."
+        },
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Draw this many training rows, at random (default: all)."}
+    )
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "Draw this many rows of each validation set and of test (default: all)."}
+    )
+    max_unlabeled_samples: int | None = field(
+        default=None, metadata={"help": "Draw this many rows of --unlabeled_file (default: all)."}
+    )
+    sample_seed: int = field(default=42, metadata={"help": "Seed of every draw: shuffle(seed).select(range(n))."})
+
+    def __post_init__(self) -> None:
+        if self.unlabeled_file == "":  # takes back the one that a recipe or an earlier flag names
+            self.unlabeled_file = self.max_unlabeled_samples = None
+        self.check_source()
+        self.check_dependent_arguments()
+        self.check_values()
+        if self.task_name is None and self.dataset_name is None and self.train_file is None:
+            self.task_name = BUILT_IN_TASK
+        if self.max_length is None:
+            self.max_length = TASKS[self.task_name].max_length if self.task_name else DEFAULT_MAX_LENGTH
+
+    def check_source(self) -> None:
+        if self.task_name is not None and self.task_name not in TASKS:
+            raise ValueError(
+                f"Unknown --task_name {self.task_name!r}: choose from {', '.join(TASKS)}, or use --dataset_name or "
+                f"--train_file.{suggest_name(self.task_name, TASKS)}"
+            )
+        sources = {name: vars(self)[name] for name in ("task_name", "dataset_name", "train_file")}
+        given = [f"--{name} {value}" for name, value in sources.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"Got {' and '.join(given)}: name the data by one of them alone.")
+        if (self.train_file is None) != (self.validation_file is None):
+            raise ValueError(
+                f"Got --train_file {self.train_file} and --validation_file {self.validation_file}: give both."
+            )
+        files = {name: vars(self)[name] for name in ("train_file", "validation_file", "test_file", "unlabeled_file")}
+        for name, path in files.items():
+            if path is not None:
+                check_data_file(f"--{name}", path)
+
+    def check_dependent_arguments(self) -> None:
+        has_own_columns = self.dataset_name is not None or self.train_file is not None
+        is_from_hub = self.dataset_name is not None or self.task_name not in (None, BUILT_IN_TASK)
+        requirements = {
+            "test_file": (self.train_file is not None, "--train_file"),
+            "max_unlabeled_samples": (self.unlabeled_file is not None, "--unlabeled_file"),
+            "dataset_config_name": (self.dataset_name is not None, "--dataset_name"),
+            "validation_split": (is_from_hub, "--dataset_name or a --task_name of the Hub"),
+            "text_columns": (has_own_columns, "--dataset_name or --train_file"),
+            "label_column": (has_own_columns, "--dataset_name or --train_file"),
+            "label_kind": (has_own_columns, "--dataset_name or --train_file"),
+            "metrics": (has_own_columns, "--dataset_name or --train_file"),
+        }
+        for name, (is_met, needed) in requirements.items():
+            if vars(self)[name] is not None and not is_met:
+                raise ValueError(f"--{name} {vars(self)[name]} goes with {needed}: add that or drop --{name}.")
+        if self.label_kind is not None and self.label_kind not in LABEL_KINDS:
+            raise ValueError(f"Unknown --label_kind {self.label_kind!r}: choose from {', '.join(LABEL_KINDS)}.")
+        if self.validation_split in ("train", ""):
+            raise ValueError(f"--validation_split {self.validation_split!r}: choose by rows not trained on.")
+
+    def check_values(self) -> None:
+        unknown = [name for name in (self.metrics or "accuracy").split(",") if name not in METRICS]
+        if unknown:
+            hint = suggest_name(unknown[0], METRICS)
+            raise ValueError(f"Unknown --metrics {unknown[0]!r}: choose from {', '.join(METRICS)}.{hint}")
+        if self.max_length is not None and self.max_length < MIN_MAX_LENGTH:
+            raise ValueError(f"--max_length {self.max_length} is too short: give at least {MIN_MAX_LENGTH} tokens.")
+        for name in ("max_train_samples", "max_eval_samples", "max_unlabeled_samples"):
+            value = vars(self)[name]
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} {value} leaves nothing: give at least 1, or leave it out to use all rows.")
+
+
+def name_task(arguments: DataArguments) -> str:
+    """Fit for a folder: the task, the data set and its configuration, or the training file (train.*: its folder)."""
+    if arguments.task_name is not None:
+        return arguments.task_name
+    if arguments.dataset_name is not None:
+        parts = [Path(arguments.dataset_name).name, arguments.dataset_config_name]
+        return clean_name("-".join(part for part in parts if part))
+    file = Path(arguments.train_file).resolve()
+    return clean_name(file.parent.name if file.stem.lower() == "train" else file.stem)
+
+
+def clean_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)[:MAX_NAME_CHARACTERS].strip("-.") or "task"

@@ -1,0 +1,262 @@
+"""The tasks a student can be distilled on: named ones, data sets of the Hub and the user's own files.
+
+`load_task` brings each to one form: text columns under their own names, `labels` (int64 class index, -100 where there
+is none; float32 and nan in a regression) and `example_index` (int64, the row's number within its split once sampled;
+unlabelled rows are counted on from the training rows).
+Reading files is in `data_files`, telling texts and kinds of labels in `task_columns`, scoring in `metrics`.
+
+Entry: `DataArguments`, `check_max_length`, `load_task`, `tokenize_task`, `fingerprint_task`.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
+from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
+
+from layer_distillation.records.token_counts import measure_lengths
+from layer_distillation.tasks import natural_logic
+from layer_distillation.tasks.arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
+from layer_distillation.tasks.columns import (
+    IGNORED_LABEL,
+    check_texts,
+    count_empty_texts,
+    encode_labels,
+    find_label_column,
+    find_text_columns,
+    suggest_name,
+)
+from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
+from layer_distillation.tasks.model_checks import explain_errors
+from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
+
+logger = logging.getLogger(__name__)
+
+CLASSIFICATION_METRICS = ("accuracy", "macro_f1")
+REGRESSION_METRICS = ("pearson", "spearmanr")
+RESERVED_COLUMNS = ("labels", "example_index")
+TEST_AS_VALIDATION = "test_as_validation"
+UNLABELLED_ROWS = "the unlabelled rows"
+FINGERPRINT_BATCH_ROWS = 1000
+# Their position numbers begin at pad_token_id + 1: of 514 positions, 512 are there for tokens.
+POSITION_OFFSET_MODEL_TYPES = frozenset(
+    ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod")
+    + ("data2vec-text", "ibert", "luke", "lilt")
+)
+
+
+@dataclass
+class TaskData:
+    """One task, raw or tokenized. The best epoch is chosen by the first of `validation`, the others are reported."""
+
+    name: str
+    train: Dataset
+    validation: dict[str, Dataset]
+    test: Dataset | None
+    text_columns: tuple[str, ...]
+    label_names: list[str] | None
+    metric_names: tuple[str, ...]
+    dataset_name: str | None
+    dataset_config_name: str | None
+    unlabelled: Dataset | None = None  # of `tasks/transfer_set.py`: no split, as nothing is ever scored on it
+
+    @property
+    def student_train(self) -> Dataset:
+        """What the student trains on: the training rows, and after them the unlabelled ones."""
+        return self.train if self.unlabelled is None else concatenate_datasets([self.train, self.unlabelled])
+
+    @property
+    def is_regression(self) -> bool:
+        return self.label_names is None
+
+    @property
+    def first_validation(self) -> Dataset:
+        return next(iter(self.validation.values()))
+
+    def list_splits(self) -> Iterator[tuple[str, Dataset]]:
+        """("train", ...), the validation sets by name and, where there is one, ("test", ...)."""
+        yield "train", self.train
+        yield from self.validation.items()
+        if self.test is not None:
+            yield "test", self.test
+
+
+def load_task(arguments: DataArguments) -> TaskData:
+    """Read, check and sample the task; ValueError, one line, for whatever is wrong with the data."""
+    splits = read_splits(arguments)
+    spec = TASKS.get(arguments.task_name or "")
+    label_column = "label" if spec else find_label_column(splits["train"], arguments.label_column)
+    requested_texts = ",".join(spec.text_columns) if spec else arguments.text_columns
+    text_columns = find_text_columns(splits["train"], label_column, requested_texts)
+    check_text_columns(splits, text_columns)
+    label_kind = "numbers" if spec and spec.is_regression else arguments.label_kind
+    label_names, labels = encode_labels(splits, label_column, label_kind)
+    sampled = {name: sample_split(name, split, text_columns, labels[name], arguments) for name, split in splits.items()}
+    warn_of_overlap("train", sampled["train"], sampled, text_columns)
+    metric_names = spec.metrics if spec else choose_metrics(arguments.metrics, label_names)
+    logger.info(
+        "Task %s: rows %s, text columns %s, labels %s",
+        *(name_task(arguments), {name: len(split) for name, split in sampled.items()}, text_columns),
+        "numbers" if label_names is None else label_names,
+    )
+    return TaskData(
+        name=name_task(arguments),
+        train=sampled.pop("train"),
+        test=sampled.pop("test", None),
+        validation=sampled,
+        text_columns=text_columns,
+        label_names=label_names,
+        metric_names=metric_names,
+        dataset_name=spec.dataset if spec else arguments.dataset_name,
+        dataset_config_name=spec.config if spec else arguments.dataset_config_name,
+    )
+
+
+def choose_metrics(requested: str | None, label_names: list[str] | None) -> tuple[str, ...]:
+    """The names in `--metrics`, or the default ones; ValueError for one that cannot score such labels."""
+    is_regression = label_names is None
+    if requested is None:
+        return REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS
+    names = tuple(requested.split(","))
+    unfit = [name for name in names if (name in REGRESSION_METRICS) != is_regression]
+    if unfit:
+        raise ValueError(
+            f"--metrics {unfit[0]} cannot score {'numbers' if is_regression else 'classes'}: leave it out."
+        )
+    if "f1" in names and len(label_names) != 2:
+        raise ValueError(f"--metrics f1 is of two classes, the labels are {label_names}: take macro_f1.")
+    return names
+
+
+def read_splits(arguments: DataArguments) -> dict[str, RawSplit]:
+    """By name: "train", the validation sets, the selecting one first, and, where there is one, "test"."""
+    if arguments.task_name == BUILT_IN_TASK:
+        return read_built_in_corpus()
+    if arguments.train_file is None:
+        return read_hub_splits(arguments)
+    files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
+    return {name: read_data_file(path) for name, path in files.items() if path is not None}
+
+
+def read_built_in_corpus() -> dict[str, RawSplit]:
+    splits = {}
+    for name, rows in natural_logic.generate_corpus().items():
+        columns = {column: [row[column] for row in rows] for column in rows[0]}
+        splits[name] = RawSplit(f"{BUILT_IN_TASK}, {name}", columns, {"label": list(natural_logic.LABEL_NAMES)})
+    return splits
+
+
+def read_hub_splits(arguments: DataArguments) -> dict[str, RawSplit]:
+    spec = TASKS.get(arguments.task_name or "")
+    name = spec.dataset if spec else arguments.dataset_name
+    found = download_dataset(name, spec.config if spec else arguments.dataset_config_name)
+    validation_names = spec.validation_splits if spec else [split for split in found if split.startswith("validation")]
+    if arguments.validation_split is not None:
+        others = [split for split in validation_names if split != arguments.validation_split]
+        validation_names = [arguments.validation_split, *others]
+    missing = [split for split in ("train", *validation_names) if split not in found]
+    if missing or not validation_names:
+        hint = suggest_name(missing[0], found) if missing else ""
+        raise ValueError(
+            f"{name} has the splits {list(found)}, needed are {['train', *(validation_names or ['validation'])]}: name "
+            f"one that may choose the best epoch with --validation_split.{hint}"
+        )
+    splits = {split: read_dataset(found[split], f"{name}, {split}") for split in ("train", *validation_names)}
+    if "test" in splits:  # Chosen by the user; its scores must not pass for those of an untouched test split.
+        splits = {"train": splits.pop("train"), TEST_AS_VALIDATION: splits.pop("test"), **splits}
+    test_name = spec.test_split if spec else "test"
+    if test_name in found and test_name not in validation_names:
+        splits["test"] = read_dataset(found[test_name], f"{name}, {test_name}")
+    return splits
+
+
+def download_dataset(name: str, config: str | None) -> DatasetDict:
+    try:
+        return load_dataset(name, config)
+    except Exception as error:  # Its errors share no base: OSError, ValueError, RuntimeError, httpx's, its own.
+        raise ValueError(
+            f"The data set {name!r}, configuration {config!r}, did not load ({first_line(error)}): check both names "
+            "and the network (with HF_HUB_OFFLINE=1 it must be cached), or give --train_file and --validation_file."
+        ) from error
+
+
+def check_text_columns(splits: dict[str, RawSplit], text_columns: tuple[str, ...]) -> None:
+    if set(text_columns) & set(RESERVED_COLUMNS):
+        raise ValueError(f"Text columns {text_columns}: {RESERVED_COLUMNS} are names of ours, rename the column.")
+    for split in splits.values():
+        check_texts(split, text_columns)
+        if empty_texts := count_empty_texts(split, text_columns):
+            logger.warning("%s: %d texts are empty", split.origin, empty_texts)
+
+
+def sample_split(
+    name: str, split: RawSplit, text_columns: tuple[str, ...], labels: list[int] | list[float], arguments: DataArguments
+) -> Dataset:
+    limit = arguments.max_train_samples if name == "train" else arguments.max_eval_samples
+    sampled = draw_split(split, text_columns, labels, limit, arguments.sample_seed)
+    is_unlabelled = [label == IGNORED_LABEL or label != label for label in sampled["labels"]]
+    if any(is_unlabelled):
+        logger.info("%s: %d of %d rows have no label", split.origin, sum(is_unlabelled), len(sampled))
+    if name == "train" and all(is_unlabelled):
+        raise ValueError(f"{split.origin}: none of {len(sampled)} sampled rows has a label: raise --max_train_samples.")
+    return sampled
+
+
+def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TaskData:
+    """The task with the tokenizer's columns in place of the texts: truncated to `max_length` tokens, not padded.
+
+    Raises:
+        ValueError: the tokenizer fails, or makes no token at all of a row.
+    """
+
+    def tokenize_rows(rows: dict[str, list]) -> BatchEncoding:
+        return tokenizer(*(rows[column] for column in data.text_columns), truncation=True, max_length=max_length)
+
+    remedy = "save the tokenizer that the teacher was trained with"
+    splits = dict(data.list_splits()) | ({} if data.unlabelled is None else {UNLABELLED_ROWS: data.unlabelled})
+    with explain_errors(tokenizer.name_or_path, "the tokenizer fails on the texts", remedy):
+        tokenized = {
+            name: split.map(
+                tokenize_rows, batched=True, remove_columns=list(data.text_columns), desc=f"Tokenizing {name}"
+            )
+            for name, split in splits.items()
+        }
+    for name, split in tokenized.items():
+        check_token_counts(name, split)
+    train, test, unlabelled = (tokenized.pop(name, None) for name in ("train", "test", UNLABELLED_ROWS))
+    return replace(data, train=train, test=test, unlabelled=unlabelled, validation=tokenized)
+
+
+def check_token_counts(name: str, tokenized: Dataset) -> None:
+    """An empty text is a row of [CLS] and [SEP], unless the tokenizer adds nothing, as GPT-2's: no model reads that."""
+    lengths = measure_lengths(tokenized)
+    if 0 in lengths:
+        raise ValueError(
+            f"{name}: {lengths.count(0)} of {len(lengths)} rows, the first is row {lengths.index(0) + 1}, give no "
+            "token: this tokenizer adds none to an empty text; drop these rows, or write something there."
+        )
+
+
+def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """ValueError where the tokenizer or the model's positions end before `max_length` tokens."""
+    # Names differ (GPT-2: n_positions) and a model without position limit has none.
+    key = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    limits = {"tokenizer": tokenizer.model_max_length, "model": config.to_dict().get(key)}
+    if limits["model"] is not None and config.model_type in POSITION_OFFSET_MODEL_TYPES:
+        limits["model"] -= config.pad_token_id + 1
+    for name, limit in limits.items():
+        if limit is not None and max_length > limit:
+            raise ValueError(f"--max_length {max_length} is more than the {limit} tokens of the {name}: lower it.")
+
+
+def fingerprint_task(tokenized: TaskData) -> str:
+    """sha256 of label names, token ids and labels, train and validation: unlike `datasets`' own, equal everywhere."""
+    digest = hashlib.sha256(json.dumps(tokenized.label_names).encode())
+    for name, split in {"train": tokenized.train, **tokenized.validation}.items():
+        digest.update(json.dumps([name, len(split)]).encode())
+        for batch in split.select_columns(["input_ids", "labels"]).iter(FINGERPRINT_BATCH_ROWS):
+            digest.update(json.dumps([batch["input_ids"], batch["labels"]]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,57 @@
+"""The transfer set: text without labels, `--unlabeled_file`, that joins the student's training rows.
+
+Its rows count in every term of the loss but cross-entropy (of a regression, the squared error on labels). Whatever else
+looks at training rows sees the labelled ones alone: the teacher's fine-tuning, the task's fingerprint, strategies and
+widths that are chosen by data. So all these are the same with a transfer set and without.
+
+Entry: `check_transfer_set`, before anything is loaded, then `add_transfer_set`.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.columns import IGNORED_LABEL, check_column
+from layer_distillation.tasks.files import read_data_file
+from layer_distillation.tasks.loading import UNLABELLED_ROWS, TaskData, check_text_columns
+from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
+
+logger = logging.getLogger(__name__)
+
+
+def check_transfer_set(arguments: DataArguments, term_weights: Mapping[str, float]) -> None:
+    """Raises ValueError where no term of the loss, by name and largest weight, could learn from text without labels."""
+    others = [name for name, weight in term_weights.items() if weight > 0 and name != "ce"]
+    if arguments.unlabeled_file is not None and not others:
+        raise ValueError(
+            f"--unlabeled_file {arguments.unlabeled_file} has no labels, and cross-entropy is the only term of the "
+            "loss: set --kl_weight or another term's weight above 0, or drop --unlabeled_file"
+        )
+
+
+def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
+    """The task with the unlabelled rows beside its own, or as it is where no file is named.
+
+    Raises:
+        ValueError: the file cannot be read, or lacks a text.
+    """
+    if arguments.unlabeled_file is None:
+        return data
+    split = read_data_file(arguments.unlabeled_file)
+    for column in data.text_columns:
+        check_column(split, column, "--unlabeled_file")
+    check_text_columns({UNLABELLED_ROWS: split}, data.text_columns)
+    no_label = math.nan if data.is_regression else IGNORED_LABEL
+    labels = [no_label] * len(split.columns[data.text_columns[0]])
+    limit, seed = arguments.max_unlabeled_samples, arguments.sample_seed
+    unlabelled = draw_split(split, data.text_columns, labels, limit, seed, first_index=len(data.train))
+    ignored = [name for name in split.columns if name not in data.text_columns]
+    logger.info(
+        "%s: %d rows join the %d training rows, without labels%s",
+        *(split.origin, len(unlabelled), len(data.train)),
+        f" (ignored: {', '.join(ignored)})" if ignored else "",
+    )
+    warn_of_overlap(UNLABELLED_ROWS, unlabelled, dict(data.list_splits()), data.text_columns)
+    return replace(data, unlabelled=unlabelled)

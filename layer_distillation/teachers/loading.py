@@ -1,0 +1,283 @@
+"""The teacher: loaded, its labels matched to the task's, and fine-tuned once where its head is untrained.
+
+Entry: `prepare_teacher`. A fine-tuned teacher is kept under `<cache_dir>/teachers/<fingerprint>`, where every later run
+with the same encoder, data and training settings finds it.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from filelock import FileLock
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from distill_trainer import DistillationTrainingArguments
+from layer_distillation.tasks.loading import TaskData
+from layer_distillation.tasks.model_checks import (
+    check_tensors,
+    check_vocabulary,
+    explain_errors,
+    one_line_errors,
+    quiet_loading,
+)
+from layer_distillation.tasks.natural_logic import build_untrained_model, write_untrained_encoder
+from layer_distillation.teachers.arguments import TEACHER_SEED, TeacherArguments
+from layer_distillation.teachers.label_matching import match_head_to_task, set_task_labels
+from layer_distillation.teachers.training import fine_tune_once
+
+logger = logging.getLogger(__name__)
+
+BUILT_IN_TEACHER = "natural_logic"
+NAMING_CONFIG_KEYS = frozenset(
+    {"_name_or_path", "architectures", "distillation", "dtype", "id2label", "label2id", "transformers_version"}
+)
+TEACHER_TRAINING_VERSION = 2  # of how one is fine-tuned: batches, dropout; a teacher of another is not found again
+TEACHER_TRAINING_SETTINGS = (
+    "teacher_learning_rate",
+    "teacher_num_train_epochs",
+    "teacher_train_batch_size",
+    "teacher_warmup_steps",
+    "teacher_weight_decay",
+    "teacher_adam_beta2",
+)
+# What of the student's training settings the teacher's share: where and in which precision, never how.
+SHARED_TRAINING_ARGUMENTS = (
+    "use_cpu",
+    "bf16",
+    "fp16",
+    "tf32",
+    "per_device_eval_batch_size",
+    "disable_tqdm",
+    "log_level",
+    "dataloader_num_workers",
+)
+
+
+@dataclass
+class Teacher:
+    """A teacher ready to be imitated, its outputs in the task's label order."""
+
+    model: PreTrainedModel | None  # None once its outputs are all on disk
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    location: str
+    fingerprint: str
+    is_trained: bool
+    seed: int | None = None  # of its fine-tuning, where that was done here
+
+    @property
+    def public_name(self) -> str:
+        """The Hub's name, or of a local folder the last part: what leaves this machine names none of its paths."""
+        return Path(self.name).name if Path(self.name).is_dir() else self.name
+
+
+def locate_teacher(arguments: TeacherArguments) -> str:
+    """The folder or Hub name to load from; the built-in encoder is written into the cache first."""
+    if arguments.teacher_model_name_or_path is not None:
+        return arguments.teacher_model_name_or_path
+    version = fingerprint_model(build_untrained_model(TEACHER_SEED))[:16]
+    folder = Path(arguments.cache_dir).expanduser() / "encoders" / f"{BUILT_IN_TEACHER}-{version}"
+    state = PartialState()
+    with state.main_process_first():
+        if state.is_main_process:
+            make_folder(folder.parent)
+            with FileLock(folder.with_suffix(".lock")):
+                if not folder.exists():
+                    write_untrained_encoder(folder, seed=TEACHER_SEED)
+    return str(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Creates the folder.
+
+    Raises:
+        ValueError: it cannot be created or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be created ({error.strerror}): give another --cache_dir") from error
+
+
+def load_teacher_config(location: str, arguments: TeacherArguments) -> PreTrainedConfig:
+    """The config alone, for every check that needs no weights.
+
+    Raises:
+        ValueError: nothing loadable is there.
+    """
+    remedy = "give --teacher_model_name_or_path a folder with a config.json, or the name of a model on the Hub"
+    with explain_errors(location, f"no model could be loaded from {location!r}", remedy):
+        return AutoConfig.from_pretrained(
+            location, revision=arguments.teacher_revision, trust_remote_code=arguments.trust_remote_code
+        )
+
+
+def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedTokenizerBase:
+    """The teacher's tokenizer, which student and store share. It pads on the right: padding on the left shifts the
+    positions of the tokens, and what a row means would go by what it is batched with.
+
+    Raises:
+        ValueError: none is there, or it cannot pad.
+    """
+    problem, remedy = f"no tokenizer could be loaded from {location!r}", "save the teacher's tokenizer there"
+    with explain_errors(location, problem, remedy):
+        tokenizer = AutoTokenizer.from_pretrained(
+            location, revision=arguments.teacher_revision, trust_remote_code=arguments.trust_remote_code
+        )
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers 5 makes an empty one where there is none
+        raise ValueError(f"{problem}: {remedy}")
+    tokenizer.padding_side = "right"
+    tokenizer.chat_template = None  # a classifier has no use for one, and names of templates become names of files
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise ValueError(f"the tokenizer of {location!r} has no pad token: give it one and save it again")
+        tokenizer.pad_token = tokenizer.eos_token  # decoders such as gpt2 and llama come without
+    return tokenizer
+
+
+def prepare_teacher(
+    arguments: TeacherArguments,
+    training_arguments: DistillationTrainingArguments,
+    location: str,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TaskData,
+    data_fingerprint: str,
+    compute_metrics: Callable,
+) -> Teacher:
+    """Loads the teacher; fine-tunes it first where its head is untrained (or finds it in the cache).
+
+    Raises:
+        ValueError: an untrained head that may not be trained, or labels that do not match the task's.
+    """
+    model, is_head_new = load_checked(location, arguments, tokenizer, data)
+    name = arguments.teacher_model_name_or_path or BUILT_IN_TEACHER
+    if not is_head_new:
+        return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True)
+    if arguments.allow_untrained_teacher:
+        logger.warning("the head of %s is untrained and stays so: what the student imitates is noise", name)
+        return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=False)
+    settings = {key: value for key, value in asdict(arguments).items() if key in TEACHER_TRAINING_SETTINGS}
+    settings["training_version"] = TEACHER_TRAINING_VERSION
+    settings["seed"] = seed = arguments.seeds[0]
+    fingerprint = hash_text(json.dumps([fingerprint_model(model), data_fingerprint, settings], sort_keys=True))[:16]
+    folder = Path(arguments.cache_dir).expanduser() / "teachers" / fingerprint
+    fine_tune_once(
+        folder, model, tokenizer, data, make_training_arguments(arguments, training_arguments), compute_metrics
+    )
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
+    )
+    return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True, seed=seed)
+
+
+def load_checked(
+    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, data: TaskData
+) -> tuple[PreTrainedModel, bool]:
+    """The model, a trained head in the task's label order, and whether its head was newly initialised.
+
+    Raises:
+        ValueError: as `prepare_teacher`.
+    """
+    model, is_head_new = load_with_task_head(location, arguments, tokenizer, data)
+    name = arguments.teacher_model_name_or_path or BUILT_IN_TEACHER
+    if not is_head_new:
+        match_head_to_task(model, data.label_names, name)
+        if len(arguments.seeds) > 1:
+            raise ValueError(
+                f"--teacher_seeds {arguments.teacher_seeds} makes no several teachers of {name}, which is fine-tuned "
+                "already: give one seed, and other fine-tuned models by --additional_teachers"
+            )
+    elif arguments.teacher_training == "never" and not arguments.allow_untrained_teacher:
+        raise ValueError(
+            f"the classification head of {name} is newly initialised, not trained: give a fine-tuned model, or "
+            "--teacher_training auto to fine-tune it here first (or --allow_untrained_teacher to distil noise)"
+        )
+    return model, is_head_new
+
+
+def make_training_arguments(
+    arguments: TeacherArguments, shared: DistillationTrainingArguments
+) -> DistillationTrainingArguments:
+    """The fine-tuning's settings; `teacher_train_batch_size` counts the rows of all processes together."""
+    processes = PartialState().num_processes
+    return DistillationTrainingArguments(
+        output_dir="set by fine_tune",
+        learning_rate=arguments.teacher_learning_rate,
+        num_train_epochs=arguments.teacher_num_train_epochs,
+        per_device_train_batch_size=max(arguments.teacher_train_batch_size // processes, 1),
+        warmup_steps=arguments.teacher_warmup_steps,
+        weight_decay=arguments.teacher_weight_decay,
+        adam_beta2=arguments.teacher_adam_beta2,
+        seed=arguments.seeds[0],
+        **{name: getattr(shared, name) for name in SHARED_TRAINING_ARGUMENTS},
+    )
+
+
+def load_with_task_head(
+    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, data: TaskData
+) -> tuple[PreTrainedModel, bool]:
+    """The model, and whether its head was newly initialised; a new head gets the task's labels."""
+    common = {"revision": arguments.teacher_revision, "trust_remote_code": arguments.trust_remote_code}
+    # Other sizes are refused by name below; transformers' own error points to a report that is not shown here.
+    options = common | {"use_safetensors": True, "ignore_mismatched_sizes": True}
+    load = AutoModelForSequenceClassification.from_pretrained
+    with quiet_loading(), one_line_errors(location):
+        model, loading = load(location, output_loading_info=True, **options)
+    check_tensors(model, loading, location)
+    is_head_new = bool(loading["missing_keys"])
+    if is_head_new:
+        set_seed(arguments.seeds[0])
+        config = AutoConfig.from_pretrained(location, **common)
+        set_task_labels(config, data.label_names)
+        with quiet_loading():
+            model = load(location, config=config, **options)
+    check_vocabulary(model, tokenizer, location)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return model.float(), is_head_new
+
+
+def fingerprint_model(model: PreTrainedModel) -> str:
+    """sha256 over what decides the outputs: class, config (without names and labels), and all tensors."""
+    config = {name: value for name, value in model.config.to_dict().items() if name not in NAMING_CONFIG_KEYS}
+    digest = hashlib.sha256(json.dumps([type(model).__name__, config], sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def warn_about_majority(name: str, metrics: dict[str, dict[str, float]], data: TaskData) -> None:
+    """Warns where the teacher knows no more than the most frequent class of the first validation set."""
+    split = next(iter(data.validation))
+    if data.is_regression or "accuracy" not in metrics[split]:
+        return
+    labels = np.asarray(data.validation[split]["labels"])
+    majority = np.bincount(labels).max() / len(labels)
+    if metrics[split]["accuracy"] <= majority:
+        logger.warning(
+            "the teacher %s is right on %.3f of the rows of %s, and always answering the most frequent class on %.3f: "
+            "it has learnt nothing that a student could imitate. Train it longer or at another learning rate",
+            name,
+            metrics[split]["accuracy"],
+            split,
+            majority,
+        )

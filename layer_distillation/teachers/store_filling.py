@@ -1,0 +1,251 @@
+"""Fills a teacher store: one pass of the teacher, all processes together, under a lock, renamed into place last."""
+
+import json
+import logging
+import secrets
+import shutil
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from layer_distillation.outputs.compared import ModelOutputs, run_model
+from layer_distillation.outputs.store import (
+    ATTENTIONS,
+    LOGITS_NAME,
+    MANIFEST_NAME,
+    RELATIONS,
+    STATES,
+    StoreSpec,
+    TeacherStore,
+    describe_file,
+    name_index,
+    name_shard,
+    remove_damaged,
+)
+from layer_distillation.records.process_locks import agree_on_failure, hold_lock_together
+from layer_distillation.records.token_counts import measure_lengths
+
+logger = logging.getLogger(__name__)
+
+SHARD_BYTES = 2**30
+TOKENS_PER_BATCH = {"cpu": 2048}  # a processor's caches hold no more
+OTHER_TOKENS_PER_BATCH = 8192
+FLOAT32_SETTINGS = (  # each of which may be set by itself
+    *(torch.backends.cuda.matmul, torch.backends.cudnn.conv),
+    *(torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv),
+)
+UNFINISHED_SUFFIX = ".unfinished"
+
+
+class HalfPrecisionError(ValueError):
+    """A value that the store would hold in half precision does not fit it."""
+
+
+def open_or_fill(
+    root: Path,
+    spec: StoreSpec,
+    teacher: PreTrainedModel,
+    rows: Dataset,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
+    device: torch.device,
+) -> TeacherStore:
+    """The store of `spec` under `root`; filled first where it is missing or damaged, by all processes together.
+
+    Raises:
+        OSError: it cannot be written (a full disk, say); nothing half-written stays.
+        HalfPrecisionError: what the teacher answers does not fit it.
+    """
+    folder, state = root / spec.name, PartialState()
+    with hold_lock_together(root / f"{spec.name}.lock"):
+        with agree_on_failure():
+            if state.is_main_process:
+                remove_damaged(folder, spec)
+        [is_there] = broadcast_object_list([folder.exists()])
+        if not is_there:
+            fill(folder, spec, teacher, rows, collate, device)
+        with agree_on_failure():  # and none lets go of the lock before all have opened it
+            return TeacherStore(folder, spec, teacher.config)
+
+
+def fill(
+    folder: Path,
+    spec: StoreSpec,
+    teacher: PreTrainedModel,
+    rows: Dataset,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
+    device: torch.device,
+) -> None:
+    """One pass of the teacher, each process over its part; the main process puts the parts together and renames.
+
+    The parts lie in a folder of this fill's own: what a killed run's other processes still write comes into no other.
+    """
+    state, start = PartialState(), time.perf_counter()
+    [token] = broadcast_object_list([secrets.token_hex(4)])
+    unfinished = folder.with_suffix(f"{UNFINISHED_SUFFIX}-{token}")
+    try:
+        with agree_on_failure():
+            if state.is_main_process:
+                for left in folder.parent.glob(f"{folder.name}{UNFINISHED_SUFFIX}*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                unfinished.mkdir()
+        with agree_on_failure(), full_precision():
+            write_part(unfinished, spec, teacher.to(device).eval(), rows, collate, device)
+        with agree_on_failure():
+            if state.is_main_process:
+                join_parts(unfinished, spec, state.num_processes, start)
+                unfinished.rename(folder)
+    finally:  # renamed, or of no use to anyone
+        if state.is_main_process:  # another process, stopped earlier, would take away what is being put together
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 products in float32, whatever training takes (TF32, say): a store serves runs of every precision."""
+    settings = (torch.backends, *FLOAT32_SETTINGS)
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
+
+
+@torch.no_grad()
+def write_part(
+    folder: Path,
+    spec: StoreSpec,
+    teacher: PreTrainedModel,
+    rows: Dataset,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
+    device: torch.device,
+) -> None:
+    """This process's batches, in float32: logits and indices go to one file, the rest to shards of its own."""
+    state = PartialState()
+    writers = {kind: ShardWriter(folder, kind, state.process_index, state.num_processes) for kind in spec.kinds}
+    logits = np.empty((spec.num_rows, spec.num_labels), np.float32)
+    columns = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in rows.column_names]
+    batches = plan_batches(measure_lengths(rows), device)[state.process_index :: state.num_processes]
+    for batch_rows in tqdm(batches, desc="teacher outputs", disable=not state.is_main_process, leave=False):
+        batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers, spec.relation_layers)
+        logits[batch_rows] = outputs.logits.float().cpu().numpy()
+        values = take_real_values(outputs, batch["attention_mask"])
+        for kind, writer in writers.items():
+            for row_values in values[kind]:
+                writer.write(row_values)
+    indices = {name_index(kind): writer.close() for kind, writer in writers.items()}
+    done = np.array([row for batch_rows in batches for row in batch_rows], np.int64)
+    np.savez(folder / f"part-{state.process_index}.npz", rows=done, logits=logits[done], **indices)
+
+
+def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str, list[np.ndarray]]:
+    """Per row, float16: hidden states (real tokens, layers, hidden), attentions (layers, heads, real, real tokens),
+    relations (real tokens, layers, 3, width).
+
+    Raises:
+        HalfPrecisionError: a value does not fit half precision.
+    """
+    mask = attention_mask.bool().cpu()
+    values: dict[str, list[Tensor]] = {STATES: [], ATTENTIONS: [], RELATIONS: []}
+    if outputs.hidden_states:
+        states = fetch_stacked(outputs.hidden_states, dim=2)
+        values[STATES] = [row[real] for row, real in zip(states, mask, strict=True)]
+    if outputs.attentions:
+        attentions = fetch_stacked(outputs.attentions, dim=1)
+        values[ATTENTIONS] = [row[..., real, :][..., real] for row, real in zip(attentions, mask, strict=True)]
+    if outputs.relations:
+        relations = fetch_stacked(outputs.relations, dim=1).movedim(3, 1)
+        values[RELATIONS] = [row[real] for row, real in zip(relations, mask, strict=True)]
+    if not all(torch.isfinite(row).all() for rows in values.values() for row in rows):
+        raise HalfPrecisionError("the teacher's intermediate outputs overflow half precision")
+    return {kind: [row.numpy() for row in rows] for kind, rows in values.items()}
+
+
+def fetch_stacked(layers: Sequence[Tensor], dim: int) -> Tensor:
+    """In half precision, in one copy from the device."""
+    return torch.stack(tuple(layers), dim=dim).half().cpu()
+
+
+class ShardWriter:
+    """Appends float16 arrays to shards of about a gibibyte; process p of n writes the shards p, p + n, p + 2n, ..."""
+
+    def __init__(self, folder: Path, kind: str, process_index: int, num_processes: int) -> None:
+        self.folder, self.kind, self.shard, self.step = folder, kind, process_index, num_processes
+        self.file, self.size, self.index = None, 0, array("q")
+
+    def write(self, values: np.ndarray) -> None:
+        if self.file is None or (self.size + values.size) * values.itemsize > SHARD_BYTES:
+            self._open_next()
+        self.index.extend((self.shard, self.size, values.size))
+        self.file.write(values.tobytes())
+        self.size += values.size
+
+    def _open_next(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.shard += self.step
+        self.file, self.size = (self.folder / name_shard(self.kind, self.shard)).open("wb"), 0
+
+    def close(self) -> np.ndarray:
+        """(arrays, 3): shard, first value there and number of values of everything written."""
+        if self.file is not None:
+            self.file.close()
+        return np.array(self.index).reshape(-1, 3)
+
+
+def plan_batches(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Row numbers in batches of as many padded tokens as suit the device, longest first: hardly any is padding."""
+    most_tokens = TOKENS_PER_BATCH.get(device.type, OTHER_TOKENS_PER_BATCH)
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    batches: list[list[int]] = []
+    for row in order:
+        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > most_tokens:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def join_parts(folder: Path, spec: StoreSpec, num_parts: int, start: float) -> None:
+    """Logits and indices in the order of the rows, and the manifest that makes the store complete.
+
+    Raises:
+        RuntimeError: the parts do not hold every row once.
+        ValueError: the logits are not all numbers.
+    """
+    logits = np.full((spec.num_rows, spec.num_labels), np.nan, np.float32)
+    indices = {name_index(kind): np.zeros((spec.num_rows, 3), np.int64) for kind in spec.kinds}
+    times_written = np.zeros(spec.num_rows, np.int64)
+    for process in range(num_parts):
+        path = folder / f"part-{process}.npz"
+        with np.load(path) as part:
+            times_written[part["rows"]] += 1
+            logits[part["rows"]] = part["logits"]
+            for name, index in indices.items():
+                index[part["rows"]] = part[name]
+        path.unlink()
+    if not (times_written == 1).all():
+        raise RuntimeError(f"the parts of {folder} do not hold every row once: start the command again")
+    if not np.isfinite(logits).all():
+        raise ValueError("the teacher's logits are not all finite numbers: check the teacher's weights")
+    for name, values in {LOGITS_NAME: logits, **indices}.items():
+        np.save(folder / name, values)
+    files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
+    manifest = {"spec": asdict(spec), "files": files, "seconds": time.perf_counter() - start}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")

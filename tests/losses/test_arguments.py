@@ -1,0 +1,62 @@
+"""What the training arguments choose by the machine, and that a user's own choice wins."""
+
+import logging
+import multiprocessing
+
+import pytest
+import torch
+from transformers import TrainingArguments
+
+from layer_distillation.losses import arguments as distillation_arguments
+from layer_distillation.losses.arguments import DistillationTrainingArguments
+from tiny_training import make_trainer
+
+
+@pytest.mark.parametrize(
+    ("has_instructions", "options", "is_bf16"),
+    [
+        (True, {}, True),
+        (True, {"bf16": False}, False),
+        (False, {}, False),
+        (False, {"bf16": True}, True),
+    ],
+)
+def test_bf16_where_the_machine_has_it_unless_said_otherwise(tmp_path, monkeypatch, has_instructions, options, is_bf16):
+    monkeypatch.setattr(distillation_arguments, "has_bfloat16", lambda use_cpu: has_instructions)
+    assert DistillationTrainingArguments(str(tmp_path), use_cpu=True, **options).bf16 is is_bf16
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "start", "options", "workers"),
+    [
+        (True, "fork", {}, 2),
+        (True, "fork", {"dataloader_num_workers": 0}, 0),
+        (True, "fork", {"use_cpu": True}, 0),
+        (True, "spawn", {}, 0),
+        (False, "fork", {}, 0),
+        (False, "fork", {"dataloader_num_workers": 3}, 3),
+    ],
+)
+def test_batches_are_read_ahead_beside_a_gpu_unless_said_otherwise(
+    tmp_path, monkeypatch, has_gpu, start, options, workers
+):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: start)
+    monkeypatch.setattr(distillation_arguments, "has_bfloat16", lambda use_cpu: False)
+    monkeypatch.setattr(TrainingArguments, "device", torch.device("cpu"))  # none is there to be set up
+    assert DistillationTrainingArguments(str(tmp_path), **options).dataloader_num_workers == workers
+
+
+@pytest.mark.parametrize(
+    ("bf16", "said"), [(True, "computing in bf16 (--bf16 false: fp32)"), (False, "computing in fp32")]
+)
+def test_the_precision_is_said(tmp_path, caplog, bf16, said):
+    caplog.set_level(logging.INFO)
+    make_trainer(tmp_path, bf16=bf16, max_steps=1).train()
+    assert said in caplog.messages
+
+
+def test_the_default_optimizer_is_fused(tmp_path):
+    trainer = make_trainer(tmp_path, optim=DistillationTrainingArguments(str(tmp_path), use_cpu=True).optim)
+    assert trainer.create_optimizer().defaults["fused"] is True

@@ -1,0 +1,77 @@
+"""What is finished, what is open, and what is refused, of several runs at once."""
+
+import json
+import shutil
+
+import pytest
+
+import run_distillation
+from layer_distillation.runs.check import main
+from test_run_distillation import replace_flag
+from tiny_project import make_project
+
+
+@pytest.fixture
+def flags(tmp_path) -> list[str]:
+    return [*make_project(tmp_path), "--num_train_epochs=1"]
+
+
+def test_finished_half_done_and_new_runs_are_told_apart(tmp_path, flags, capsys):
+    names = ("done", "broken", "cut", "new")
+    runs = {name: replace_flag(flags, output_dir=tmp_path / name) for name in names}
+    assert run_distillation.main(runs["done"]) == 0
+    for name in ("broken", "cut"):
+        shutil.copytree(tmp_path / "done", tmp_path / name)
+    record = tmp_path / "broken" / "run_record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    capsys.readouterr()
+    assert main([word for run in runs.values() for word in (":::", *run)]) == 0
+    assert capsys.readouterr().out.split() == ["finished", "open", "open", "open"]
+    pushed = [":::", *runs["done"], "--push_to_hub", "true", "--hub_token", "hf_x"]
+    assert not (tmp_path / "new").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("layer_distillation.runs.preparation.check_push", lambda *_: None)
+        assert main(pushed) == 0
+    assert capsys.readouterr().out.split() == ["open"]  # its student may still have to be pushed
+
+
+def test_a_run_of_a_recipe_that_has_changed_is_open_and_its_own_command_refuses_it(tmp_path, flags, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("temperature: 2.0\n")
+    assert run_distillation.main([str(recipe), *flags]) == 0
+    capsys.readouterr()
+    assert main([":::", str(recipe), *flags]) == 0
+    recipe.write_text("temperature: 3.0\n")
+    assert main([":::", str(recipe), *flags]) == 0
+    assert capsys.readouterr().out.split() == ["finished", "open"]
+    with pytest.raises(SystemExit) as stopped:
+        run_distillation.main([str(recipe), *flags])
+    assert stopped.value.code == 2
+    assert "holds another run (temperature: 2.0 -> 3.0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperatur": 3}, "did you mean --temperature"),
+        ({"layer_strategy": "od"}, "did you mean odd"),
+        ({"train_file": "nowhere.csv"}, "nowhere.csv is not a file"),
+        ({"teacher_model_name_or_path": None}, "no teacher is named"),
+    ],
+)
+def test_a_mistake_in_any_run_is_one_line_and_status_2(flags, values, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([":::", *flags, ":::", *replace_flag(flags, **values)])
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err.splitlines()[-1]
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--seed", "1"]])
+def test_runs_that_are_not_separated_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "begin every run's flags with :::" in capsys.readouterr().err
