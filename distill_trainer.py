@@ -157,7 +157,7 @@ class DistillationTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
         step_rows = self._train_batch_size * self.accelerator.num_processes * self.args.gradient_accumulation_steps
-        self.sampler = make_pooled_sampler(rows, self.args, step_rows)
+        self.sampler = make_pooled_sampler(rows, self.args, step_rows, self.args.length_pool_batches)
         return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
 
     # ---- one training step -------------------------------------------------------------------------------------

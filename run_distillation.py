@@ -20,7 +20,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.cards.publish import PushError, describe_failed_push, push_folder, write_model_card
-from layer_distillation.losses.arguments import STATE_TERMS
+from layer_distillation.losses.flags import STATE_TERMS
 from layer_distillation.records.checkpoints import find_checkpoint, list_checkpoints
 from layer_distillation.records.interruption import Interrupted, describe_interruption, signals_as_exceptions
 from layer_distillation.records.process_locks import hold_run_folder, is_agreed, leave_process_group

@@ -14,10 +14,9 @@ FLOORS = [
     ["students"],
     ["teachers"],
     ["distill_trainer"],
-    ["step"],
     ["losses", "cards"],
     ["tasks", "comparison"],
-    ["outputs"],
+    ["outputs", "step"],
     ["student_init"],
     ["records"],
 ]

@@ -6,12 +6,8 @@ from typing import Any
 from torch.optim import Optimizer
 from transformers import TrainerCallback, TrainerState, TrainingArguments
 
-from layer_distillation.losses.arguments import (
-    INTERMEDIATE_TERMS,
-    PREDICTION_TERMS,
-    TERM_NAMES,
-    DistillationTrainingArguments,
-)
+from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.losses.flags import INTERMEDIATE_TERMS, PREDICTION_TERMS, TERM_NAMES
 from layer_distillation.losses.schedules import count_first_stage_steps, evaluate_schedule
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from layer_distillation.losses import functions as losses
-from layer_distillation.losses.arguments import PREDICTION_TERMS, STATE_TERMS, DistillationTrainingArguments
+from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.batches import ItemCounts
+from layer_distillation.losses.flags import PREDICTION_TERMS, STATE_TERMS
 from layer_distillation.losses.head_states import patient_loss, relational_loss
 from layer_distillation.losses.layer_matching import check_final_norm, resolve_layer_matching
 from layer_distillation.outputs.attention_targets import (

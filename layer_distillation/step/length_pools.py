@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
+from transformers import TrainingArguments
 from transformers.trainer_utils import PredictionOutput
 
-from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.records.token_counts import measure_lengths
 
 FEWEST_POOLS = 8  # of an epoch: a small data set would be sorted whole, and every batch hold one kind of sentence
@@ -58,13 +58,15 @@ class PooledLengthSampler(Sampler[int]):
             yield from batch.tolist()
 
 
-def make_pooled_sampler(rows: Any, args: DistillationTrainingArguments, step_rows: int) -> PooledLengthSampler | None:
+def make_pooled_sampler(
+    rows: Any, args: TrainingArguments, step_rows: int, pool_batches: int
+) -> PooledLengthSampler | None:
     """For tokenized rows that are to be shuffled; None where the stock sampler does."""
-    is_pooled = args.length_pool_batches > 1 and args.train_sampling_strategy == "random"
+    is_pooled = pool_batches > 1 and args.train_sampling_strategy == "random"
     if not (is_pooled and isinstance(rows, Dataset) and "input_ids" in rows.column_names):
         return None
     seed = args.seed if args.data_seed is None else args.data_seed
-    return PooledLengthSampler(measure_lengths(rows), step_rows, args.length_pool_batches, seed)
+    return PooledLengthSampler(measure_lengths(rows), step_rows, pool_batches, seed)
 
 
 class LengthSortedSampler(Sampler[int]):

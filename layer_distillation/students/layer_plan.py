@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
-from layer_distillation.losses.arguments import STATE_TERMS
+from layer_distillation.losses.flags import STATE_TERMS
 from layer_distillation.losses.layer_matching import (
     BEST,
     FINAL_NORM_MODEL_TYPES,

@@ -11,7 +11,8 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, PreTrainedModel
 
-from layer_distillation.losses.arguments import STATE_TERMS, DistillationTrainingArguments
+from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.losses.flags import STATE_TERMS
 from layer_distillation.losses.terms import (
     WantedLayers,
     check_architecture_fits,

@@ -2,6 +2,9 @@
 
 import logging
 import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,3 +63,11 @@ def test_the_precision_is_said(tmp_path, caplog, bf16, said):
 def test_the_default_optimizer_is_fused(tmp_path):
     trainer = make_trainer(tmp_path, optim=DistillationTrainingArguments(str(tmp_path), use_cpu=True).optim)
     assert trainer.create_optimizer().defaults["fused"] is True
+
+
+def test_what_is_said_of_loss_and_training_is_known_without_torch():
+    code = (
+        "import sys, layer_distillation.losses.flags, layer_distillation.step.flags;"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'datasets')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from layer_distillation.losses.arguments import TERM_NAMES
+from layer_distillation.losses.flags import TERM_NAMES
 from layer_distillation.runs.command_line import BUILT_IN_RECIPE, parse_command_line
 from tiny_project import write_csv
 

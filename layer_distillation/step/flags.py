@@ -1,0 +1,112 @@
+"""TrainingFlags: what a user says of the training beside its loss, and where our defaults differ from the stock ones.
+
+Checked without torch. `losses/arguments.py` puts them, the loss's flags and `transformers.TrainingArguments` together.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Flags of TrainingArguments that would make a result wrong in silence: the value that is right, and what to do instead.
+UNSUPPORTED = (
+    ("dataloader_drop_last", False, "it would leave evaluated rows out too"),
+    ("label_smoothing_factor", 0.0, "the teacher's soft labels take its place; raise --kl_weight or --temperature"),
+    ("batch_eval_metrics", False, "eval_loss is computed over all rows at once"),
+    ("eval_do_concat_batches", True, "eval_loss is computed over all rows at once"),
+    ("bf16_full_eval", False, "it would cast the student that is saved; take --bf16"),
+    ("fp16_full_eval", False, "it would cast the student that is saved; take --fp16"),
+)
+SAMPLING_STRATEGIES = ("random", "sequential")
+
+
+@dataclass
+class StepFlags:
+    """How a step is computed: all but the sizes of the batches changes seconds, and nothing else."""
+
+    length_pool_batches: int = field(
+        default=4,
+        metadata={
+            "help": "Sort the rows of this many batches by length together, so that less is padding; 1: plain shuffle."
+        },
+    )
+    trim_embedding: bool = field(
+        default=True,
+        metadata={
+            "help": "Train only the embeddings of tokens that the training rows hold; the others have no gradient, so "
+            "nothing else changes but the seconds (with --weight_decay they are not decayed either)."
+        },
+    )
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Compute in bfloat16 (default: where GPU or processor have it and nothing else is asked for; "
+            "models narrower than about 256 are faster with false)."
+        },
+    )
+    dataloader_num_workers: int | None = field(
+        default=None,
+        metadata={"help": "Processes that read and pad the batches to come (default: 2 beside a CUDA GPU, else none)."},
+    )
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Training rows per process and step."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluated rows per process and step."})
+
+
+@dataclass
+class TrainingFlags(StepFlags):
+    """How long and how fast the student learns, what of it is kept, and who is told; the best student is what stays."""
+
+    hub_token: str | None = field(
+        default=None,
+        metadata={
+            "help": "Token for --push_to_hub. Better not here, where everyone on this machine sees it in the list of "
+            "processes: run `hf auth login`, or set HF_TOKEN."
+        },
+    )
+    keep_checkpoints: bool = field(
+        default=False, metadata={"help": "Keep the checkpoints of a finished run, for which only the student is left."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after this many evaluations in a row without a better student."}
+    )
+    num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of AdamW."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of all steps."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best student, not the last."})
+    metric_for_best_model: str = field(
+        default="loss", metadata={"help": "What chooses the best student: loss (the task's) or one of its metrics."}
+    )
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept beside the best one."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave off: it hides non-finite losses, on which this trainer stops."}
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "On a resume, early stopping goes on with its count."}
+    )
+    report_to: None | str | list[str] = field(  # noqa: RUF036 - in this order, or HfArgumentParser 5.23 fails
+        default="none", metadata={"help": "Where to report to, such as wandb."}
+    )
+
+
+def check_numbers(values: Mapping[str, Any]) -> None:
+    """nan and infinity pass every comparison, or end as a loss that is no number, hours later."""
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name} is {value}: give a finite number")
+
+
+def check_supported(values: Mapping[str, Any]) -> None:
+    """Raises ValueError where a flag, stock or ours, would make a result wrong in silence."""
+    for name, allowed, remedy in UNSUPPORTED:
+        if values[name] != allowed:
+            raise ValueError(f"--{name} {values[name]} is not supported: {remedy}")
+    if values["train_sampling_strategy"] not in SAMPLING_STRATEGIES:
+        raise ValueError(
+            f"--train_sampling_strategy {values['train_sampling_strategy']} is not supported, it reorders evaluated "
+            f"rows too: take {' or '.join(SAMPLING_STRATEGIES)}, and --length_pool_batches against padding"
+        )
+    if values["early_stopping_patience"] is not None and values["eval_strategy"] == "no":
+        raise ValueError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
