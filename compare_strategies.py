@@ -23,11 +23,13 @@ from layer_distillation.comparison.results import UnitResult, analyse_unit
 from layer_distillation.comparison.runs import VARIED_LOSS, LeftOut, Run, find_run_folders, read_runs
 from layer_distillation.comparison.statistics import TaskRanks
 from layer_distillation.comparison.tasks import summarize_tasks
+from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.records.locks import hold_lock
 from layer_distillation.records.run_record import HARMLESS_ARGUMENTS
 
 logger = logging.getLogger(__name__)
 
+SCRIPT = "compare_strategies.py"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -40,12 +42,12 @@ class OneLineParser(argparse.ArgumentParser):
 
 def exit_with_error(message: str, status: int = 2) -> NoReturn:
     """One line on stderr, and the exit status: 2 where the user can mend it."""
-    print(f"compare_strategies.py: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{name_speaker(SCRIPT)}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
 
 
 def build_parser() -> OneLineParser:
-    parser = OneLineParser(prog="compare_strategies.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = OneLineParser(prog=name_speaker(SCRIPT), description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="Folders of runs, or folders above some.")
     parser.add_argument("--output_dir", type=Path, default=Path("comparison"), help="Default: comparison.")
     parser.add_argument(
@@ -61,8 +63,10 @@ def build_parser() -> OneLineParser:
         nargs="+",
         default=[],
         metavar="FLAG",
-        help="Flags of run_distillation.py whose values make arms too, such as layer_matching or num_train_epochs; "
-        f"{VARIED_LOSS}: all flags of the loss together. Default: runs of other settings than most are left out.",
+        help=name_commands(
+            "Flags of run_distillation.py whose values make arms too, such as layer_matching or num_train_epochs; "
+            f"{VARIED_LOSS}: all flags of the loss together. Default: runs of other settings than most are left out."
+        ),
     )
     parser.add_argument("--resamples", type=int, default=10_000, help="Resamples of the rows. Default: 10000.")
     parser.add_argument("--no_pictures", action="store_true", help="Write no PNG files.")
@@ -122,7 +126,7 @@ def check_varied(varied: Sequence[str], runs: Sequence[Run]) -> None:
             raise ValueError(f"--vary {name}: arms are compared on the same rows and with one teacher, leave it out")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f", did you mean {near[0]}?" if near else ": give flags of run_distillation.py"
+            hint = f", did you mean {near[0]}?" if near else f": give flags of {name_commands('run_distillation.py')}"
             raise ValueError(f"--vary {name}: no run has such a setting{hint}")
 
 

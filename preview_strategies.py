@@ -1,6 +1,6 @@
 """What can be known of each strategy before any training: how good its untrained student is, and what it resembles.
 
-    python preview_strategies.py [recipe.yaml] [--strategies top,odd] [--preview_rows 500] [run_distillation.py's flags]
+    python preview_strategies.py [recipe] [--strategies top,odd] [--preview_rows 500] [run_distillation.py's flags]
 
 Each strategy's student is built and scored on the first validation split, and its layers are compared with the
 teacher's by linear CKA. No student is trained and no run is begun; a teacher whose head is untrained is fine-tuned
@@ -21,6 +21,7 @@ import numpy as np
 from accelerate import PartialState
 from transformers import PreTrainedConfig
 
+from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.runs.command_line import RunArguments, is_given, parse_command_line, suggest
 from layer_distillation.runs.failures import describe_failure
 from layer_distillation.runs.predictions import add_teacher_logits, score_logits
@@ -57,6 +58,7 @@ from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, Layers
 
 logger = logging.getLogger(__name__)
 
+SCRIPT = "preview_strategies.py"
 FIXED_STRATEGIES = tuple(name for name in LAYER_STRATEGIES if name not in ("random", "scratch"))
 
 
@@ -100,18 +102,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def exit_with_error(message: str, status: int = 2) -> NoReturn:
     """One line on stderr, and the exit status."""
-    print(f"preview_strategies.py: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{name_speaker(SCRIPT)}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
 
 
 def parse_preview_arguments(argv: Sequence[str]) -> tuple[PreviewArguments, list[str]]:
     """The preview's own flags, and the rest, which is for the parser of run_distillation.py."""
     parser = PreviewParser(
-        prog="preview_strategies.py",
-        description=__doc__,
+        prog=name_speaker(SCRIPT),
+        description=name_commands(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        usage="%(prog)s [recipe.yaml] [--strategies a,b] [--preview_rows n] [flags of run_distillation.py]",
+        usage=name_commands("%(prog)s [recipe] [--strategies a,b] [--preview_rows n] [flags of run_distillation.py]"),
     )
     parser.add_argument(
         "--strategies",

@@ -15,8 +15,11 @@ from typing import NoReturn
 
 from layer_distillation.cards.publish import PushError, PushTarget, check_push, describe_failed_push, push_folder
 from layer_distillation.cards.scores import read_comparison_row
+from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.records.interruption import Interrupted, signals_as_exceptions
 from layer_distillation.records.run_record import check_finished
+
+SCRIPT = "push_student.py"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -28,13 +31,15 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def build_parser() -> OneLineParser:
-    parser = OneLineParser(prog="push_student.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = OneLineParser(prog=name_speaker(SCRIPT), description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("folder", type=Path, metavar="RUN", help="The folder of a finished run.")
     parser.add_argument("--hub_model_id", help="user/name on the Hub. Default: the folder's name, with your account.")
     # None where it is not given: the Hub decides, as it does in a run.
     parser.add_argument("--hub_private_repo", action="store_true", default=None, help="Only you can see it.")
     parser.add_argument("--hub_revision", help="The branch to push to. Default: main.")
-    parser.add_argument("--comparison", type=Path, help="What compare_strategies.py wrote, for the model card.")
+    parser.add_argument(
+        "--comparison", type=Path, help=name_commands("What compare_strategies.py wrote, for the model card.")
+    )
     return parser
 
 
@@ -65,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def print_error(message: str) -> None:
-    print(f"push_student.py: error: {message}", file=sys.stderr)
+    print(f"{name_speaker(SCRIPT)}: error: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.cards.publish import PushError, describe_failed_push, push_folder, write_model_card
 from layer_distillation.losses.flags import STATE_TERMS
 from layer_distillation.records.checkpoints import find_checkpoint, list_checkpoints
+from layer_distillation.records.command_names import name_speaker
 from layer_distillation.records.interruption import Interrupted, describe_interruption, signals_as_exceptions
 from layer_distillation.records.process_locks import hold_run_folder, is_agreed, leave_process_group
 from layer_distillation.records.run_record import (
@@ -33,7 +34,7 @@ from layer_distillation.records.run_record import (
     summarize_history,
 )
 from layer_distillation.records.token_counts import measure_lengths
-from layer_distillation.runs.command_line import RunArguments, exit_with_error, parse_command_line
+from layer_distillation.runs.command_line import SCRIPT, RunArguments, exit_with_error, parse_command_line
 from layer_distillation.runs.facts import describe_student, measure_peak_memory, timed
 from layer_distillation.runs.failures import describe_failure
 from layer_distillation.runs.predictions import (
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             record = run_stages(arguments)
     except Interrupted as interrupted:
         if PartialState().is_main_process:
-            print(f"\nrun_distillation.py: {describe_interruption(folder, interrupted)}", file=sys.stderr)
+            print(f"\n{name_speaker(SCRIPT)}: {describe_interruption(folder, interrupted)}", file=sys.stderr)
         return interrupted.exit_status
     except ValueError as error:
         logger.debug("where it was found", exc_info=True)
@@ -230,12 +231,17 @@ def push_result(folder: Path, arguments: RunArguments) -> int:
     except (Interrupted, PushError) as error:
         is_stopped = isinstance(error, Interrupted)
         message = describe_failed_push(f"stopped by {error}" if is_stopped else str(error), folder, target)
-        print(f"\nrun_distillation.py: error: {message}", file=sys.stderr)
+        print(f"\n{name_speaker(SCRIPT)}: error: {message}", file=sys.stderr)
         return error.exit_status if is_stopped else 1
     return 0
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """`main` as a whole process, which is what the command `distil` is, too."""
     exit_status = main()
     leave_process_group()
-    sys.exit(exit_status)
+    return exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(run())

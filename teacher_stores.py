@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from layer_distillation.records.command_names import name_commands, name_speaker
+
 MANIFEST_NAME = "manifest.json"
 DEFAULT_CACHE = "~/.cache/layer_distillation"
 SECONDS_PER_DAY = 86_400
@@ -60,7 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=name_speaker("teacher_stores.py"),
+        description=name_commands(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("action", choices=["list", "prune"])
     parser.add_argument("--cache_dir", default=DEFAULT_CACHE, help="the runs' --cache_dir (default: theirs)")
     parser.add_argument("--unused_days", type=float, help="prune: remove what no run opened for so long")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from distill_trainer import DistillationTrainer, DistillationTrainingArguments
     from student_init import build_student, choose_student_layers
 
+__version__ = "0.2.0"
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "build_student", "choose_student_layers"]
 
 # Loaded when first asked for: a command that needs no torch imports rooms of this package, too.

@@ -16,6 +16,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from layer_distillation.cards.model_card import build_model_card
 from layer_distillation.cards.scores import ComparisonRow, list_scores
+from layer_distillation.records.command_names import find_command, name_commands
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 
 CARD_NAME = "README.md"
@@ -44,12 +45,12 @@ def check_push(target: PushTarget) -> None:
     if target.token is None and get_token() is None:
         raise ValueError(
             "a push needs a token of the Hugging Face Hub and found none: run `hf auth login`, set HF_TOKEN, or leave "
-            "--push_to_hub out (push_student.py pushes the finished student later)"
+            f"--push_to_hub out ({name_commands(PUSH_SCRIPT.name)} pushes the finished student later)"
         )
     if is_offline_mode():
         raise ValueError(
             "a push needs the Hub, and HF_HUB_OFFLINE=1 forbids it: unset it, or leave --push_to_hub out "
-            "(push_student.py pushes the finished student later)"
+            f"({name_commands(PUSH_SCRIPT.name)} pushes the finished student later)"
         )
     try:
         validate_repo_id(target.name)
@@ -110,7 +111,9 @@ def describe_failed_push(reason: str, folder: Path, target: PushTarget, comparis
 
 def write_push_command(folder: Path, target: PushTarget, comparison: Path | None = None) -> str:
     """As a shell takes it, from the folder it is printed in; never with the token, which others could read there."""
-    words = [sys.executable, os.path.relpath(PUSH_SCRIPT), str(folder), "--hub_model_id", target.name]
+    installed = find_command(PUSH_SCRIPT.name)
+    words = [installed] if installed else [sys.executable, os.path.relpath(PUSH_SCRIPT)]
+    words += [str(folder), "--hub_model_id", target.name]
     words += ["--hub_private_repo"] if target.is_private else []
     words += ["--hub_revision", target.revision] if target.revision is not None else []
     words += ["--comparison", str(comparison)] if comparison is not None else []

@@ -15,6 +15,7 @@ from scipy import stats
 from layer_distillation.comparison.metrics import limit_resamples, make_scorer, resample_scores
 from layer_distillation.comparison.runs import SAME_SCORE, Run, check_predictions, read_predictions
 from layer_distillation.comparison.statistics import CONFIDENCE
+from layer_distillation.records.command_names import name_commands
 from layer_distillation.records.run_record import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -124,6 +125,7 @@ def read_comparison_row(path: Path, record: RunRecord, folder: Path) -> Comparis
         ValueError: no comparison is there, or this run is not in it.
     """
     file = path / COMPARISON_NAME if path.is_dir() else path
+    command = name_commands("compare_strategies.py")
     try:
         units = json.loads(file.read_text(encoding="utf-8"))["units"]
         run = Run(str(folder), record, {})
@@ -134,11 +136,11 @@ def read_comparison_row(path: Path, record: RunRecord, folder: Path) -> Comparis
             f"no comparison is in {path} ({error.strerror}): give a folder that holds {file.name}"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no comparison of this version: run compare_strategies.py again") from error
+        raise ValueError(f"{file} is no comparison of this version: run {command} again") from error
     if not found:
         raise ValueError(
             f"{file} does not hold this run ({record.strategy}, seed {record.seed}, on {record.task['name']}): run "
-            f"compare_strategies.py again with {folder} among its runs, or leave --comparison out"
+            f"{command} again with {folder} among its runs, or leave --comparison out"
         )
     return found[0]
 

@@ -18,12 +18,14 @@ import yaml
 from transformers import HfArgumentParser
 
 from distill_trainer import DistillationTrainingArguments
+from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.records.markdown_text import clean_text
+from layer_distillation.runs.recipes import BUILT_IN_RECIPE, describe_missing, find_recipe, list_shipped_names
 from layer_distillation.students.arguments import StudentArguments, StudentSettings
 from layer_distillation.tasks.arguments import DataArguments, name_task
 from layer_distillation.teachers.arguments import TeacherArguments
 
-BUILT_IN_RECIPE = Path(__file__).parents[2] / "recipes" / "natural_logic.yaml"
+SCRIPT = "run_distillation.py"
 DATA_SOURCES = ("task_name", "dataset_name", "train_file")
 NO_VALUES = ("", "null", "~")
 OTHER_RECIPES = {yaml.SequenceNode: "a list", yaml.ScalarNode: "a single value", type(None): "nothing"}
@@ -65,7 +67,7 @@ def exit_with_error(message: str, status: int = 2, is_shared: bool = True) -> No
     rank = os.environ.get("RANK", "0")
     if rank == "0" or not is_shared:
         process = "" if rank == "0" else f" in process {rank}"
-        print(f"run_distillation.py: error{process}: {clean_text(message)}", file=sys.stderr)
+        print(f"{name_speaker(SCRIPT)}: error{process}: {clean_text(message)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -78,9 +80,9 @@ def suggest(got: str, names: Sequence[str]) -> str:
 def make_parser() -> OneLineParser:
     return OneLineParser(
         (StudentArguments, DataArguments, TeacherArguments, DistillationTrainingArguments),
-        prog="run_distillation.py",
+        prog=name_speaker(SCRIPT),
         allow_abbrev=False,
-        usage="%(prog)s [recipe.yaml] [--flag value ...]",
+        usage="%(prog)s [recipe] [--flag value ...]",
     )
 
 
@@ -106,8 +108,8 @@ def parse_command_line(argv: Sequence[str]) -> RunArguments:
 
 
 def write_command(argv: Sequence[str], secret: str | None) -> str:
-    """The command as typed, without the secret."""
-    words = ["run_distillation.py", *argv]
+    """The command with the flags as typed, without the secret; by one name however the run was started."""
+    words = [SCRIPT, *argv]
     return shlex.join([word.replace(secret, "***") for word in words] if secret else words)
 
 
@@ -115,12 +117,9 @@ def split_recipe(parser: OneLineParser, argv: list[str]) -> tuple[Path | None, l
     """The recipe, where the first word is no flag, and the rest."""
     if not argv or argv[0].startswith("-"):
         return None, argv
-    path = Path(argv[0])
-    if path.suffix not in {".yaml", ".yml"}:
-        parser.error(f"{argv[0]!r} is neither a flag nor a recipe: a recipe comes first and ends in .yaml")
-    if not path.is_file():
-        recipes = sorted(str(recipe) for recipe in BUILT_IN_RECIPE.parent.glob("*.yaml"))
-        parser.error(f"there is no recipe {argv[0]}{suggest(argv[0], recipes)}")
+    path = find_recipe(argv[0])
+    if path is None:
+        parser.error(describe_missing(argv[0], suggest(Path(argv[0]).stem, list_shipped_names())))
     return path, argv[1:]
 
 
@@ -207,7 +206,7 @@ def check_known(parser: OneLineParser, flags: Sequence[str]) -> None:
     if unknown:
         name = unknown[0].split("=")[0]
         valid = [f"--{flag}" for flag in list_flags(parser)]
-        parser.error(f"unknown argument {name}{suggest(name, valid)}: run_distillation.py --help lists all")
+        parser.error(f"unknown argument {name}{suggest(name, valid)}: {name_commands(SCRIPT)} --help lists all")
 
 
 def choose_output_dir(parser: OneLineParser, flags: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from layer_distillation.losses.flags import TERM_NAMES
-from layer_distillation.runs.command_line import BUILT_IN_RECIPE, parse_command_line
+from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.recipes import BUILT_IN_RECIPE
 from tiny_project import write_csv
 
 RECIPES = sorted(BUILT_IN_RECIPE.parent.glob("*.yaml"))
