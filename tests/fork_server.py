@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sudden_death import VARIABLE, run_script
+from sudden_death import run_script
 
 TESTS = Path(__file__).resolve().parent
 PRELOADED = (
     "run_distillation",
-    "layer_distillation.runs.check",
+    "layer_distillation.sweep.check",
     "compare_strategies",
     "layer_distillation.comparison.pictures",
 )
@@ -28,8 +28,8 @@ CLIENT = """#!{python} -SE
 import json, os, socket, sys
 connection = socket.socket(socket.AF_UNIX)
 connection.connect({address!r})
-environment = {{name: os.environ[name] for name in [{variable!r}] if name in os.environ}}
-socket.send_fds(connection, [json.dumps([sys.argv[1:], os.getcwd(), environment]).encode()], [0, 1, 2])
+message = json.dumps([sys.argv, os.getcwd(), dict(os.environ)])
+socket.send_fds(connection, [message.encode()], [0, 1, 2])
 sys.exit(int(connection.recv(16) or b"1"))
 """
 
@@ -40,7 +40,7 @@ def serve_forks(folder: Path) -> Iterator[tuple[Path, subprocess.Popen]]:
     address = str(folder / "server")
     client = folder / "bin" / "python"
     client.parent.mkdir(parents=True)
-    client.write_text(CLIENT.format(python=sys.executable, address=address, variable=VARIABLE))
+    client.write_text(CLIENT.format(python=sys.executable, address=address))
     client.chmod(0o755)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(TESTS.parent)}
     server = subprocess.Popen(
@@ -74,14 +74,16 @@ def answer(connection: socket.socket) -> None:
     """Runs what is asked for in one more fork, whose end, by a kill too, is told to the client."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, streams, _, _ = socket.recv_fds(connection, 2**20, 3)
-    argv, folder, environment = json.loads(message)
+    (python, *argv), folder, environment = json.loads(message)
     runner = os.fork()
     if runner == 0:
         connection.close()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         os.chdir(folder)
+        os.environ.clear()
         os.environ.update(environment)
+        sys.executable = python  # what it starts in turn is a fork too
         run_forked(argv)
     for stream in streams:
         os.close(stream)

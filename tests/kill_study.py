@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,10 @@ def kill_tree(process: subprocess.Popen, others: Sequence[psutil.Process] = ()) 
     parent = psutil.Process(process.pid)
     parent.suspend()  # or it would start its next command before it is killed itself
     doomed = [parent, *parent.children(recursive=True), *others]
-    for one in doomed:
-        if one.is_running():
-            one.kill()
+    for end in (psutil.Process.suspend, psutil.Process.kill):  # the loop may be among the others
+        for one in doomed:
+            with suppress(psutil.NoSuchProcess):
+                end(one)
     process.wait()
     psutil.wait_procs(doomed, timeout=30)
 

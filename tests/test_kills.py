@@ -16,7 +16,7 @@ from kill_moments import LOOP, STAGES, find_repeats, list_differences, list_kept
 from kill_study import CLOCK, count_kills, kill_tree, run_study
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import check as check_runs
+from layer_distillation.sweep.check import check_run
 from sudden_death import VARIABLE
 from test_run_all_strategies import wait_for
 from test_run_distillation import replace_flag
@@ -159,21 +159,17 @@ def test_the_study_sees_what_is_left_behind_lost_changed_or_done_twice(tmp_path)
 
 
 def test_checkpoints_of_a_run_that_was_killed_while_it_removed_them_are_removed_by_the_same_command(
-    tmp_path, capsys, monkeypatch
+    tmp_path, monkeypatch
 ):
     flags = [*make_project(tmp_path), "--num_train_epochs=1"]
     assert run_distillation.main(flags) == 0
     left = tmp_path / "run" / "checkpoint-3"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
-    capsys.readouterr()
-    assert check_runs.main([":::", *flags]) == 0
-    assert capsys.readouterr().out == "open\n"
+    assert check_run(flags) == "open"
     monkeypatch.setattr(run_distillation, "distil", lambda *_: pytest.fail("trained again"))
     assert run_distillation.main(replace_flag(flags, keep_checkpoints="true")) == 0
     assert left.exists()
     assert run_distillation.main(flags) == 0
     assert not left.exists()
-    capsys.readouterr()
-    assert check_runs.main([":::", *flags]) == 0
-    assert capsys.readouterr().out == "finished\n"
+    assert check_run(flags) == "finished"

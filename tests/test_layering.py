@@ -10,6 +10,7 @@ PACKAGE = ROOT / "layer_distillation"
 # From the top floor down; rooms of one floor know nothing of each other. Root files stand where their code belongs.
 FLOORS = [
     ["run_distillation", "preview_strategies", "compare_strategies", "push_student", "teacher_stores"],
+    ["sweep"],
     ["runs"],
     ["students"],
     ["teachers"],

@@ -11,16 +11,28 @@ from pathlib import Path
 
 import pytest
 
+from sweep_tools import FINISHED_RUN, SCORED
+
 SCRIPT = Path(__file__).resolve().parent.parent / "run_all_strategies.sh"
 
-# Stands for python in the loop: every command of the loop is noted, a run leaves a file `done`, nothing is imported.
-STUB = f"""#!{sys.executable} -SE
-import json, os, sys, time
+# Stands for python: the sweep itself is run as it is, by an interpreter that says it is this file, so that what the
+# sweep starts comes here too. That is noted; a run leaves what a finished one does, and nothing is imported for it.
+STUB = f"""#!{sys.executable} -S
+import json, os, runpy, site, struct, sys, time
 from pathlib import Path
 
 place = Path(__file__).parent
-words = [word for word in sys.argv[1:] if word != "-m"]
+words = [word for word in sys.argv[1:] if word not in ("-P", "-m")]
+if words[0] == "layer_distillation.sweep.command":
+    site.main()
+    sys.executable, sys.argv = __file__, words
+    sys.path.pop(0)  # -P
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    sys.exit()
 command, arguments = Path(words[0]).name, words[1:]
+if command == "layer_distillation.sweep.check":
+    runs = [json.loads(line) for line in sys.stdin]
+    arguments = [word for run in runs for word in run]
 with (place / "calls.jsonl").open("a") as file:
     file.write(json.dumps([command, arguments]) + "\\n")
 if "--bad" in arguments:
@@ -28,8 +40,8 @@ if "--bad" in arguments:
     print("run_distillation.py: error: unknown argument --bad", file=sys.stderr)
     sys.exit(2)
 folders = [Path(arguments[i + 1]) for i, word in enumerate(arguments) if word == "--output_dir"]
-if command == "layer_distillation.runs.check":
-    print("\\n".join("finished" if (folder / "done").exists() else "open" for folder in folders))
+if command == "layer_distillation.sweep.check":
+    print("\\n".join("finished" if (folder / "run_record.json").exists() else "open" for folder in folders))
 if command == "run_distillation.py":
     print("training", folders[0].name)
     if folders[0].name == os.environ.get("SLEEPS"):
@@ -39,18 +51,15 @@ if command == "run_distillation.py":
     if folders[0].name == os.environ.get("FAILS"):
         sys.exit("run_distillation.py: error: the loss is nan")
     folders[0].mkdir(parents=True, exist_ok=True)
-    (folders[0] / "done").touch()
-if command == "layer_distillation.records.run_record":
-    if not (Path(arguments[0]) / "done").exists():
-        sys.exit(1)
-    print("validation accuracy 0.9000")
+    for name, content in {FINISHED_RUN!r}.items():
+        (folders[0] / name).write_bytes(content)
 if command == "compare_strategies.py" and os.environ.get("FAILS") == "comparison":
     sys.exit(4)
 """
 
 
 class Loop:
-    """The script in a folder of its own whose name has a space, with the stub as python."""
+    """The script in a folder of its own whose name has a space, with the stub as its virtual environment's python."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "a project"
@@ -100,7 +109,7 @@ def test_every_strategy_is_run_with_every_seed_and_then_compared(loop):
     lines = done.stdout.splitlines()
     assert len(lines) == 4
     assert lines[3].startswith("[4/4] odd-seed2: ")
-    assert lines[3].endswith(" s, validation accuracy 0.9000")
+    assert lines[3].endswith(f" s, {SCORED}")
     assert (loop.folder / "my runs" / "logs" / "odd-seed2.log").read_text() == "training odd-seed2\n"
 
 
@@ -144,17 +153,17 @@ def test_recipe_and_flags_with_spaces_arrive_as_they_were(loop):
     flags = ["my recipe.yaml", "--train_file", "my data/a  b.csv", "--text_columns=a*,b", "--note", ""]
     assert loop.run("--strategies", "top", "--seeds", "1", "--", *flags).returncode == 0
     assert loop.list_calls("run_distillation.py")[0][:6] == flags
-    assert loop.list_calls("layer_distillation.runs.check")[0] == [":::", *loop.list_calls("run_distillation.py")[0]]
+    assert loop.list_calls("layer_distillation.sweep.check") == loop.list_calls("run_distillation.py")
 
 
 def test_what_is_finished_is_not_launched_again_but_compared(loop):
     flags = ["--strategies", "top odd", "--seeds", "1"]
     assert loop.run(*flags).returncode == 0
     (loop.stub.parent / "calls.jsonl").unlink()
-    (loop.folder / "runs" / "odd-seed1" / "done").unlink()
+    (loop.folder / "runs" / "odd-seed1" / "run_record.json").unlink()
     done = loop.run(*flags)
     assert loop.list_started() == ["runs/odd-seed1"]
-    assert "[1/2] top-seed1: finished before, validation accuracy 0.9000" in done.stdout
+    assert f"[1/2] top-seed1: finished before, {SCORED}" in done.stdout
     assert loop.list_calls("compare_strategies.py")[0][:2] == ["runs/top-seed1", "runs/odd-seed1"]
 
 

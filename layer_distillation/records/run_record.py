@@ -1,13 +1,10 @@
 """RunRecord: everything that a run was told and found, one JSON file per run.
 
-`python run_record.py RUN` says in one line what a finished run scored; exit status 1 where it is not finished or its
-student cannot be read. Without torch, so that it takes no second.
+Without torch, so that what only reads records takes no second.
 """
 
 import dataclasses
 import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,33 +211,3 @@ def check_finished(folder: Path) -> RunRecord:
     if damage := find_damage(folder):
         raise ValueError(f"{folder}: {damage}: run its command again")
     return record
-
-
-def summarize_run(folder: Path) -> str:
-    """What a finished run scored on its first validation split, in a few words.
-
-    Raises:
-        ValueError: the run is not finished, or its student cannot be read.
-    """
-    record = check_finished(folder)
-    split, metrics = next(iter(record.metrics.items()))
-    headline = record.task["metric_names"][0]
-    return f"{split} {headline} {metrics[headline]:.4f}, loss {metrics['loss']:.4f}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints one line on the one run that is named; returns the exit status."""
-    arguments = sys.argv[1:] if argv is None else argv
-    if len(arguments) != 1:
-        print(f"run_record.py: error: got {len(arguments)} arguments, give one: the folder of a run", file=sys.stderr)
-        return 2
-    try:
-        print(summarize_run(Path(arguments[0])))
-    except ValueError as error:
-        print(f"run_record.py: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

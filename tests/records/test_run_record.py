@@ -15,7 +15,6 @@ from layer_distillation.records.run_record import (
     RunRecord,
     find_best_epoch,
     find_damage,
-    main,
     read_run_record,
     summarize_history,
 )
@@ -87,14 +86,6 @@ def write_student(folder: Path, shards: tuple[str, ...] = ("model.safetensors",)
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def write_finished_run(folder: Path) -> None:
-    write_student(folder)
-    record = make_record()
-    record.status, record.task = "finished", {"metric_names": ["accuracy", "macro_f1"]}
-    record.metrics = {"validation": {"loss": 0.25, "macro_f1": 0.5, "accuracy": 0.875}, "test": {"accuracy": 0.1}}
-    record.write(folder)
-
-
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
@@ -123,25 +114,6 @@ def test_a_student_without_its_tokenizer_is_damaged(tmp_path):
     write_student(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
     assert "cannot be read" in find_damage(tmp_path)
-
-
-def test_the_command_says_what_a_finished_run_scored(tmp_path, capsys):
-    write_finished_run(tmp_path)
-    assert main([str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "validation accuracy 0.8750, loss 0.2500\n"
-
-
-def test_the_command_fails_where_the_run_is_not_whole(tmp_path, capsys):
-    write_finished_run(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    assert main([str(tmp_path)]) == 1
-    assert "cannot be read" in capsys.readouterr().err
-    make_record().write(tmp_path)
-    assert main([str(tmp_path)]) == 1
-    assert "is not finished" in capsys.readouterr().err
-    assert main([str(tmp_path / "nowhere")]) == 1
-    assert "holds no run_record.json" in capsys.readouterr().err
-    assert main([]) == 2
 
 
 def test_reading_records_needs_no_torch():

@@ -11,7 +11,6 @@ import preview_strategies
 from calibration_tools import make_batches, make_idle
 from conftest import make_bert
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import check as check_runs
 from layer_distillation.runs.command_line import parse_command_line
 from layer_distillation.runs.facts import describe_student
 from layer_distillation.runs.preparation import PreparedRun, open_record, prepare_run
@@ -25,6 +24,7 @@ from layer_distillation.students.layer_search import (
     format_choice,
     make_spec,
 )
+from layer_distillation.sweep.check import check_run
 from run_distillation import main
 from test_processes import TWO_PROCESSES, launch
 from test_run_distillation import replace_flag
@@ -174,12 +174,9 @@ def test_a_preview_shows_what_a_run_would_choose(tmp_path, flags):
     assert prepare([*flags, "--layer_strategy=cka"]).layers == layers["cka"]
 
 
-def test_a_sweep_may_name_these_strategies(flags, capsys):
-    assert (
-        check_runs.main([word for name in SEARCHED_STRATEGIES for word in (":::", *flags, "--layer_strategy", name)])
-        == 0
-    )
-    assert capsys.readouterr().out.split() == ["open"] * len(SEARCHED_STRATEGIES)
+def test_a_sweep_may_name_these_strategies(flags):
+    states = [check_run([*flags, "--layer_strategy", name]) for name in SEARCHED_STRATEGIES]
+    assert states == ["open"] * len(SEARCHED_STRATEGIES)
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 """What is finished, what is open, and what is refused, of several runs at once."""
 
+import io
 import json
 import shutil
+import sys
 
 import pytest
 
 import run_distillation
-from layer_distillation.runs.check import main
+from layer_distillation.sweep.check import check_run, main
 from test_run_distillation import replace_flag
 from tiny_project import make_project
 
@@ -16,7 +18,18 @@ def flags(tmp_path) -> list[str]:
     return [*make_project(tmp_path), "--num_train_epochs=1"]
 
 
-def test_finished_half_done_and_new_runs_are_told_apart(tmp_path, flags, capsys):
+@pytest.fixture
+def check(monkeypatch):
+    """The command, given the flags of some runs."""
+
+    def check_runs(*runs: list[str]) -> int:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{json.dumps(run)}\n" for run in runs)))
+        return main()
+
+    return check_runs
+
+
+def test_finished_half_done_and_new_runs_are_told_apart(tmp_path, flags, check, capsys):
     names = ("done", "broken", "cut", "new")
     runs = {name: replace_flag(flags, output_dir=tmp_path / name) for name in names}
     assert run_distillation.main(runs["done"]) == 0
@@ -27,25 +40,22 @@ def test_finished_half_done_and_new_runs_are_told_apart(tmp_path, flags, capsys)
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     capsys.readouterr()
-    assert main([word for run in runs.values() for word in (":::", *run)]) == 0
+    assert check(*runs.values()) == 0
     assert capsys.readouterr().out.split() == ["finished", "open", "open", "open"]
-    pushed = [":::", *runs["done"], "--push_to_hub", "true", "--hub_token", "hf_x"]
+    pushed = [*runs["done"], "--push_to_hub", "true", "--hub_token", "hf_x"]
     assert not (tmp_path / "new").exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("layer_distillation.runs.preparation.check_push", lambda *_: None)
-        assert main(pushed) == 0
-    assert capsys.readouterr().out.split() == ["open"]  # its student may still have to be pushed
+        assert check_run(pushed) == "open"  # its student may still have to be pushed
 
 
 def test_a_run_of_a_recipe_that_has_changed_is_open_and_its_own_command_refuses_it(tmp_path, flags, capsys):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("temperature: 2.0\n")
     assert run_distillation.main([str(recipe), *flags]) == 0
-    capsys.readouterr()
-    assert main([":::", str(recipe), *flags]) == 0
+    assert check_run([str(recipe), *flags]) == "finished"
     recipe.write_text("temperature: 3.0\n")
-    assert main([":::", str(recipe), *flags]) == 0
-    assert capsys.readouterr().out.split() == ["finished", "open"]
+    assert check_run([str(recipe), *flags]) == "open"
     with pytest.raises(SystemExit) as stopped:
         run_distillation.main([str(recipe), *flags])
     assert stopped.value.code == 2
@@ -61,17 +71,10 @@ def test_a_run_of_a_recipe_that_has_changed_is_open_and_its_own_command_refuses_
         ({"teacher_model_name_or_path": None}, "no teacher is named"),
     ],
 )
-def test_a_mistake_in_any_run_is_one_line_and_status_2(flags, values, message, capsys):
+def test_a_mistake_in_any_run_is_one_line_and_status_2(flags, check, values, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main([":::", *flags, ":::", *replace_flag(flags, **values)])
+        check(flags, replace_flag(flags, **values))
     assert stopped.value.code == 2
     printed = capsys.readouterr()
     assert message in printed.err.splitlines()[-1]
     assert printed.out == ""
-
-
-@pytest.mark.parametrize("arguments", [[], ["--seed", "1"]])
-def test_runs_that_are_not_separated_are_refused(arguments, capsys):
-    with pytest.raises(SystemExit):
-        main(arguments)
-    assert "begin every run's flags with :::" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+"""The flags of a sweep; all that it does not know itself is for its runs.
+
+Entry: `parse_command_line`.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from layer_distillation.sweep.plan import SweepSettings
+
+DESCRIPTION = "Distils a student for every strategy and seed, one after the other, and compares them."
+EPILOG = """\
+LAUNCH, from the environment, starts each run: "accelerate launch" (default), python, "torchrun --nproc_per_node 2", ...
+Started again, the same command skips what is finished and goes on with what is not."""
+NAMES, NUMBERS = r"\s*[a-z]+(\s+[a-z]+)*\s*", r"\s*[0-9]+(\s+[0-9]+)*\s*"
+VARIED = ("seed", "output_dir", "layer_strategy", "student_layers")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        missing = re.fullmatch(r"argument (\S+): expected one argument", message)
+        exit_with_error(f"{missing[1]} needs a value: see --help" if missing else message)
+
+
+def exit_with_error(message: str, status: int = 2) -> NoReturn:
+    """One line on stderr, and the exit status: 2 where the user can mend it."""
+    print(f"{name_program()}: error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def name_program() -> str:
+    """As the user called it."""
+    return "distil-sweep" if Path(sys.argv[0]).stem == "distil-sweep" else "run_all_strategies.sh"
+
+
+def build_parser() -> OneLineParser:
+    parser = OneLineParser(
+        prog=name_program(),
+        usage="%(prog)s [options] [--] [recipe.yaml] [flags of run_distillation.py]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        allow_abbrev=False,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=120),
+    )
+    for flag, metavar, default, text in (
+        ("--strategies", '"top odd"', "top bottom odd even", "starts to compare (default: %(default)s)"),
+        ("--seeds", '"42 43"', "42 43 44", "each start is trained once with each (default: %(default)s)"),
+        ("--random", "N", "0", "also N random draws of layers, with the seeds from the first one on"),
+        ("--output_root", "DIR", "runs", "DIR/<strategy>-seed<seed>, DIR/logs, DIR/comparison (default: %(default)s)"),
+    ):
+        parser.add_argument(flag, metavar=metavar, default=default, help=text)
+    for flag, text in (
+        ("--scratch", "also fresh layers"),
+        ("--without_teacher", "also every start trained on the labels alone (not the random draws)"),
+        ("--plan", "print the runs as JSON lines, with what is finished, and start none"),
+    ):
+        parser.add_argument(flag, action="store_true", help=text)
+    return parser
+
+
+def parse_command_line(argv: Sequence[str]) -> tuple[SweepSettings, bool]:
+    """What is swept, and whether only the plan is wanted; ends the process with status 2 where a flag is wrong.
+
+    The flags of the runs are looked at only for those that would undo the sweep: the rest is the check's to say.
+    """
+    own, passed = split_at_separator(argv)
+    arguments, others = build_parser().parse_known_args(own)
+    flags = [*others, *passed]
+    try:
+        check_run_flags(flags)
+        check_values(arguments)
+    except ValueError as error:
+        exit_with_error(str(error))
+    settings = SweepSettings(
+        strategies=arguments.strategies.split(),
+        seeds=arguments.seeds.split(),
+        random=int(arguments.random),
+        scratch=arguments.scratch,
+        without_teacher=arguments.without_teacher,
+        output_root=Path(arguments.output_root),
+        flags=flags,
+    )
+    return settings, arguments.plan
+
+
+def split_at_separator(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words before the first `--`, and those after it."""
+    words = [*argv, "--"]
+    place = words.index("--")
+    return words[:place], list(argv[place + 1 :])
+
+
+def check_run_flags(flags: Sequence[str]) -> None:
+    """Raises ValueError for a flag that the sweep gives each run itself, or that must not be seen by others."""
+    for flag in flags:
+        name = flag.split("=")[0].replace("-", "_").removeprefix("__")
+        if flag.startswith("--") and name in VARIED:
+            raise ValueError(f"{flag} differs between the runs: use --strategies, --seeds and --output_root")
+        if flag.startswith("--") and name == "hub_token":
+            raise ValueError("--hub_token would show in the list of processes: run hf auth login, or set HF_TOKEN")
+
+
+def check_values(arguments: argparse.Namespace) -> None:
+    """Raises ValueError where a value cannot be meant so."""
+    if not re.fullmatch(NAMES, arguments.strategies):
+        raise ValueError(f'--strategies is "{arguments.strategies}": give names, such as "top odd"')
+    if not re.fullmatch(NUMBERS, arguments.seeds, re.ASCII):
+        raise ValueError(f'--seeds is "{arguments.seeds}": give whole numbers, such as "42 43"')
+    if not re.fullmatch("[0-9]+", arguments.random):
+        raise ValueError(f'--random is "{arguments.random}": give the number of draws')
+    if not arguments.output_root:
+        raise ValueError("--output_root is empty: name a folder")

@@ -1,0 +1,71 @@
+"""Distils a student for every strategy and seed, one after the other, and compares them.
+
+    ./run_all_strategies.sh --strategies "top odd" --seeds "42 43" -- recipes/sick_minilm.yaml --train_file ...
+    distil-sweep --plan -- recipes/sick_minilm.yaml --train_file ...
+
+Its own process plans, starts, waits and tells; whatever needs torch runs in processes of its own.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from layer_distillation.records.interruption import Interrupted
+from layer_distillation.sweep.arguments import exit_with_error, parse_command_line
+from layer_distillation.sweep.executors import EXECUTORS
+from layer_distillation.sweep.plan import PlannedRun, plan_runs
+from layer_distillation.sweep.processes import ProcessGroups
+from layer_distillation.sweep.programs import find_launch, find_script, make_environment
+from layer_distillation.sweep.report import SweepReport
+from layer_distillation.sweep.states import add_states
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    settings, is_plan = parse_command_line(sys.argv[1:] if argv is None else argv)
+    environment = make_environment()
+    try:
+        planned = plan_runs(settings, find_launch(environment))
+    except ValueError as error:
+        exit_with_error(str(error))
+    try:
+        with ProcessGroups(environment) as groups:
+            runs = add_states(planned, groups)
+            return print_plan(runs) if is_plan else sweep(runs, settings.output_root, groups)
+    except Interrupted as interrupted:
+        print(f"\nstopped by {interrupted}; the same command goes on from here", file=sys.stderr)
+        return interrupted.exit_status
+    except OSError as error:
+        exit_with_error(str(error), status=1)
+
+
+def print_plan(runs: Sequence[PlannedRun]) -> int:
+    """A JSON object per line."""
+    for run in runs:
+        print(json.dumps(run.describe()))
+    return 0
+
+
+def sweep(runs: Sequence[PlannedRun], output_root: Path, groups: ProcessGroups) -> int:
+    """Executes what is open and compares what is finished; returns 1 where anything failed."""
+    (output_root / "logs").mkdir(parents=True, exist_ok=True)
+    report = SweepReport(len(runs))
+    for outcome in EXECUTORS["in turn"](runs, groups, report.begin):
+        report.end(outcome)
+    if len({run.arm for run in report.finished}) < 2:
+        print("nothing to compare: fewer than two kinds of runs are finished", flush=True)
+    elif status := compare(report.finished, output_root / "comparison", groups):
+        report.failures.append(f"comparison: exit status {status}")
+    return report.tell_failures()
+
+
+def compare(runs: Sequence[PlannedRun], folder: Path, groups: ProcessGroups) -> int:
+    """Returns the exit status of compare_strategies.py."""
+    folders = [str(run.folder) for run in runs]
+    command = [sys.executable, find_script("compare_strategies"), *folders, "--output_dir", str(folder)]
+    return groups.run(command).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What a sweep says: a line per run on stdout while it is at work, and what failed on stderr at its end.
+
+Entry: `SweepReport`.
+"""
+
+import sys
+from collections import deque
+from pathlib import Path
+
+from layer_distillation.records.markdown_text import clean_text
+from layer_distillation.sweep.arguments import name_program
+from layer_distillation.sweep.executors import Outcome
+from layer_distillation.sweep.plan import PlannedRun
+from layer_distillation.sweep.states import summarize_run
+
+LAST_LINES = 40  # of a log, among which the reason of a failure is looked for
+
+
+class SweepReport:
+    """Tells each run as it begins and ends; keeps what is finished and what failed."""
+
+    def __init__(self, num_runs: int) -> None:
+        self.num_runs, self.num_begun = num_runs, 0
+        self.finished: list[PlannedRun] = []
+        self.failures: list[str] = []
+
+    def begin(self, run: PlannedRun) -> None:
+        self.num_begun += 1
+        print(f"[{self.num_begun}/{self.num_runs}] {run.name}: ", end="", flush=True)
+
+    def end(self, outcome: Outcome) -> None:
+        """A run has succeeded where its launcher says so and a finished record with a readable student is there."""
+        run = outcome.run
+        took = "finished before" if outcome.seconds is None else f"{int(outcome.seconds)} s"
+        if (score := find_score(outcome)) is not None:
+            self.finished.append(run)
+            print(f"{took}, {score}", flush=True)
+            return
+        reason = find_reason(run.log)
+        print(f"{took}, failed with exit status {outcome.status} {reason}".rstrip(), flush=True)
+        self.failures.append(f"{run.name}: exit status {outcome.status}, log {run.log}{reason and f': {reason}'}")
+
+    def tell_failures(self) -> int:
+        """Returns the exit status of the sweep."""
+        if not self.failures:
+            return 0
+        print("\nfailed, the same command tries again:", file=sys.stderr)
+        for failure in self.failures:
+            print(f"  {failure}", file=sys.stderr)
+        return 1
+
+
+def find_score(outcome: Outcome) -> str | None:
+    """What the run scored, None where it failed: why, where its launcher does not know, goes to its log."""
+    if outcome.status != 0:
+        return None
+    try:
+        return summarize_run(outcome.run.folder)
+    except ValueError as error:
+        with outcome.run.log.open("a", encoding="utf-8", errors="surrogateescape") as log:
+            log.write(f"{name_program()}: {error}\n")
+        return None
+
+
+def find_reason(log: Path) -> str:
+    """The last error among a log's last lines, or nothing. A progress bar's line is as long as all that it ever was."""
+    if not log.exists():
+        return ""
+    with log.open(encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        lines = [part for line in deque(file, LAST_LINES) for part in line.split("\r")]
+    return next((clean_text(line) for line in reversed(lines) if "error: " in line), "")

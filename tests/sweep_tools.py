@@ -1,0 +1,47 @@
+"""What the tests of the sweep share: settings, and the files of a finished run, made without any training."""
+
+import json
+import struct
+from pathlib import Path
+
+from layer_distillation.sweep.plan import SweepSettings
+
+LAUNCH = ["accelerate", "launch", "run_distillation.py"]
+RECORD = {
+    "command": "run_distillation.py",
+    "arguments": {},
+    "versions": {},
+    "hardware": {},
+    "seed": 1,
+    "strategy": "top",
+    "status": "finished",
+    "task": {"metric_names": ["accuracy"]},
+    "metrics": {"validation": {"accuracy": 0.9, "loss": 0.25}},
+}
+FINISHED_RUN = {
+    "run_record.json": json.dumps(RECORD).encode(),
+    "config.json": b'{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}',
+    "tokenizer_config.json": b"{}",
+    "model.safetensors": struct.pack("<Q", 2) + b"{}",
+}
+SCORED = "validation accuracy 0.9000, loss 0.2500"
+
+
+def make_settings(**values: object) -> SweepSettings:
+    """One seed of two strategies, unless said otherwise."""
+    defaults = {
+        "strategies": ["top", "odd"],
+        "seeds": ["42"],
+        "random": 0,
+        "scratch": False,
+        "without_teacher": False,
+        "output_root": Path("runs"),
+        "flags": [],
+    }
+    return SweepSettings(**defaults | values)
+
+
+def write_finished_run(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name, content in FINISHED_RUN.items():
+        (folder / name).write_bytes(content)
