@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.sweep.plan import SweepSettings
 
+SCRIPT = "run_all_strategies.sh"
 DESCRIPTION = "Distils a student for every strategy and seed, one after the other, and compares them."
 EPILOG = """\
 LAUNCH, from the environment, starts each run: "accelerate launch" (default), python, "torchrun --nproc_per_node 2", ...
@@ -30,19 +32,14 @@ class OneLineParser(argparse.ArgumentParser):
 
 def exit_with_error(message: str, status: int = 2) -> NoReturn:
     """One line on stderr, and the exit status: 2 where the user can mend it."""
-    print(f"{name_program()}: error: {message}", file=sys.stderr)
+    print(f"{name_speaker(SCRIPT)}: error: {message}", file=sys.stderr)
     sys.exit(status)
-
-
-def name_program() -> str:
-    """As the user called it."""
-    return "distil-sweep" if Path(sys.argv[0]).stem == "distil-sweep" else "run_all_strategies.sh"
 
 
 def build_parser() -> OneLineParser:
     parser = OneLineParser(
-        prog=name_program(),
-        usage="%(prog)s [options] [--] [recipe.yaml] [flags of run_distillation.py]",
+        prog=name_speaker(SCRIPT),
+        usage=name_commands("%(prog)s [options] [--] [recipe] [flags of run_distillation.py]"),
         description=DESCRIPTION,
         epilog=EPILOG,
         allow_abbrev=False,

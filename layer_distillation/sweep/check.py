@@ -1,6 +1,7 @@
 """Says of several runs, before any of them is started, which are finished: the child process that may load torch.
 
 Entry: `main`, for `states.py`: a JSON list of flags per line of stdin, a line `finished` or `open` for each on stdout.
+Its one argument is the first word of the sweep's command line.
 The flags go through the parser of run_distillation.py, so that a mistake in any of them ends it in one line with
 status 2 before anything is trained.
 """
@@ -47,4 +48,5 @@ def check_run(flags: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
+    sys.argv = sys.argv[1:]  # the sweep's: errors go by the command that the user typed
     sys.exit(main())

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from layer_distillation.records.command_names import name_speaker
 from layer_distillation.records.run_record import FINISHED
-from layer_distillation.sweep.arguments import name_program
+from layer_distillation.sweep.arguments import SCRIPT
 from layer_distillation.sweep.plan import PlannedRun
 from layer_distillation.sweep.processes import ProcessGroups
 
@@ -48,7 +49,7 @@ def launch_run(run: PlannedRun, groups: ProcessGroups) -> int:
         with run.log.open("ab") as log:
             return groups.run(run.command, stdout=log, stderr=subprocess.STDOUT).returncode
     except OSError as error:  # a full disk, no memory
-        print(f"{name_program()}: error: {error}", file=sys.stderr)
+        print(f"{name_speaker(SCRIPT)}: error: {error}", file=sys.stderr)
         return NOT_STARTED
 
 

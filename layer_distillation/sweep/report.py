@@ -7,8 +7,9 @@ import sys
 from collections import deque
 from pathlib import Path
 
+from layer_distillation.records.command_names import name_speaker
 from layer_distillation.records.markdown_text import clean_text
-from layer_distillation.sweep.arguments import name_program
+from layer_distillation.sweep.arguments import SCRIPT
 from layer_distillation.sweep.executors import Outcome
 from layer_distillation.sweep.plan import PlannedRun
 from layer_distillation.sweep.states import summarize_run
@@ -58,7 +59,7 @@ def find_score(outcome: Outcome) -> str | None:
         return summarize_run(outcome.run.folder)
     except ValueError as error:
         with outcome.run.log.open("a", encoding="utf-8", errors="surrogateescape") as log:
-            log.write(f"{name_program()}: {error}\n")
+            log.write(f"{name_speaker(SCRIPT)}: {error}\n")
         return None
 
 

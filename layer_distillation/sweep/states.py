@@ -26,7 +26,8 @@ def add_states(runs: Sequence[PlannedRun], groups: ProcessGroups) -> list[Planne
     """
     same_modules = {"PYTHONPATH": os.pathsep.join(sys.path)}  # this process's, be the package installed or not
     lines = "".join(f"{json.dumps(run.flags)}\n" for run in runs)
-    done = groups.run([sys.executable, *CHECK], text=lines, variables=same_modules, stdout=subprocess.PIPE)
+    command = [sys.executable, *CHECK, sys.argv[0]]
+    done = groups.run(command, text=lines, variables=same_modules, stdout=subprocess.PIPE)
     if done.returncode:
         sys.exit(done.returncode)
     return [replace(run, state=state) for run, state in zip(runs, done.stdout.split(), strict=True)]

@@ -69,6 +69,9 @@ def test_the_console_command_says_its_own_name(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         parse_command_line(["--random", "some"])
     assert capsys.readouterr().err.startswith("distil-sweep: error: --random")
+    with pytest.raises(SystemExit):
+        parse_command_line(["--help"])
+    assert capsys.readouterr().out.startswith("usage: distil-sweep [options] [--] [recipe] [flags of distil]")
 
 
 def test_help_shows_the_defaults(capsys):

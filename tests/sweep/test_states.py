@@ -37,7 +37,7 @@ def test_a_child_that_finds_the_same_modules_is_told_the_flags_of_every_run(grou
     assert [run.state for run in add_states(runs, groups)] == ["finished", "finished", "open", "open"]
     said = capfd.readouterr().err
     assert str(Path(__file__).resolve().parents[2]) in said
-    assert "['-P', '-m', 'layer_distillation.sweep.check']" in said
+    assert f"['-P', '-m', 'layer_distillation.sweep.check', {sys.argv[0]!r}]" in said
 
 
 def test_what_the_check_refuses_ends_the_sweep_with_its_status(groups):
