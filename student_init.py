@@ -8,30 +8,35 @@ where it is. One exception, with a warning: a ModernBERT that does not start wit
 """
 
 import difflib
-import logging
 import random
 import re
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-logger = logging.getLogger(__name__)
+from layer_distillation.architectures.cutting import collect_tensors, copy_tensors, cut_config, map_tensor_name
+from layer_distillation.architectures.modernbert import check_first_layer, fold_attention_norm, needs_fold
+from layer_distillation.architectures.stacks import check_same_kind, find_layer_stack, get_num_layers
+
+__all__ = [
+    "LAYER_STRATEGIES",
+    "LAYER_STRATEGY_ALIASES",
+    "Layers",
+    "build_student",
+    "check_layers_fit",
+    "choose_student_layers",
+    "collect_tensors",
+    "find_layer_stack",
+    "get_num_layers",
+    "initialise_student",
+    "map_tensor_name",
+    "parse_layer_list",
+    "resolve_strategy",
+]
 
 # One entry per student layer: the teacher layer that it starts from, None where it starts afresh.
 Layers = Sequence[int | None]
-
-CHOOSE_ANOTHER = "choose a teacher with one plain stack of layers, such as bert or deberta-v2"
-REFUSED_ARCHITECTURES = {
-    "albert": "all its layers share one set of weights, so there is no layer to choose",
-    "funnel": "its layers sit in blocks of shrinking length, so they cannot be dropped one by one",
-    "gpt_neo": "its config counts the layers in nested blocks (attention_types), which cannot be cut one by one",
-}
-# By name, never by length: a list of another meaning may happen to have n entries.
-PER_LAYER_CONFIG_LISTS = ("layer_types", "mlp_layer_types", "attention_window", "no_rope_layers")
-# What may differ between a teacher layer and the student layer that it became: its place, and switches of training.
-FREE_ATTRIBUTES = {"layer_idx", "layer_id", "training", "gradient_checkpointing", "p"}
 
 
 def build_student(
@@ -40,105 +45,47 @@ def build_student(
     strategy: str | None = None,
     teacher_name: str | None = None,
     seed: int = 0,
+    dtype: torch.dtype | None = torch.float32,
 ) -> PreTrainedModel:
-    """A new model, in eval mode, of the teacher's class, dtype, device and attention implementation.
+    """A new model, in eval mode, of the teacher's class, device and attention implementation.
 
     Fresh layers are drawn from `seed`, all else is copied; teacher and global random state stay as they were.
     `strategy` and `teacher_name` are only recorded, in `config.distillation`. Raises ValueError if it cannot be cut.
+
+    Args:
+        dtype: of the weights. float32 holds a teacher of half precision exactly, and small updates, which bfloat16
+            rounds away: to train in another type is a decision. None: as the teacher has each.
     """
     check_layers_fit(teacher.config, layers)
     stack_name, teacher_stack = find_layer_stack(teacher)
     config = cut_config(teacher.config, layers)
     teacher_name = teacher.name_or_path if teacher_name is None else teacher_name
     config.distillation = {"teacher": teacher_name, "strategy": strategy, "student_layers": list(layers)}
-    student = initialise_student(teacher, config, seed)
+    student = initialise_student(teacher, config, seed, dtype)
     folded = needs_fold(config, layers)
     for index, (student_layer, source) in enumerate(zip(student.get_submodule(stack_name), layers, strict=True)):
         if source is not None and not (folded and index == 0):
             check_same_kind(teacher_stack[source], student_layer, f"{config.model_type} layer {source} -> {index}")
-    copy_tensors(teacher, student, stack_name, layers)
+    copy_tensors(teacher, student, stack_name, layers, dtype)
     if folded:
         fold_attention_norm(teacher, teacher_stack[layers[0]], student.get_submodule(f"{stack_name}.0"))
     return student.eval()
 
 
-def initialise_student(teacher: PreTrainedModel, config: PreTrainedConfig, seed: int) -> PreTrainedModel:
-    """A freshly initialised model by the architecture's own rules, on the teacher's device; a seed gives one model."""
+def initialise_student(
+    teacher: PreTrainedModel, config: PreTrainedConfig, seed: int, dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """A freshly initialised model by the architecture's own rules, on the teacher's device and, without `dtype`, in its
+    type; a seed gives one model."""
     # Drawn on the CPU, so that a seed means the same weights on every machine. `torch.manual_seed` would reseed the
     # GPUs too, and fork_rng is told to save none of these.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         # What AutoModel.from_config calls, without having to know which Auto class the teacher came from.
         student = type(teacher)._from_config(
-            config, dtype=teacher.dtype, attn_implementation=teacher.config._attn_implementation
+            config, dtype=dtype or teacher.dtype, attn_implementation=teacher.config._attn_implementation
         )
     return student.to(teacher.device)
-
-
-def copy_tensors(teacher: PreTrainedModel, student: PreTrainedModel, stack_name: str, layers: Layers) -> None:
-    """Copies every parameter and buffer, the unsaved buffers too, each in its own dtype, into the student in place."""
-    teacher_tensors, student_tensors = collect_tensors(teacher), collect_tensors(student)
-    # Parameters only: a ModernBERT keeps rotary buffers for just the attention types among its layers.
-    one_sided = dict(teacher.named_parameters()).keys() ^ dict(student.named_parameters()).keys()
-    unmatched = sorted(name for name in one_sided if not name.startswith(f"{stack_name}."))
-    if unmatched:
-        raise ValueError(
-            f"the teacher is not the {type(teacher).__name__} that its config builds: only one of both has "
-            f"{unmatched}; reload it with from_pretrained, without adapters or modules of your own"
-        )
-    for name, student_tensor in student_tensors.items():
-        source_name = map_tensor_name(name, stack_name, layers)
-        if source_name is not None:
-            # .data: takes the teacher's dtype, and leaves ties and requires_grad as the student's class made them.
-            student_tensor.data = teacher_tensors[source_name].detach().clone()
-
-
-@torch.no_grad()
-def fold_attention_norm(teacher: PreTrainedModel, source_layer: nn.Module, student_layer: nn.Module) -> None:
-    """Moves a ModernBERT layer's attention norm into its Wqkv, for the student's first layer, which has no such norm.
-
-    The norm is gain * (x - mean(x)) / deviation(x) + bias. Gain, centring and bias fold exactly. The deviation is one
-    number per token; no stock ModernBERT can divide by it there, so an average stands in: over the vocabulary, as the
-    input is an embedding. Exact where the embedding norm's gains are equal; the warning says how far off elsewhere.
-    """
-    norm, attention, embeddings = source_layer.attn_norm, source_layer.attn, teacher.base_model.embeddings
-    embedded = embeddings.norm(embeddings.tok_embeddings.weight).double()
-    inverse_deviation = (embedded.var(dim=-1, correction=0) + norm.eps).rsqrt()
-    gained = attention.Wqkv.weight.double() * norm.weight.double()
-    centred = gained - gained.mean(dim=-1, keepdim=True)
-    student_layer.attn.Wqkv.weight.copy_(centred * inverse_deviation.mean())
-    if norm.bias is not None:
-        student_layer.attn.Wqkv.bias.add_((attention.Wqkv.weight.double() @ norm.bias.double()).to(norm.bias.dtype))
-    logger.warning(
-        "ModernBERT's first layer has no attention norm: that of teacher layer %d, now first, was folded into weights, "
-        "all but a scale per token, off by %.1f%% (deviation over the vocabulary); for an exact cut keep layer 0 first",
-        source_layer.layer_idx,
-        100 * (inverse_deviation.std(correction=0) / inverse_deviation.mean()).item(),
-    )
-
-
-def find_layer_stack(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The name and the module of the one ModuleList with as many entries as the config has layers."""
-    num_layers = get_num_layers(model.config)
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    stacks = [(name, module) for name, module in lists if len(module) == num_layers]
-    if len(stacks) != 1:
-        raise ValueError(
-            f"got {type(model).__name__} (model type {model.config.model_type!r}) with "
-            f"{[name for name, _ in stacks] or 'no list'} of {num_layers} layers, need exactly one such ModuleList; "
-            f"{CHOOSE_ANOTHER}"
-        )
-    return stacks[0]
-
-
-def get_num_layers(config: PreTrainedConfig) -> int:
-    """The config's number of layers, whatever it calls it. Raises ValueError where students cannot be cut from it."""
-    if reason := REFUSED_ARCHITECTURES.get(config.model_type):
-        raise ValueError(f"cannot cut a student from model type {config.model_type!r}: {reason}; {CHOOSE_ANOTHER}")
-    try:
-        return config.num_hidden_layers
-    except AttributeError:
-        raise ValueError(f"model type {config.model_type!r} has no num_hidden_layers; {CHOOSE_ANOTHER}") from None
 
 
 def choose_student_layers(
@@ -210,68 +157,7 @@ def check_count(label: str, value: int, lowest: int, highest: int) -> None:
 def check_layers_fit(config: PreTrainedConfig, layers: Layers) -> None:
     """Raises ValueError where the architecture cannot hold these layers at these places, judged from the config."""
     check_layer_list([0 if source is None else source for source in layers], get_num_layers(config))
-    if config.model_type == "modernbert" and 0 in layers[1:]:
-        raise ValueError(
-            f"got layers {list(layers)}, but ModernBERT's layer 0 alone has no attention norm and a saved student has "
-            "one in every later layer; put layer 0 first, once, or leave it out"
-        )
-    if needs_fold(config, layers) and config.norm_bias and not config.attention_bias:
-        raise ValueError(
-            f"got layers {list(layers)} of a ModernBERT with norm_bias but no attention_bias: its first layer cannot "
-            "take over the attention norm's bias; keep layer 0 first"
-        )
-
-
-def check_same_kind(teacher_layer: nn.Module, student_layer: nn.Module, label: str) -> None:
-    """Raises ValueError if the class built the student's layer unlike its source: then the cut would not be exact."""
-    teacher_traits, student_traits = describe_layer(teacher_layer), describe_layer(student_layer)
-    if teacher_traits != student_traits:
-        differing = sorted({name for name, _ in teacher_traits.items() ^ student_traits.items()})
-        raise ValueError(
-            f"{label}: the architecture builds the layer otherwise at its new place ({', '.join(differing)} differ); "
-            "keep this layer at its own place, or choose another teacher"
-        )
-
-
-def cut_config(config: PreTrainedConfig, layers: Layers) -> PreTrainedConfig:
-    """A copy of the config with one entry per student layer in each per-layer list; fresh layers take their place's."""
-    # Through the dict that is saved: the student built now is then the student that a reload builds.
-    values = config.to_dict()
-    values[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = len(layers)
-    sources = [index % config.num_hidden_layers if source is None else source for index, source in enumerate(layers)]
-    for name in PER_LAYER_CONFIG_LISTS:
-        if isinstance(values.get(name), list):
-            values[name] = [values[name][source] for source in sources]
-    return type(config).from_dict(values)
-
-
-def needs_fold(config: PreTrainedConfig, layers: Layers) -> bool:
-    """Whether a later ModernBERT layer comes first, where the class builds no attention norm."""
-    return config.model_type == "modernbert" and layers[0] not in (None, 0)
-
-
-def map_tensor_name(name: str, stack_name: str, layers: Layers) -> str | None:
-    """The teacher's name of the tensor that a student's tensor is copied from; None inside a fresh layer."""
-    if not name.startswith(f"{stack_name}."):
-        return name
-    index, rest = name.removeprefix(f"{stack_name}.").split(".", 1)
-    source = layers[int(index)]
-    return None if source is None else f"{stack_name}.{source}.{rest}"
-
-
-def collect_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    return dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)])
-
-
-def describe_layer(layer: nn.Module) -> dict[str, object]:
-    """Each submodule's class, and its plain attributes (window, scale, attention type, ...), by dotted name."""
-    traits: dict[str, object] = {}
-    for name, module in layer.named_modules():
-        traits[f"{name}.class"] = type(module)
-        for key, value in vars(module).items():
-            if isinstance(value, (bool, int, float, str)) and not key.startswith("_") and key not in FREE_ATTRIBUTES:
-                traits[f"{name}.{key}"] = value
-    return traits
+    check_first_layer(config, layers)
 
 
 def pick_evenly(strategy: str, layers: Sequence[int], count: int) -> list[int | None]:

@@ -19,6 +19,7 @@ FLOORS = [
     ["tasks", "comparison"],
     ["outputs", "step"],
     ["student_init"],
+    ["architectures"],
     ["records"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from layer_distillation.architectures.modernbert import fold_attention_norm
 from layer_distillation.losses.functions import kl_divergence_loss, squared_error_loss
 from layer_distillation.losses.layer_matching import FINAL_NORM_MODEL_TYPES
 from layer_distillation.outputs.compared import run_model
@@ -147,7 +148,7 @@ def record_output(module: nn.Module) -> Iterator[list[Tensor]]:
 @contextmanager
 def hush_fold_warnings() -> Iterator[None]:
     """Without ModernBERT's warning for each of the candidates; the student of the run still gives its own."""
-    logger = logging.getLogger(build_student.__module__)
+    logger = logging.getLogger(fold_attention_norm.__module__)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
