@@ -54,6 +54,7 @@ from layer_distillation.step.fast_dropout import draw_dropout_fast
 from layer_distillation.step.length_pools import LengthSortedSampler, PooledLengthSampler, make_pooled_sampler
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
 from layer_distillation.step.trimmed_embedding import trim_embedding
+from layer_distillation.step.weight_types import hold_weights_in
 from layer_distillation.tasks.metrics import compute_task_loss, compute_teacher_agreement
 
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
@@ -68,6 +69,8 @@ class DistillationTrainer(Trainer):
         teacher: a model with the student's labels and vocabulary, the store of its outputs for `train_dataset`, or None
             for plain fine-tuning. A model is put in eval mode and gets no gradients; it is part of neither the
             student, the optimizer nor any checkpoint. Of `further_teachers`, models too, the logits alone count.
+            It computes in the type that its weights have; what is compared is compared in float32.
+        model: brought into `args.student_dtype`, float32, in place, whatever type it was loaded in.
         projection_start: where the projections start that a student of another width is given (see
             `losses/projections.py`).
         The rest is `transformers.Trainer`'s. `compute_metrics` sees the student's logits.
@@ -89,6 +92,7 @@ class DistillationTrainer(Trainer):
         further_teachers: Sequence[PreTrainedModel] = (),
         **kwargs: Any,
     ) -> None:
+        hold_weights_in(model, args.student_dtype)
         self.term_weights = select_term_weights(args, has_teacher=teacher is not None)
         self.loss_plan = LossPlan(args, has_teacher=teacher is not None)
         self.compute_student_metrics = compute_metrics

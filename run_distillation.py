@@ -54,12 +54,17 @@ from layer_distillation.runs.preparation import (
     prepare_run,
     set_up_logging,
 )
+from layer_distillation.runs.reload_check import check_reload
 from layer_distillation.runs.report import format_layer_map, format_report
 from layer_distillation.runs.student_speed import measure_speed
 from layer_distillation.runs.teacher_ensemble import TeacherOutputs, gather_outputs, mix_evaluation_logits
 from layer_distillation.runs.untrained_student import score_untrained
+from layer_distillation.step.weight_types import hold_weights_in
+from layer_distillation.students.layer_similarity import iterate_batches
 
 logger = logging.getLogger(__name__)
+
+RELOAD_CHECK_ROWS = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,6 +138,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     logger.info("layers:\n%s", format_layer_map(run.layers, trainer.layer_matching if imitates_layers else []))
     with timed(record, "distillation"):
         trainer.train(resume_from_checkpoint=arguments.training.resume_from_checkpoint or find_checkpoint(folder))
+    hold_weights_in(trainer.model, arguments.student.save_dtype)  # what is scored is what is saved
     with timed(record, "evaluation"):
         predictions, record.metrics = predict_splits(trainer, run.data)
     record.history = summarize_history(trainer.state.log_history)
@@ -202,11 +208,15 @@ def finish_run(
     record: RunRecord,
     arguments: RunArguments,
 ) -> None:
-    """Writes student, card and predictions, then the record that says finished, then drops the checkpoints."""
+    """Writes student, card and predictions, then, if a reload gives that student, the record that says finished; then
+    drops the checkpoints."""
     folder = Path(arguments.training.output_dir)
     save_predictions(predictions, folder)
     student.save_pretrained(folder)
     run.teacher.tokenizer.save_pretrained(folder)
+    rows = run.data.first_validation.select(range(min(RELOAD_CHECK_ROWS, len(run.data.first_validation))))
+    batch = next(iterate_batches(rows, run.teacher.tokenizer, student.device))
+    check_reload(student, folder, batch, arguments.teacher.trust_remote_code)
     write_model_card(record, folder)
     record.status = FINISHED
     record.write(folder)

@@ -218,6 +218,7 @@ def list_settings(record: RunRecord) -> list[list[str]]:
         "schedules": arguments["schedules"],
         "tokens per row": f"at most {arguments['max_length']}",
         "precision of training": precision,
+        "weights saved in": arguments["save_dtype"],
         "seed": str(record.seed),
         "machine": f"{record.hardware['device']}, {record.hardware['cores']} cores, processes: {processes}",
         "seconds of training": f"{record.seconds.get('distillation', 0):.0f}",

@@ -18,6 +18,7 @@ UNSUPPORTED = (
     ("fp16_full_eval", False, "it would cast the student that is saved; take --fp16"),
 )
 SAMPLING_STRATEGIES = ("random", "sequential")
+TRAINED_TYPES = ("float32", "bfloat16")  # a weight in float16 has no optimizer here: its gradients are not unscaled
 
 
 @dataclass
@@ -63,6 +64,14 @@ class TrainingFlags(StepFlags):
             "processes: run `hf auth login`, or set HF_TOKEN."
         },
     )
+    student_dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Type of the student's weights while it trains, whatever type it comes in; bfloat16 halves their "
+            "memory and rounds small updates away. --bf16 computes in bfloat16 with weights in float32.",
+            "choices": list(TRAINED_TYPES),
+        },
+    )
     keep_checkpoints: bool = field(
         default=False, metadata={"help": "Keep the checkpoints of a finished run, for which only the student is left."}
     )
@@ -103,6 +112,8 @@ def check_supported(values: Mapping[str, Any]) -> None:
     for name, allowed, remedy in UNSUPPORTED:
         if values[name] != allowed:
             raise ValueError(f"--{name} {values[name]} is not supported: {remedy}")
+    if values["student_dtype"] not in TRAINED_TYPES:
+        raise ValueError(f"student_dtype is {values['student_dtype']!r}: choose one of {', '.join(TRAINED_TYPES)}")
     if values["train_sampling_strategy"] not in SAMPLING_STRATEGIES:
         raise ValueError(
             f"--train_sampling_strategy {values['train_sampling_strategy']} is not supported, it reorders evaluated "

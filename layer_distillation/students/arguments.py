@@ -12,6 +12,7 @@ from layer_distillation.teachers.arguments import TeacherArguments
 from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, parse_layer_list
 
 DEFAULT_STRATEGY = "top"
+SAVED_TYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass
@@ -98,6 +99,14 @@ class StudentArguments(OriginArguments):
     student_layers: str | None = field(
         default=None, metadata={"help": "In place of a strategy the teacher layers themselves, such as 11,1,3,5,7,9."}
     )
+    save_dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Type in which the finished student is saved; its recorded scores are those of the saved weights, "
+            "computed in this type, as whoever loads them gets them.",
+            "choices": list(SAVED_TYPES),
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +122,8 @@ class StudentArguments(OriginArguments):
             raise ValueError(f"--student_num_layers is {self.student_num_layers}: a student has at least 1 layer")
         if self.student_layers is not None:
             parse_layer_list(self.student_layers)
+        if self.save_dtype not in SAVED_TYPES:
+            raise ValueError(f"--save_dtype is {self.save_dtype!r}: choose one of {', '.join(SAVED_TYPES)}")
 
     def _check_existing_student(self) -> None:
         """Raises ValueError where an existing student is to be cut all the same."""
