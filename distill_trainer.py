@@ -18,7 +18,7 @@ from accelerate.utils import DynamoBackend
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from transformers import EvalPrediction, PreTrainedModel, Trainer
+from transformers import EvalPrediction, PreTrainedModel
 from transformers.trainer_utils import PredictionOutput, TrainOutput
 
 from layer_distillation.losses.arguments import DistillationTrainingArguments
@@ -52,6 +52,7 @@ from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.step.fast_attention import attend_fast
 from layer_distillation.step.fast_dropout import draw_dropout_fast
 from layer_distillation.step.length_pools import LengthSortedSampler, PooledLengthSampler, make_pooled_sampler
+from layer_distillation.step.restoring import RestoringTrainer
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
 from layer_distillation.step.trimmed_embedding import trim_embedding
 from layer_distillation.step.weight_types import hold_weights_in
@@ -62,7 +63,7 @@ __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLos
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(Trainer):
+class DistillationTrainer(RestoringTrainer):
     """Trains `model` (the student) on `args`' weighted sum of terms; `eval_loss` is the task's loss alone.
 
     Args:

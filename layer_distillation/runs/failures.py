@@ -15,6 +15,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.runs.reload_check import UnusableStudentError
+from layer_distillation.step.restoring import RestoreError
 from layer_distillation.step.training_watch import NonFiniteLossError
 from layer_distillation.teachers.supply import find_existing, format_bytes
 
@@ -32,7 +33,7 @@ NO_BATCH_FITS = re.compile(r"No executable batch size found|Evaluation hit an ou
 
 def describe_failure(error: Exception, training: DistillationTrainingArguments, cache_dir: str) -> str | None:
     """One line: what happened, and what to change or that the same command goes on. None: a mistake of ours."""
-    if isinstance(error, NonFiniteLossError | UnusableStudentError):
+    if isinstance(error, NonFiniteLossError | RestoreError | UnusableStudentError):
         return str(error)
     if isinstance(error, pickle.UnpicklingError):  # torch.load(weights_only=True) met more than tensors and numbers
         return (
