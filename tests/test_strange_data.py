@@ -125,7 +125,21 @@ CSV_INPUTS = [
     ),
     accept("TSV named .tsv", [A, B], (HEADER + TRAIN).replace(",", "\t"), file_name="rows.tsv"),
     accept("File name with blanks, a line end and markup", [A, B], HEADER + TRAIN, file_name="a b\n<x>|`$(x).csv"),
-    refuse("CSV with an unbalanced quote", "double the quotes inside", HEADER + '"the red ball,a\nthe blue car,b\n'),
+    accept("CSV with a mark that opens and never closes", [('"the red ball', "a"), B], HEADER + '"' + TRAIN),
+    accept(
+        "TSV with a mark that opens in one row and closes in the next",
+        [('"the red ball', "a"), ('the blue car"', "b")],
+        'text\tlabel\n"the red ball\ta\nthe blue car"\tb\n',
+        file_name="rows.tsv",
+    ),
+    refuse(
+        "CSV with a mark that opens in one row and closes in the next",
+        "can be read in two ways.*quote each field",
+        'text,label\n"the red ball,a\nthe blue car",b\n',
+    ),
+    refuse(
+        "CSV of quoted fields with an unbalanced quote", "double the quotes inside", '"text","label"\n"the red ball,a\n'
+    ),
     refuse("CSV with a row too short", "line 3: 1 fields, the header has 2", HEADER + "the red ball,a\nthe blue car\n"),
     refuse("CSV with a row too long", "line 2: 3 fields.*quote each field", HEADER + "the red, ball,a\n"),
     refuse("CSV of a header alone", "has no rows: give data", HEADER),
@@ -138,7 +152,7 @@ CSV_INPUTS = [
     refuse("CSV without the label column", "name one with --label_column", "text,gold\nx,a\ny,b\n"),
     refuse("CSV without a text column", "by --text_columns", "id,label\n1,a\n2,b\n"),
     refuse("CSV without a header", "--label_column", TRAIN),
-    refuse("CSV with semicolons", "--label_column", (HEADER + TRAIN).replace(",", ";")),
+    accept("CSV with semicolons", [A, B], (HEADER + TRAIN).replace(",", ";")),
     refuse("CSV in latin-1", "save it as UTF-8", (HEADER + "déjà,a\nthe,b\n").encode("latin-1")),
     refuse("CSV in UTF-16", "save it as UTF-8", (HEADER + TRAIN).encode("utf-16")),
     refuse("CSV in UTF-16 without its mark", "save it as UTF-8", (HEADER + TRAIN).encode("utf-16-le")),
@@ -155,7 +169,10 @@ LABEL_INPUTS = [
     accept("Labels True and False", [("x", "True"), ("y", "False")], HEADER + "x,True\ny,False\n"),
     accept("Labels 1.0 and 0.0", [("x", "1"), ("y", "0")], HEADER + "x,1.0\ny,0.0\n"),
     accept("Labels with a fraction", [("x", 0.5), ("y", 1.0)], HEADER + "x,0.5\ny,1\n"),
-    accept("Labels 007 and 7: one number", [("x", "7"), ("y", "8")], HEADER + "x,007\ny,8\n"),
+    accept("Labels 007 and 7: two names", [("x", "007"), ("y", "7")], HEADER + "x,007\ny,7\n"),
+    accept("Labels quoted as 1.0 and 1: two names", [("x", "1.0"), ("y", "1")], HEADER + 'x,"1.0"\ny,"1"\n'),
+    accept("Labels 01 and 1 to be classes", [("x", "01"), ("y", "1")], HEADER + "x,01\ny,1\n", label_kind="classes"),
+    refuse("Labels with a decimal comma", "write 0.5 for 0,5", "text;label\nx;0,5\ny;1,0\n"),
     accept("Labels that differ in case alone", [("x", "US"), ("y", "us")], HEADER + "x,US\ny,us\n"),
     accept(
         "A class seen once",
@@ -234,6 +251,12 @@ JSON_INPUTS = [
         file_name="rows.jsonl",
     ),
     accept(
+        "JSON labels 01 and 1 as strings",
+        [("x", "01"), ("y", "1")],
+        json_lines({"text": "x", "label": "01"}, {"text": "y", "label": "1"}),
+        file_name="rows.jsonl",
+    ),
+    accept(
         "JSON with a null label in training",
         [A, B, ("x", "")],
         LINES + json_lines({"text": "x", "label": None}),
@@ -282,13 +305,14 @@ JSON_INPUTS = [
         file_name="rows.jsonl",
     ),
     refuse("JSON array cut short", "is not JSON.*repair it", json.dumps([ROW_A, ROW_B])[:-4], file_name="rows.json"),
-    refuse(
-        "JSON object around the rows", "--label_column", json.dumps({"data": [ROW_A, ROW_B]}), file_name="rows.json"
+    accept(
+        "JSON object around the rows", [A, B], json.dumps({"data": [ROW_A, ROW_B]}, indent=1), file_name="rows.json"
     ),
+    accept("JSON of columns", [A, B], json.dumps({"text": [A[0], B[0]], "label": ["a", "b"]}), file_name="rows.json"),
     refuse(
-        "JSON object around the rows, over several lines",
-        "one object per line, or one array",
-        json.dumps({"data": [ROW_A]}, indent=1),
+        "JSON of columns of two lengths",
+        "give each as many",
+        json.dumps({"text": [A[0], B[0]], "label": ["a"]}),
         file_name="rows.json",
     ),
     refuse("JSON array of texts", "row 1 is not an object", '["x", "y"]', file_name="rows.json"),
@@ -360,6 +384,12 @@ PARQUET_INPUTS = [
         "Parquet with nested columns beside",
         [A, B],
         table(meta=pyarrow.array([{"a": [1]}, None])),
+        file_name="rows.parquet",
+    ),
+    accept(
+        "Parquet with labels 01 and 1 as strings",
+        [(A[0], "01"), (B[0], "1")],
+        table(label=pyarrow.array(["01", "1"])),
         file_name="rows.parquet",
     ),
     accept(

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layer_distillation.tasks import natural_logic
-from layer_distillation.tasks.columns import LABEL_KINDS, suggest_name
+from layer_distillation.tasks.columns import suggest_name
 from layer_distillation.tasks.files import check_data_file
+from layer_distillation.tasks.labels import LABEL_KINDS
 from layer_distillation.tasks.metrics import METRICS
 
 BUILT_IN_TASK = "natural_logic"

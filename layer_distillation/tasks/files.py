@@ -1,12 +1,11 @@
 """Reads one split of data into plain columns: from a CSV, TSV, JSON, JSON lines or Parquet file, or a `Dataset`.
 
 Text stays as it is written: "NA", "null", "None" and "1" are text, where pandas and `load_dataset` make them missing
-values or numbers. What the labels are is decided later, by `task_columns`.
+values or numbers. What the labels are is decided later, in `labels`.
 
 Entry: `read_data_file`, `read_dataset`; `check_data_file` costs nothing and comes first.
 """
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ import pyarrow
 import pyarrow.parquet
 from datasets import ClassLabel, Dataset, Features
 
-MAX_FIELD_CHARACTERS = 2**31 - 1
+from layer_distillation.tasks.delimited import read_delimited
+
 MAX_INT_DIGITS = 4300
 HUGGINGFACE_SCHEMA_KEY = b"huggingface"
 
@@ -26,12 +26,14 @@ HUGGINGFACE_SCHEMA_KEY = b"huggingface"
 class RawSplit:
     """One split as it was read: `origin` names it in messages, each column is a list with a value per row.
 
-    `class_names` holds the names, by index, of the columns that are a ClassLabel in the data's own schema.
+    `class_names` holds the names, by index, of the columns that are a ClassLabel in the data's own schema. A string in
+    `bare_columns`, those that a CSV or TSV does not quote, may be a number; any other string is meant as one.
     """
 
     origin: str
     columns: dict[str, list]
     class_names: dict[str, list[str]] = field(default_factory=dict)
+    bare_columns: frozenset[str] = frozenset()
 
 
 def check_data_file(flag: str, path: str) -> None:
@@ -61,44 +63,55 @@ def read_dataset(dataset: Dataset, origin: str) -> RawSplit:
 
 
 def read_csv(path: Path) -> RawSplit:
-    return read_delimited(path, ",")
+    return arrange_delimited(path, ",")
 
 
 def read_tsv(path: Path) -> RawSplit:
-    return read_delimited(path, "\t")
+    return arrange_delimited(path, "\t")
 
 
-def read_delimited(path: Path, delimiter: str) -> RawSplit:
-    """Every value is a string; blank lines are skipped; quoted fields may hold delimiters and line ends."""
-    # Otherwise a long document is an error: the default limit is 131,072 characters.
-    csv.field_size_limit(MAX_FIELD_CHARACTERS)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        rows: list[list[str]] = []
-        try:
-            for row in filter(None, reader):
-                if not rows and any("\0" in name for name in row):
-                    raise ValueError(f"{path} has NUL bytes in its header, so it is no UTF-8 text: save it as UTF-8.")
-                if rows and len(row) != len(rows[0]):
-                    raise csv.Error(f"{len(row)} fields, the header has {len(rows[0])}")
-                rows.append(row)
-        except csv.Error as error:
-            raise ValueError(
-                f"{path}, line {reader.line_num}: {error}: quote each field that holds a delimiter, a quote or a line "
-                "end, and double the quotes inside."
-            ) from error
-    if not rows:
-        raise ValueError(f"{path} holds blank lines only: give a file with a header and rows.")
-    names = check_distinct([name.strip() for name in rows[0]], str(path))
-    return RawSplit(str(path), {name: [row[index] for row in rows[1:]] for index, name in enumerate(names)})
+def arrange_delimited(path: Path, delimiter: str) -> RawSplit:
+    (header, *rows), quoted = read_delimited(path, delimiter)
+    names = check_distinct([name.strip() for name in header], str(path))
+    bare = frozenset(name for index, name in enumerate(names) if index not in quoted)
+    return RawSplit(str(path), {name: [row[index] for row in rows] for index, name in enumerate(names)}, {}, bare)
 
 
 def read_json(path: Path) -> RawSplit:
-    """One array of objects, or JSON lines under the wrong extension, which is common."""
+    """One array of objects; an object of columns; or JSON lines under the wrong extension, which is common."""
     text = path.read_text(encoding="utf-8-sig")
-    if not text.lstrip().startswith("["):
-        return read_json_lines(path)
-    return arrange_objects(parse_json(text, str(path), "repair it, or write one object per line"), str(path))
+    if text.lstrip().startswith("["):
+        return arrange_objects(parse_json(text, str(path), "repair it, or write one object per line"), str(path))
+    columns = parse_single_object(text)
+    return read_json_lines(path) if columns is None else arrange_columns(columns, path)
+
+
+def parse_single_object(text: str) -> dict[str, Any] | None:
+    """The object that the whole text is, None where it is something else: lines of objects, say."""
+    try:
+        parsed = json.loads(text, object_pairs_hook=build_object, parse_int=read_whole_number)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def arrange_columns(columns: dict[str, Any], path: Path) -> RawSplit:
+    """{"text": [...], "label": [...]}; pandas' own {"text": {"0": ...}, ...}; {"data": [rows]}; or a single row."""
+    values = list(columns.values())
+    if len(values) == 1 and isinstance(values[0], list) and all(isinstance(row, dict) for row in values[0]):
+        return arrange_objects(values[0], str(path))
+    if values and all(isinstance(column, dict) for column in values):
+        if any(column.keys() != values[0].keys() for column in values):
+            raise ValueError(f"{path} holds columns with other rows each: write rows as {{column: value, ...}}.")
+        columns = {name: [column[row] for row in values[0]] for name, column in columns.items()}
+    elif not all(isinstance(column, list) for column in values):
+        return arrange_objects([columns], str(path))
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{path} holds columns of {lengths} values: give each as many, or write one object per line.")
+    return arrange_objects(
+        [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], str(path)
+    )
 
 
 def read_json_lines(path: Path) -> RawSplit:

@@ -3,7 +3,7 @@
 `load_task` brings each to one form: text columns under their own names, `labels` (int64 class index, -100 where there
 is none; float32 and nan in a regression) and `example_index` (int64, the row's number within its split once sampled;
 unlabelled rows are counted on from the training rows).
-Reading files is in `data_files`, telling texts and kinds of labels in `task_columns`, scoring in `metrics`.
+Reading files is in `files`, telling texts in `columns` and kinds of labels in `labels`, scoring in `metrics`.
 
 Entry: `DataArguments`, `check_max_length`, `load_task`, `tokenize_task`, `fingerprint_task`.
 """
@@ -21,15 +21,14 @@ from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks import natural_logic
 from layer_distillation.tasks.arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
 from layer_distillation.tasks.columns import (
-    IGNORED_LABEL,
     check_texts,
     count_empty_texts,
-    encode_labels,
     find_label_column,
     find_text_columns,
     suggest_name,
 )
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
+from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels
 from layer_distillation.tasks.model_checks import explain_errors
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from layer_distillation.tasks.arguments import DataArguments
-from layer_distillation.tasks.columns import IGNORED_LABEL, check_column
+from layer_distillation.tasks.columns import check_column
 from layer_distillation.tasks.files import read_data_file
+from layer_distillation.tasks.labels import IGNORED_LABEL
 from layer_distillation.tasks.loading import UNLABELLED_ROWS, TaskData, check_text_columns
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 

@@ -1,6 +1,8 @@
 """Readers: text stays as written; whatever is wrong with a file is one line that says what to do."""
 
+import csv
 import json
+import logging
 from pathlib import Path
 
 import pandas
@@ -28,7 +30,7 @@ def read_columns(folder: Path, name: str, contents: str | bytes) -> dict[str, li
 def test_delimited_text_stays_text(tmp_path, extension, separator):
     path = tmp_path / f"rows.{extension}"
     pandas.DataFrame(ROWS).to_csv(path, sep=separator, index=False)
-    assert read_data_file(str(path)) == RawSplit(str(path), ROWS)
+    assert read_data_file(str(path)) == RawSplit(str(path), ROWS, bare_columns=frozenset({"label"}))
 
 
 @pytest.mark.parametrize("extension", ["json", "jsonl"])
@@ -84,6 +86,66 @@ def test_csv_field_may_be_long(tmp_path):
     assert read_columns(tmp_path, "rows.csv", "text,label\n" + "x" * 200_000 + ",a\n")["text"] == ["x" * 200_000]
 
 
+@pytest.mark.parametrize("extension", ["csv", "tsv"])
+def test_a_mark_that_opens_in_one_row_and_closes_in_another_is_text_where_nothing_is_quoted(
+    tmp_path, extension, caplog
+):
+    rows = [
+        ["text", "label"],
+        ['"the red ball', "a"],
+        ['the blue car"', "b"],
+        ['it said "no"', "a"],
+        ['"x" or "y', "b"],
+    ]
+    delimiter = {"csv": ",", "tsv": "\t"}[extension]
+    contents = "".join(delimiter.join(row) + "\n" for row in rows)
+    with caplog.at_level(logging.INFO):
+        columns = read_columns(tmp_path, f"rows.{extension}", contents)
+    assert columns == {"text": [row[0] for row in rows[1:]], "label": list("abab")}
+    assert "is written without quoting" in caplog.text
+
+
+def test_two_rows_of_a_tab_separated_file_are_no_quoted_text(tmp_path):
+    contents = 'text\tlabel\n"the red ball\ta\nthe blue car"\tb\n'
+    expected = {"text": ['"the red ball', 'the blue car"'], "label": ["a", "b"]}
+    assert read_columns(tmp_path, "rows.tsv", contents) == expected
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("extension", ["csv", "tsv"])
+def test_what_a_quoting_writer_wrote_is_read_back(tmp_path, extension, quoting):
+    texts = ['"all"', 'a "b"\tc', "one, two\nthree, four", "", 'ends with "', '"starts', "plain", '""', "a,b\n\nc\td"]
+    path = tmp_path / f"rows.{extension}"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter={"csv": ",", "tsv": "\t"}[extension], quoting=quoting)
+        writer.writerows([["text", "label"], *([text, 1.5] for text in texts)])
+    split = read_data_file(str(path))
+    assert split.columns == {"text": texts, "label": ["1.5"] * len(texts)}
+    assert split.bare_columns == (frozenset() if quoting == csv.QUOTE_ALL else {"label"})
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("rows.csv", ";"), ("rows.csv", "\t"), ("rows.tsv", ",")])
+def test_another_delimiter_is_taken_where_the_header_has_no_other_and_said(tmp_path, name, delimiter, caplog):
+    contents = f'text{delimiter}label\n"a{delimiter} b"{delimiter}1\nc{delimiter}2\n'
+    with caplog.at_level(logging.INFO):
+        assert read_columns(tmp_path, name, contents) == {"text": [f"a{delimiter} b", "c"], "label": ["1", "2"]}
+    assert "is delimited by" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"text": ["x", "y"], "label": [1, 0]},
+        {"text": {"0": "x", "1": "y"}, "label": {"0": 1, "1": 0}},
+        {"data": [{"text": "x", "label": 1}, {"text": "y", "label": 0}]},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_of_columns_is_read(tmp_path, contents, indent):
+    text = json.dumps(contents, indent=indent)
+    assert read_columns(tmp_path, "rows.json", text) == {"text": ["x", "y"], "label": [1, 0]}
+
+
 @pytest.mark.parametrize(
     ("name", "contents", "remedy"),
     [
@@ -100,8 +162,11 @@ def test_csv_field_may_be_long(tmp_path):
         ("rows.jsonl", "\n", "has no rows"),
         ("rows.csv", "text,label\nab,c,d\n", "line 2: 3 fields, the header has 2: quote each field"),
         ("rows.csv", "text,label\nab,c\nab\n", "line 3: 1 fields, the header has 2"),
-        ("rows.csv", 'text,label\n"ab,c\nd,e\n', "unexpected end of data: quote each field"),
-        ("rows.tsv", 'text\tlabel\n"ab" c\td\n', "line 2: .* double the quotes inside"),
+        ("rows.csv", '"text",label\n"ab,c\nd,e\n', "unexpected end of data: quote each field"),
+        ("rows.csv", 'text,label\n"a,b" c,d\n', "line 2: .* double the quotes inside"),
+        ("rows.csv", 'text,label\n"a,b\nc",d\n', "data row 1 is closed .* makes 1 rows, or .* makes 2: quote each"),
+        ("rows.json", '{"text": ["a", "b"], "label": [1]}', r"'text': 2, 'label': 1} values: give each as many"),
+        ("rows.json", '{"text": {"0": "a"}, "label": {"1": 1}}', "columns with other rows each: write rows as"),
         ("rows.csv", "text,text,label\na,b,c\n", r"more than one column named \['text'\]: rename or drop"),
         ("rows.jsonl", '{"a": 1, "a": 2}', r"more than one column named \['a'\]: rename or drop"),
         ("rows.jsonl", '{"a": 1}\n{"a": \n', "line 2 is not JSON .*: write one object per line, or one array"),
