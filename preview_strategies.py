@@ -46,6 +46,8 @@ from layer_distillation.students.layer_search import SEARCHED_STRATEGIES
 from layer_distillation.students.layer_similarity import TeacherBatch, compare_with_teacher, run_teacher, sample_rows
 from layer_distillation.students.preparation import make_student
 from layer_distillation.tasks.loading import TaskData, fingerprint_task
+from layer_distillation.teachers.label_matching import relabel_task
+from layer_distillation.teachers.label_order import check_label_order
 from layer_distillation.teachers.loading import (
     Teacher,
     load_teacher_config,
@@ -185,6 +187,7 @@ def prepare_preview(
     teacher = prepare_teacher(
         arguments.teacher, arguments.training, location, tokenizer, data, fingerprint, make_scorer(data)
     )
+    data = relabel_task(data, teacher.labels)
     num_layers = count_student_layers(arguments, config)
     chosen = {
         name: search_layers(arguments, teacher, data, name, num_layers).layers if layers is None else layers
@@ -193,9 +196,11 @@ def prepare_preview(
     first = dict([next(iter(data.validation.items()))])
     data = replace(data, validation=first, test=None)
     logits = [TeacherSupply(teacher, arguments.teacher, arguments.training).get_evaluation_logits(data)]
+    check_label_order(teacher, data, logits[0])
     for own in list_further(arguments.teacher):
         further = prepare_further(own, arguments, teacher, data, fingerprint, make_scorer(data))
         logits.append(TeacherSupply(further, arguments.teacher, arguments.training).get_evaluation_logits(data))
+        check_label_order(further, data, logits[-1])
         further.model = None
     return chosen, teacher, add_teacher_logits(data, mix_evaluation_logits(logits))
 

@@ -28,7 +28,8 @@ from transformers import (
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.runs.facts import describe_hardware, list_versions
 from layer_distillation.tasks.arguments import DataArguments
-from layer_distillation.tasks.loading import TaskData, load_task, tokenize_task
+from layer_distillation.tasks.loading import TaskData, load_task
+from layer_distillation.tasks.tokenizing import tokenize_task
 from student_init import build_student, choose_student_layers, get_num_layers
 
 PLAIN = {"optim": "adamw_torch", "length_pool_batches": 1, "bf16": False, "trim_embedding": False}

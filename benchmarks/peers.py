@@ -34,7 +34,8 @@ from transformers import (
 from benchmarks.sweep_settings import Places, SweepSettings, read_settings
 from layer_distillation.losses.functions import IGNORED_LABEL
 from layer_distillation.tasks.arguments import DataArguments
-from layer_distillation.tasks.loading import TaskData, load_task, tokenize_task
+from layer_distillation.tasks.loading import TaskData, load_task
+from layer_distillation.tasks.tokenizing import tokenize_task
 from student_init import build_student, choose_student_layers, get_num_layers
 
 EVALUATION_ROWS = 64  # per step; this project's default, so that no way gains by it

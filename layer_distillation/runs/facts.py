@@ -55,13 +55,22 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
         "dataset_name": data.dataset_name,
         "dataset_config_name": data.dataset_config_name,
         "text_columns": list(data.text_columns),
-        "label_names": data.label_names,
         "metric_names": list(data.metric_names),
         "rows": {split: len(rows) for split, rows in data.list_splits()},
         "fingerprint": fingerprint,
         "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
         "unlabelled_fingerprint": None if data.unlabelled is None else fingerprint_rows(data.unlabelled),
-    }
+    } | describe_labels(data)
+
+
+def describe_labels(data: TaskData) -> dict[str, Any]:
+    """The answers of the student, how the data write them where that differs, and those without a training row."""
+    entries = {"label_names": data.label_names}
+    if data.written_labels and list(data.written_labels.values()) != data.label_names:
+        entries["written_labels"] = {data.label_names[index]: name for index, name in data.written_labels.items()}
+    if absent := data.list_absent_labels():
+        entries["labels_without_rows"] = absent
+    return entries
 
 
 def describe_teacher(teacher: Teacher, revision: str, metrics: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 from layer_distillation.runs.command_line import RunArguments
-from layer_distillation.runs.facts import describe_hardware, describe_task, list_versions, timed
+from layer_distillation.runs.facts import describe_hardware, describe_labels, describe_task, list_versions, timed
 from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers
 from layer_distillation.students.layer_plan import count_student_layers, plan_layers
 from layer_distillation.students.layer_search import (
@@ -49,9 +49,12 @@ from layer_distillation.students.preparation import (
     plan_student,
     start_projections,
 )
-from layer_distillation.tasks.loading import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
+from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.metrics import compute_task_metrics
+from layer_distillation.tasks.tokenizing import check_max_length, tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set, check_transfer_set
+from layer_distillation.teachers.label_matching import relabel_task
 from layer_distillation.teachers.loading import (
     Teacher,
     load_teacher_config,
@@ -174,6 +177,8 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
         teacher = prepare_teacher(
             arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
         )
+        data = relabel_task(data, teacher.labels)
+        record.task |= describe_labels(data)
     choice = None
     if layers is None:
         with timed(record, "layer_search"):

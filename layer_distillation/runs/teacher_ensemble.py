@@ -25,8 +25,10 @@ from layer_distillation.runs.command_line import RunArguments
 from layer_distillation.runs.facts import describe_teacher, timed
 from layer_distillation.runs.predictions import score_logits
 from layer_distillation.students.source import check_same_vocabulary, load_other_config
-from layer_distillation.tasks.loading import TaskData, check_max_length
+from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.tokenizing import check_max_length
 from layer_distillation.teachers.arguments import TeacherArguments
+from layer_distillation.teachers.label_order import check_label_order
 from layer_distillation.teachers.loading import (
     Teacher,
     hash_text,
@@ -140,6 +142,7 @@ def gather_outputs(
     with timed(record, "teacher_outputs"):
         supply = TeacherSupply(first, arguments.teacher, arguments.training)
         logits = supply.get_evaluation_logits(data)
+        check_label_order(first, data, logits)
         source = supply.choose_training_source(data.student_train, *layers)
     outputs = TeacherOutputs(source, [logits], [describe(first, arguments.teacher, data, logits, score)])
     if isinstance(source, TeacherStore):
@@ -152,6 +155,7 @@ def gather_outputs(
         with timed(record, "teacher_outputs"):
             supply = TeacherSupply(teacher, arguments.teacher, arguments.training)
             outputs.logits.append(supply.get_evaluation_logits(data))
+            check_label_order(teacher, data, outputs.logits[-1])
             outputs.descriptions.append(describe(teacher, own, data, outputs.logits[-1], score))
             if isinstance(source, TeacherStore):
                 source.further_stores.append(supply.open_logits(data.student_train))

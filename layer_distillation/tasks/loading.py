@@ -5,19 +5,15 @@ is none; float32 and nan in a regression) and `example_index` (int64, the row's 
 unlabelled rows are counted on from the training rows).
 Reading files is in `files`, telling texts in `columns` and kinds of labels in `labels`, scoring in `metrics`.
 
-Entry: `DataArguments`, `check_max_length`, `load_task`, `tokenize_task`, `fingerprint_task`.
+Entry: `load_task`, `fingerprint_task`; between them `tokenizing.py`.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
-from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
+from datasets import Dataset, DatasetDict, load_dataset
 
-from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks import natural_logic
 from layer_distillation.tasks.arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
 from layer_distillation.tasks.columns import (
@@ -27,9 +23,9 @@ from layer_distillation.tasks.columns import (
     find_text_columns,
     suggest_name,
 )
+from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
 from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels
-from layer_distillation.tasks.model_checks import explain_errors
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 
 logger = logging.getLogger(__name__)
@@ -38,49 +34,7 @@ CLASSIFICATION_METRICS = ("accuracy", "macro_f1")
 REGRESSION_METRICS = ("pearson", "spearmanr")
 RESERVED_COLUMNS = ("labels", "example_index")
 TEST_AS_VALIDATION = "test_as_validation"
-UNLABELLED_ROWS = "the unlabelled rows"
 FINGERPRINT_BATCH_ROWS = 1000
-# Their position numbers begin at pad_token_id + 1: of 514 positions, 512 are there for tokens.
-POSITION_OFFSET_MODEL_TYPES = frozenset(
-    ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod")
-    + ("data2vec-text", "ibert", "luke", "lilt")
-)
-
-
-@dataclass
-class TaskData:
-    """One task, raw or tokenized. The best epoch is chosen by the first of `validation`, the others are reported."""
-
-    name: str
-    train: Dataset
-    validation: dict[str, Dataset]
-    test: Dataset | None
-    text_columns: tuple[str, ...]
-    label_names: list[str] | None
-    metric_names: tuple[str, ...]
-    dataset_name: str | None
-    dataset_config_name: str | None
-    unlabelled: Dataset | None = None  # of `tasks/transfer_set.py`: no split, as nothing is ever scored on it
-
-    @property
-    def student_train(self) -> Dataset:
-        """What the student trains on: the training rows, and after them the unlabelled ones."""
-        return self.train if self.unlabelled is None else concatenate_datasets([self.train, self.unlabelled])
-
-    @property
-    def is_regression(self) -> bool:
-        return self.label_names is None
-
-    @property
-    def first_validation(self) -> Dataset:
-        return next(iter(self.validation.values()))
-
-    def list_splits(self) -> Iterator[tuple[str, Dataset]]:
-        """("train", ...), the validation sets by name and, where there is one, ("test", ...)."""
-        yield "train", self.train
-        yield from self.validation.items()
-        if self.test is not None:
-            yield "test", self.test
 
 
 def load_task(arguments: DataArguments) -> TaskData:
@@ -202,53 +156,6 @@ def sample_split(
     if name == "train" and all(is_unlabelled):
         raise ValueError(f"{split.origin}: none of {len(sampled)} sampled rows has a label: raise --max_train_samples.")
     return sampled
-
-
-def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TaskData:
-    """The task with the tokenizer's columns in place of the texts: truncated to `max_length` tokens, not padded.
-
-    Raises:
-        ValueError: the tokenizer fails, or makes no token at all of a row.
-    """
-
-    def tokenize_rows(rows: dict[str, list]) -> BatchEncoding:
-        return tokenizer(*(rows[column] for column in data.text_columns), truncation=True, max_length=max_length)
-
-    remedy = "save the tokenizer that the teacher was trained with"
-    splits = dict(data.list_splits()) | ({} if data.unlabelled is None else {UNLABELLED_ROWS: data.unlabelled})
-    with explain_errors(tokenizer.name_or_path, "the tokenizer fails on the texts", remedy):
-        tokenized = {
-            name: split.map(
-                tokenize_rows, batched=True, remove_columns=list(data.text_columns), desc=f"Tokenizing {name}"
-            )
-            for name, split in splits.items()
-        }
-    for name, split in tokenized.items():
-        check_token_counts(name, split)
-    train, test, unlabelled = (tokenized.pop(name, None) for name in ("train", "test", UNLABELLED_ROWS))
-    return replace(data, train=train, test=test, unlabelled=unlabelled, validation=tokenized)
-
-
-def check_token_counts(name: str, tokenized: Dataset) -> None:
-    """An empty text is a row of [CLS] and [SEP], unless the tokenizer adds nothing, as GPT-2's: no model reads that."""
-    lengths = measure_lengths(tokenized)
-    if 0 in lengths:
-        raise ValueError(
-            f"{name}: {lengths.count(0)} of {len(lengths)} rows, the first is row {lengths.index(0) + 1}, give no "
-            "token: this tokenizer adds none to an empty text; drop these rows, or write something there."
-        )
-
-
-def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """ValueError where the tokenizer or the model's positions end before `max_length` tokens."""
-    # Names differ (GPT-2: n_positions) and a model without position limit has none.
-    key = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-    limits = {"tokenizer": tokenizer.model_max_length, "model": config.to_dict().get(key)}
-    if limits["model"] is not None and config.model_type in POSITION_OFFSET_MODEL_TYPES:
-        limits["model"] -= config.pad_token_id + 1
-    for name, limit in limits.items():
-        if limit is not None and max_length > limit:
-            raise ValueError(f"--max_length {max_length} is more than the {limit} tokens of the {name}: lower it.")
 
 
 def fingerprint_task(tokenized: TaskData) -> str:

@@ -14,10 +14,12 @@ from dataclasses import replace
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column
+from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import read_data_file
 from layer_distillation.tasks.labels import IGNORED_LABEL
-from layer_distillation.tasks.loading import UNLABELLED_ROWS, TaskData, check_text_columns
+from layer_distillation.tasks.loading import check_text_columns
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
+from layer_distillation.tasks.tokenizing import UNLABELLED_ROWS
 
 logger = logging.getLogger(__name__)
 

@@ -1,13 +1,40 @@
-"""Brings a teacher's outputs into the task's label order, by the labels' names."""
+"""Brings a teacher's outputs and the task's labels into one list of names, in one order.
+
+Names decide. Where the task has bare numbers, the teacher's names stay, in its order; where the teacher has none
+(LABEL_0), the task's. Data may lack classes of the teacher: its list is taken.
+
+Entry: `adopt_labels` on the first teacher and `relabel_task` on the task, then `match_head_to_task` on other models.
+"""
 
 import logging
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from layer_distillation.tasks.labels import IGNORED_LABEL
+from layer_distillation.tasks.loading import TaskData
+
 logger = logging.getLogger(__name__)
+
+NUMBERED = re.compile(r"(?:label_)?([+-]?\d{1,18})", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """The labels that student, record and predictions have, in their order.
+
+    `indices[i]` is the place there of the task's label i, `outputs` are the model's own labels in this order;
+    `is_by_name` tells whether names vouch for it, or only numbers and order.
+    """
+
+    names: list[str]
+    indices: list[int]
+    outputs: list[str]
+    is_by_name: bool
 
 
 def set_task_labels(config: PreTrainedConfig, label_names: Sequence[str] | None) -> None:
@@ -21,50 +48,162 @@ def set_task_labels(config: PreTrainedConfig, label_names: Sequence[str] | None)
     config.label2id = {name: index for index, name in enumerate(label_names)}
 
 
-def match_head_to_task(model: PreTrainedModel, label_names: Sequence[str] | None, name: str) -> None:
-    """Brings the outputs of a trained head into the task's label order, in place.
+def adopt_labels(model: PreTrainedModel, data: TaskData, name: str) -> LabelMatch | None:
+    """Brings a trained head into one order of labels with the task, in place. By the first teacher of a run that order
+    is decided: `relabel_task` then gives it to the task. None for a regression.
 
     Raises:
         ValueError: the labels are not the task's.
+    """
+    if data.label_names is None:
+        match_head_to_task(model, None, name)
+        check_number_head(model.config, data, name)
+        return None
+    if data.written_labels is not None:  # the first teacher's are taken
+        return match_head_to_task(model, data.label_names, name)
+    match = match_labels(list_labels(model.config), data.label_names, name)
+    arrange_head(model, match, list(range(len(match.names))), name)
+    set_task_labels(model.config, match.names)
+    return match
+
+
+def match_head_to_task(model: PreTrainedModel, label_names: Sequence[str] | None, name: str) -> LabelMatch | None:
+    """Brings the outputs of a trained head into the order of labels that are decided, in place.
+
+    Raises:
+        ValueError: the labels are not the task's, all of them.
     """
     if label_names is None:
         if model.config.num_labels != 1:
             raise ValueError(
                 f"the task is a regression with one output, and the model {name} has {model.config.num_labels}: "
-                f"{list(model.config.id2label.values())}; give a model that was trained on this task"
+                f"{list_labels(model.config)}; give a model that was trained on this task"
             )
-        return
-    order = match_labels([model.config.id2label[index] for index in range(model.config.num_labels)], label_names, name)
-    if order != list(range(len(order))):
-        logger.info("model %s orders its labels otherwise: its outputs %s become %s", name, order, list(label_names))
-        permute_output_layer(model, order)
+        return None
+    match = match_labels(list_labels(model.config), label_names, name)
+    if len(match.names) != len(label_names):
+        raise ValueError(explain_mismatch(list_labels(model.config), label_names, name))
+    arrange_head(model, match, match.indices, name)
     set_task_labels(model.config, label_names)
+    outputs = [match.outputs[index] for index in match.indices]
+    return LabelMatch(list(label_names), list(range(len(label_names))), outputs, match.is_by_name)
 
 
-def match_labels(teacher_labels: Sequence[str], task_labels: Sequence[str], name: str) -> list[int]:
-    """For every task label the index of the teacher's output that means it, by name.
+def arrange_head(model: PreTrainedModel, match: LabelMatch, places: list[int], name: str) -> None:
+    """Output i becomes the one that stands for the match's name at places[i]."""
+    own, names = fold_names(list_labels(model.config)), fold_names(match.names)
+    if sorted(own) != sorted(names):  # one of the two has none
+        own = names
+    order = [own.index(names[place]) for place in places]
+    if order != list(range(len(order))):
+        wanted = [match.names[place] for place in places]
+        logger.info("model %s orders its labels otherwise: its outputs %s become %s", name, order, wanted)
+        permute_output_layer(model, order)
 
-    Labels without a name (LABEL_0 or 0 on either side) are taken to be in the same order.
+
+def check_number_head(config: PreTrainedConfig, data: TaskData, name: str) -> None:
+    """Raises ValueError where a single output is the logit of a probability, as binary cross-entropy trains it: squared
+    error on it is another task's loss."""
+    declared = (config.to_dict().get("sentence_transformers") or {}).get("activation_fn")
+    declared = declared or config.to_dict().get("sbert_ce_default_activation_function") or ""
+    has_sigmoid = str(declared).endswith("Sigmoid")
+    is_binary = {label for label in data.train["labels"] if label == label} <= {0.0, 1.0}
+    if has_sigmoid or (is_binary and config.problem_type != "regression"):
+        why = f"its config names the activation {declared}" if has_sigmoid else "the labels are 0 and 1"
+        raise ValueError(
+            f"the model {name} has a single output that looks like a cross-encoder's, the logit of a probability "
+            f"({why}): squared error on logits would be wrong; give a classifier with an output for each class, and "
+            "leave --label_kind numbers out"
+        )
+
+
+def list_labels(config: PreTrainedConfig) -> list[str]:
+    return [str(config.id2label[index]) for index in range(config.num_labels)]
+
+
+def match_labels(teacher_labels: Sequence[str], task_labels: Sequence[str], name: str) -> LabelMatch:
+    """One list of labels for both.
 
     Raises:
         ValueError: with both lists, where they do not match.
     """
+    if len(teacher_labels) == 1:
+        raise ValueError(
+            f"the model {name} has a single output, as a cross-encoder with binary cross-entropy or a regression has, "
+            f"and the task has the classes {list(task_labels)}: give a classifier with an output for each of them"
+        )
     teacher_names, task_names = fold_names(teacher_labels), fold_names(task_labels)
-    if len(teacher_names) == len(task_names):
-        if sorted(teacher_names) == sorted(task_names):
-            return [teacher_names.index(label) for label in task_names]
-        if any(is_unnamed(labels) for labels in (teacher_names, task_names)):
-            logger.warning(
-                "labels of %s %s and of the task %s: taken to be in the same order",
-                name,
-                list(teacher_labels),
-                list(task_labels),
-            )
-            return list(range(len(task_names)))
-    raise ValueError(
+    if len(set(teacher_names)) < len(teacher_names):
+        raise ValueError(explain_mismatch(teacher_labels, task_labels, name))
+    has_names = not is_unnamed(teacher_names) and not is_unnamed(task_names)
+    if is_unnamed(task_names):
+        indices = match_numbers(teacher_labels, task_labels, name)
+        match = LabelMatch(list(teacher_labels), indices, list(teacher_labels), False)
+    elif sorted(teacher_names) == sorted(task_names):
+        own = [teacher_labels[teacher_names.index(label)] for label in task_names]
+        return LabelMatch(list(task_labels), list(range(len(task_labels))), own, True)
+    elif has_names and set(task_names) < set(teacher_names):
+        indices = [teacher_names.index(label) for label in task_names]
+        return LabelMatch(list(teacher_labels), indices, list(teacher_labels), True)
+    elif is_unnamed(teacher_names) and len(teacher_names) == len(task_names):
+        match = LabelMatch(list(task_labels), list(range(len(task_labels))), list(teacher_labels), False)
+    else:
+        raise ValueError(explain_mismatch(teacher_labels, task_labels, name))
+    if not (is_unnamed(teacher_names) and is_unnamed(task_names)):
+        logger.warning(
+            "labels of %s %s and of the task %s: taken to be in the same order",
+            *(name, list(teacher_labels), list(task_labels)),
+        )
+    return match
+
+
+def match_numbers(teacher_labels: Sequence[str], task_labels: Sequence[str], name: str) -> list[int]:
+    """Which of the teacher's labels each of the task's bare numbers means: that of the same number, where the teacher
+    has numbers too, else by order; of fewer numbers than labels, counted from 0 or from 1.
+
+    Raises:
+        ValueError: they may mean several.
+    """
+    numbers, count = read_numbers(task_labels), len(teacher_labels)
+    if is_unnamed(teacher_labels) and set(numbers) <= set(read_numbers(teacher_labels)):
+        return [read_numbers(teacher_labels).index(number) for number in numbers]
+    if len(numbers) == count:
+        return [sorted(numbers).index(number) for number in numbers]
+    counted_from = [first for first in (0, 1) if first <= min(numbers) and max(numbers) < first + count]
+    if len(counted_from) == 2 or not counted_from:
+        raise ValueError(
+            explain_mismatch(teacher_labels, task_labels, name)
+            + ("; or write its names in place of these numbers, which may count from 0 or from 1" * bool(counted_from))
+        )
+    return [number - counted_from[0] for number in numbers]
+
+
+def explain_mismatch(teacher_labels: Sequence[str], task_labels: Sequence[str], name: str) -> str:
+    return (
         f"the labels of the model {name} {list(teacher_labels)} are not the task's {list(task_labels)}: give a "
         "model that was trained on this task, or rename the labels in its config.json (id2label, label2id)"
     )
+
+
+def relabel_task(data: TaskData, match: LabelMatch | None) -> TaskData:
+    """The task with the match's names, the labels of all rows with it; says which class has no training row."""
+    if match is None:
+        return data
+    written = dict(zip(match.indices, data.label_names, strict=True))
+    if match.indices != list(range(len(match.names))):
+        places = dict(enumerate(match.indices)) | {IGNORED_LABEL: IGNORED_LABEL}
+        data = data.map_labels(places)
+    data = replace(data, label_names=match.names, written_labels=written)
+    if match.names != list(written.values()):
+        logger.info("the student answers with the teacher's labels: %s", describe_written(match.names, written))
+    if absent := data.list_absent_labels():
+        logger.warning("no training row has the label %s: the student learns it from the teacher alone", absent)
+    return data
+
+
+def describe_written(names: list[str], written: dict[int, str]) -> str:
+    """Such as `NEGATIVE (0), POSITIVE (1)`: each label and what the data have for it."""
+    return ", ".join(f"{name} ({written.get(index, 'no row')})" for index, name in enumerate(names))
 
 
 def fold_names(labels: Sequence[str]) -> list[str]:
@@ -76,7 +215,11 @@ def fold_names(labels: Sequence[str]) -> list[str]:
 
 def is_unnamed(labels: Sequence[str]) -> bool:
     """True for LABEL_0, LABEL_1 ... and for plain numbers."""
-    return all(label.removeprefix("label_").isdigit() for label in labels)
+    return all(NUMBERED.fullmatch(label) for label in labels)
+
+
+def read_numbers(labels: Sequence[str]) -> list[int]:
+    return [int(NUMBERED.fullmatch(label)[1]) for label in labels]
 
 
 @torch.no_grad()

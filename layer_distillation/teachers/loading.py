@@ -36,7 +36,7 @@ from layer_distillation.tasks.model_checks import (
 )
 from layer_distillation.tasks.natural_logic import build_untrained_model, write_untrained_encoder
 from layer_distillation.teachers.arguments import TEACHER_SEED, TeacherArguments
-from layer_distillation.teachers.label_matching import match_head_to_task, set_task_labels
+from layer_distillation.teachers.label_matching import LabelMatch, adopt_labels, set_task_labels
 from layer_distillation.teachers.training import fine_tune_once
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class Teacher:
     fingerprint: str
     is_trained: bool
     seed: int | None = None  # of its fine-tuning, where that was done here
+    labels: LabelMatch | None = None  # what it answers, where its head was trained before
 
     @property
     def public_name(self) -> str:
@@ -163,10 +164,10 @@ def prepare_teacher(
     Raises:
         ValueError: an untrained head that may not be trained, or labels that do not match the task's.
     """
-    model, is_head_new = load_checked(location, arguments, tokenizer, data)
+    model, is_head_new, labels = load_checked(location, arguments, tokenizer, data)
     name = arguments.teacher_model_name_or_path or BUILT_IN_TEACHER
     if not is_head_new:
-        return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True)
+        return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True, labels=labels)
     if arguments.allow_untrained_teacher:
         logger.warning("the head of %s is untrained and stays so: what the student imitates is noise", name)
         return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=False)
@@ -186,16 +187,17 @@ def prepare_teacher(
 
 def load_checked(
     location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, data: TaskData
-) -> tuple[PreTrainedModel, bool]:
-    """The model, a trained head in the task's label order, and whether its head was newly initialised.
+) -> tuple[PreTrainedModel, bool, LabelMatch | None]:
+    """The model, whether its head was newly initialised and, of a trained one, the labels that it brings to the task.
 
     Raises:
         ValueError: as `prepare_teacher`.
     """
+    labels = None
     model, is_head_new = load_with_task_head(location, arguments, tokenizer, data)
     name = arguments.teacher_model_name_or_path or BUILT_IN_TEACHER
     if not is_head_new:
-        match_head_to_task(model, data.label_names, name)
+        labels = adopt_labels(model, data, name)
         if len(arguments.seeds) > 1:
             raise ValueError(
                 f"--teacher_seeds {arguments.teacher_seeds} makes no several teachers of {name}, which is fine-tuned "
@@ -206,7 +208,7 @@ def load_checked(
             f"the classification head of {name} is newly initialised, not trained: give a fine-tuned model, or "
             "--teacher_training auto to fine-tune it here first (or --allow_untrained_teacher to distil noise)"
         )
-    return model, is_head_new
+    return model, is_head_new, labels
 
 
 def make_training_arguments(

@@ -13,8 +13,9 @@ from transformers import BertConfig, GPT2Config, PreTrainedTokenizerFast, Robert
 
 from layer_distillation.tasks import loading as tasks
 from layer_distillation.tasks.arguments import DataArguments
-from layer_distillation.tasks.loading import TaskData, check_max_length, fingerprint_task, load_task, tokenize_task
+from layer_distillation.tasks.loading import TaskData, fingerprint_task, load_task
 from layer_distillation.tasks.row_sampling import draw_rows
+from layer_distillation.tasks.tokenizing import check_max_length, tokenize_task
 
 WORDS = ["NA", "null", "None", "good", "bad", "film", "plot", "x", "y"]
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
