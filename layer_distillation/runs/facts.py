@@ -55,6 +55,7 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
         "dataset_name": data.dataset_name,
         "dataset_config_name": data.dataset_config_name,
         "text_columns": list(data.text_columns),
+        "label_names": data.label_names,
         "metric_names": list(data.metric_names),
         "rows": {split: len(rows) for split, rows in data.list_splits()},
         "fingerprint": fingerprint,
