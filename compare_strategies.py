@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from layer_distillation.comparison.files import add_pictures, format_text, write_reports
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import ROW_ARGUMENTS, START_ARGUMENTS, Unit, group_runs
 from layer_distillation.comparison.report import list_blocks
 from layer_distillation.comparison.results import UnitResult, analyse_unit
-from layer_distillation.comparison.runs import VARIED_LOSS, LeftOut, Run, find_run_folders, read_runs
+from layer_distillation.comparison.runs import VARIED_LOSS, LeftOut, Run, read_runs
 from layer_distillation.comparison.statistics import TaskRanks
 from layer_distillation.comparison.tasks import summarize_tasks
 from layer_distillation.records.command_names import name_commands, name_speaker

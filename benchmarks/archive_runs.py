@@ -1,10 +1,12 @@
-"""Copies what `compare_strategies.py` needs of finished runs, so that published tables can be checked by anyone.
+"""Packs what `compare_strategies.py` needs of finished runs, so that published tables can be checked by anyone.
 
     python benchmarks/archive_runs.py runs/sick results/sick
 
-Of every finished run below the first folder: its record, with file names instead of this machine's paths, and the
-predictions that were compared. The students stay where they are, and so do the data: rows are put in the order of their
-labels and of the teacher's logits, the same for all runs of a teacher, from which no data set can be read back.
+makes results/sick.runs.tar.xz, which is read as if it were the folder results/sick. Of every finished run below the
+first folder, or in an archive: its record, with file names instead of this machine's paths, and the predictions that
+were compared. The students stay where they are, and so do the data: rows are put in the order of their labels and of
+the teacher's logits, the same for all runs of a teacher, from which no data set can be read back. docs/ARCHIVES.md has
+the format.
 """
 
 import argparse
@@ -19,9 +21,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
-
-PREDICTIONS_NAME = "predictions.npz"
+from layer_distillation.comparison.archives import (
+    PREDICTIONS_NAME,
+    SUFFIX,
+    format_predictions,
+    name_stood_for,
+    write_archive,
+)
+from layer_distillation.comparison.finding import RunFolder, find_run_folders, get_place
+from layer_distillation.comparison.runs import read_predictions, read_record
+from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,37 +38,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path)
     parser.add_argument("archive", type=Path)
     arguments = parser.parse_args(argv)
-    archived = 0
-    for path in sorted(arguments.runs.rglob(RECORD_NAME)):
-        record = read_run_record(path.parent)
-        if record.status == FINISHED:
-            archive_run(record, path.parent, arguments.archive / path.parent.relative_to(arguments.runs))
-            archived += 1
-    print(f"{archived} finished runs copied to {arguments.archive}")
-    return 0 if archived else 1
+    archive = name_stood_for(arguments.archive)
+    archive = archive.with_name(archive.name + SUFFIX)
+    try:
+        runs = pack_runs(arguments.runs)
+        write_archive(archive, runs)
+    except (ValueError, OSError) as error:
+        print(f"archive_runs.py: error: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(runs)} finished runs packed into {archive}, {archive.stat().st_size / 1e6:.1f} MB")
+    return 0
 
 
-def archive_run(record: RunRecord, folder: Path, target: Path) -> None:
-    """Record and predictions of one run."""
+def pack_runs(path: Path) -> dict[str, dict[str, bytes]]:
+    """Run -> file name -> bytes. Raises ValueError where no run is finished, or one of them cannot be read."""
+    packed = {}
+    for folder in find_run_folders([path]):
+        place = get_place(folder)
+        try:
+            record = read_record(folder)
+            if record.status == FINISHED:
+                predictions = format_predictions(sort_rows(read_predictions(folder)))
+                files = {RECORD_NAME: format_record(folder, record), PREDICTIONS_NAME: predictions}
+                packed[place.relative_to(name_stood_for(path)).as_posix()] = files
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+    if not packed:
+        raise ValueError(f"no run in {path} is finished: start its command again")
+    return packed
+
+
+def format_record(folder: RunFolder, record: RunRecord) -> bytes:
+    """As it is where it names no folder of this machine, so that packing what was packed changes no byte."""
+    cleaned = clean_record(record)
+    if cleaned != record:
+        return cleaned.format().encode("utf-8")
+    return (folder / RECORD_NAME).read_bytes() if isinstance(folder, Path) else folder.files[RECORD_NAME]
+
+
+def clean_record(record: RunRecord) -> RunRecord:
+    """Without this machine's folders."""
     arguments = {name: shorten_paths(value) for name, value in record.arguments.items()}
     teacher = record.teacher | {"name": shorten_paths(record.teacher["name"])}
     if "members" in teacher:
         members = [member | {"name": shorten_paths(member["name"])} for member in teacher["members"]]
         teacher |= {"members": members}
     command = shorten_paths(record.command)
-    dataclasses.replace(record, arguments=arguments, teacher=teacher, command=command).write(target)
-    with np.load(folder / PREDICTIONS_NAME) as predictions:
-        np.savez_compressed(target / PREDICTIONS_NAME, **sort_rows(dict(predictions)))
+    return dataclasses.replace(record, arguments=arguments, teacher=teacher, command=command)
 
 
 def sort_rows(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every split's rows by label, then by the teacher's logits."""
-    sorted_arrays = {}
-    for split in {name.rpartition(".")[0] for name in arrays}:
+    """Every split's rows by label, then by the teacher's logits; the arrays stay in their order."""
+    orders = {}
+    for split in dict.fromkeys(name.rpartition(".")[0] for name in arrays):
         teacher_logits, labels = arrays[f"{split}.teacher_logits"], arrays[f"{split}.labels"]
-        order = np.lexsort((*teacher_logits.T, labels))
-        sorted_arrays |= {name: array[order] for name, array in arrays.items() if name.rpartition(".")[0] == split}
-    return sorted_arrays
+        orders[split] = np.lexsort((*teacher_logits.T, labels))
+    return {name: array[orders[name.rpartition(".")[0]]] for name, array in arrays.items()}
 
 
 def shorten_paths(value: Any) -> Any:

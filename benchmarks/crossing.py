@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import f as f_distribution
 
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import list_differences, list_settings
-from layer_distillation.comparison.runs import Run, find_run_folders, read_runs
+from layer_distillation.comparison.runs import Run, read_runs
 
 Key = tuple[str, str, int]  # the value of each choice, and the seed
 

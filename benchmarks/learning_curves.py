@@ -36,8 +36,9 @@ from layer_distillation.comparison.figure_style import (
     WIDTH_INCHES,
     wrap_name,
 )
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.plots import save_figure
-from layer_distillation.comparison.runs import VARIED_LOSS, Run, find_run_folders, read_runs
+from layer_distillation.comparison.runs import VARIED_LOSS, Run, read_runs
 
 LOOKS = list(zip([BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK], "os^Dv*P", strict=True))
 LOSS = "eval_loss"

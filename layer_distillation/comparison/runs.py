@@ -1,8 +1,9 @@
 """Reads the runs that are to be compared: `run_record.json` and `predictions.npz` of each folder, never its name.
 
-Entry: `find_run_folders`, `read_runs`.
+The folder may be one inside an archive. Entry: `read_runs`, of what `comparison/finding.py` finds.
 """
 
+import io
 import math
 import zipfile
 import zlib
@@ -10,15 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from layer_distillation.comparison.archives import PREDICTIONS_NAME
+from layer_distillation.comparison.finding import RunFolder, get_place
 from layer_distillation.comparison.metrics import CLASS_SCORERS, NUMBER_SCORERS, make_scorer, score_all_rows
-from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, read_run_record
+from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, parse_run_record, read_run_record
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
 
-PREDICTIONS_NAME = "predictions.npz"
 TEACHER_TERMS = (
     *("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"),
     *("pkd_weight", "embedding_weight", "relation_weight", "rkd_weight"),
@@ -41,6 +43,8 @@ NEEDED_ENTRIES = {
         *TEACHER_TERMS,
     ),
 }
+# What numpy raises for predictions that are cut short, changed, no archive of arrays (TypeError) or absurdly large.
+DAMAGES = (ValueError, OSError, EOFError, KeyError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
 SAME_SCORE = 1e-3  # the record's metric and that of the predictions may differ by rounding
 
 
@@ -149,24 +153,7 @@ class Run:
         return [*own, *(name for name in possible if name not in own and (name != "f1" or is_binary))]
 
 
-def find_run_folders(paths: Sequence[Path]) -> list[Path]:
-    """Every folder with a record, in or under the given ones, each once.
-
-    Raises ValueError where a path is no folder or no run is found in it.
-    """
-    found: dict[Path, Path] = {}
-    for path in paths:
-        if not path.is_dir():
-            raise ValueError(f"{path} is no folder: give folders of runs, or a folder that holds some, such as runs")
-        records = [path / RECORD_NAME] if (path / RECORD_NAME).is_file() else sorted(path.rglob(RECORD_NAME))
-        if not records:
-            raise ValueError(f"no run is in {path}: a run's folder holds {RECORD_NAME}; give one, or one above some")
-        for record in records:
-            found.setdefault(record.parent.resolve(), record.parent)
-    return list(found.values())
-
-
-def read_runs(folders: Sequence[Path], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:
+def read_runs(folders: Sequence[RunFolder], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:
     """The finished, whole runs, and the others with the reason.
 
     Args:
@@ -177,24 +164,32 @@ def read_runs(folders: Sequence[Path], varied: Sequence[str] = ()) -> tuple[list
         try:
             runs.append(replace(read_run(folder), varied=tuple(varied)))
         except ValueError as error:
-            left_out.append(LeftOut(str(folder), str(error)))
+            left_out.append(LeftOut(str(get_place(folder)), str(error)))
         except OSError as error:
-            left_out.append(LeftOut(str(folder), f"unreadable ({error.strerror}): allow reading it"))
+            left_out.append(LeftOut(str(get_place(folder)), f"unreadable ({error.strerror}): allow reading it"))
     return runs, left_out
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: RunFolder) -> Run:
     """Raises ValueError with the reason why the folder holds nothing to compare."""
-    record = read_run_record(folder)
+    record = read_record(folder)
     if record.status != FINISHED:
         raise ValueError(f"unfinished (status {record.status}): start its command again")
     check_entries(record)
-    run = Run(str(folder), record, read_predictions(folder))
+    run = Run(str(get_place(folder)), record, read_predictions(folder))
     unknown = set(record.task["metric_names"]) - (NUMBER_SCORERS if run.is_regression else CLASS_SCORERS).keys()
     if unknown or not record.task["metric_names"]:
         raise ValueError(f"its metrics {record.task['metric_names']} are not those of this version: run it again")
     check_predictions(run)
     return run
+
+
+def read_record(folder: RunFolder) -> RunRecord:
+    if isinstance(folder, Path):
+        return read_run_record(folder)
+    if folder.problem:
+        raise ValueError(folder.problem)
+    return parse_run_record(folder.files[RECORD_NAME], folder.folder / RECORD_NAME)
 
 
 def check_entries(record: RunRecord) -> None:
@@ -227,15 +222,23 @@ def check_entries(record: RunRecord) -> None:
         raise ValueError("its record's history holds something else than epochs: run it again with this version")
 
 
-def read_predictions(folder: Path) -> dict[str, np.ndarray]:
+def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
     """Raises ValueError where the file is missing or damaged."""
     try:
-        with np.load(folder / PREDICTIONS_NAME, allow_pickle=False) as stored:
+        with open_predictions(folder) as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise ValueError(f"{PREDICTIONS_NAME} is missing: run it again") from error
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGES as error:
         raise ValueError(f"{PREDICTIONS_NAME} is damaged ({type(error).__name__}): run it again") from error
+
+
+def open_predictions(folder: RunFolder) -> BinaryIO:
+    if isinstance(folder, Path):
+        return (folder / PREDICTIONS_NAME).open("rb")
+    if PREDICTIONS_NAME not in folder.files:
+        raise FileNotFoundError(folder.folder / PREDICTIONS_NAME)
+    return io.BytesIO(folder.files[PREDICTIONS_NAME])
 
 
 def check_predictions(run: Run) -> None:

@@ -101,8 +101,11 @@ class RunRecord:
         """
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".unfinished-{RECORD_NAME}"
-        unfinished.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(self.format(), encoding="utf-8")
         unfinished.replace(folder / RECORD_NAME)
+
+    def format(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     def count_rows_per_step(self) -> int:
         """Rows of one optimizer step over all processes; records of before do not say what the memory allowed."""
@@ -127,12 +130,18 @@ def read_run_record(folder: Path) -> RunRecord:
     """
     path = folder / RECORD_NAME
     try:
-        record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
-        record.arguments = EARLIER_BEHAVIOUR | record.arguments
-        return record
+        return parse_run_record(path.read_bytes(), path)
     except FileNotFoundError as error:
         raise ValueError(f"{folder} holds no {RECORD_NAME}: it is not the folder of a run") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+
+
+def parse_run_record(content: bytes, path: Path) -> RunRecord:
+    """The record that a file holds, or held: `path` is for the message. Raises ValueError as `read_run_record`."""
+    try:
+        record = RunRecord(**json.loads(content.decode("utf-8")))
+        record.arguments = EARLIER_BEHAVIOUR | record.arguments
+        return record
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a run record of this version ({error}): remove it and run again") from error
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.learning_curves import build_learning_curves, main
 from figure_checks import LONG_NAMES, check_legible, list_texts
-from layer_distillation.comparison.runs import find_run_folders, read_runs
+from layer_distillation.comparison.finding import find_run_folders
+from layer_distillation.comparison.runs import read_runs
 from simulated_runs import write_run
 
 METRICS = {3: [0.1, 0.4, 0.3], 4: [0.3, 0.2, 0.7]}  # seed -> after each epoch

@@ -6,10 +6,11 @@ import json
 import pytest
 
 from layer_distillation.comparison.files import format_markdown, format_text, write_reports
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import group_runs
 from layer_distillation.comparison.report import Block, list_blocks
 from layer_distillation.comparison.results import analyse_unit
-from layer_distillation.comparison.runs import LeftOut, find_run_folders, read_runs
+from layer_distillation.comparison.runs import LeftOut, read_runs
 from simulated_runs import write_run
 
 NASTY = "a|b\n## c <script>x</script> [d](http://e) `f` *g* _h_ \x1b[31m & \\"

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import Unit, group_runs
 from layer_distillation.comparison.results import analyse_unit
-from layer_distillation.comparison.runs import find_run_folders, read_runs
+from layer_distillation.comparison.runs import read_runs
 from layer_distillation.records.run_record import read_run_record
 from simulated_runs import WITHOUT_TEACHER, write_run
 

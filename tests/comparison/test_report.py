@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import group_runs
 from layer_distillation.comparison.report import Block, list_blocks, list_unit_blocks
 from layer_distillation.comparison.results import UnitResult, analyse_unit
-from layer_distillation.comparison.runs import LeftOut, find_run_folders, read_runs
+from layer_distillation.comparison.runs import LeftOut, read_runs
 from layer_distillation.comparison.statistics import rank_over_tasks
 from simulated_runs import WITHOUT_TEACHER, write_run
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import group_runs
 from layer_distillation.comparison.results import UnitResult, analyse_unit, group_starts
-from layer_distillation.comparison.runs import find_run_folders, read_runs
+from layer_distillation.comparison.runs import read_runs
 from layer_distillation.comparison.verdict import describe_random_draws
 from layer_distillation.records.run_record import read_run_record
 from simulated_runs import STARTS, WITHOUT_TEACHER, write_run

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layer_distillation.comparison.runs import TEACHER_TERMS, find_run_folders, read_run, read_runs
+from layer_distillation.comparison.finding import find_run_folders
+from layer_distillation.comparison.runs import TEACHER_TERMS, read_run, read_runs
 from simulated_runs import WITHOUT_TEACHER, write_run
 
 

@@ -2,10 +2,11 @@
 
 import pytest
 
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import group_runs
 from layer_distillation.comparison.report import list_blocks
 from layer_distillation.comparison.results import analyse_unit
-from layer_distillation.comparison.runs import find_run_folders, read_runs
+from layer_distillation.comparison.runs import read_runs
 from layer_distillation.comparison.tasks import gather_kept_shares, gather_teacher_pairs, summarize_tasks
 from layer_distillation.comparison.verdict import describe_scope
 from simulated_runs import WITHOUT_TEACHER, write_run

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import group_runs
 from layer_distillation.comparison.pairs import Pair
 from layer_distillation.comparison.results import UnitResult, analyse_unit
-from layer_distillation.comparison.runs import find_run_folders, read_runs
+from layer_distillation.comparison.runs import read_runs
 from layer_distillation.comparison.statistics import (
     Components,
     Estimate,
