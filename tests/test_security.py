@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from layer_distillation.runs.failures import describe_failure
 from layer_distillation.tasks.arguments import clean_name
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.loading import load_teacher_config, load_tokenizer
+from packed_runs import unpack_run
 from strange_inputs import Accepted, Refused, make_flags, try_input
 from tiny_project import make_project, write_csv, write_teacher, write_tokenizer
 from tiny_training import make_trainer
@@ -114,7 +114,7 @@ def test_other_pickles_in_a_checkpoint_are_not_even_read(tmp_path):
 
 
 def test_a_pickle_in_the_predictions_of_a_run_is_not_loaded(tmp_path):
-    shutil.copytree(ROOT / "results" / "sick" / sorted(os.listdir(ROOT / "results" / "sick"))[0], tmp_path / "run")
+    unpack_run("sick/bottom-seed42", tmp_path / "run")
     np.savez(tmp_path / "run" / "predictions.npz", **{"test.labels": np.array([Planted(tmp_path / "executed")])})
     runs, left_out = read_runs([tmp_path / "run"])
     assert runs == []

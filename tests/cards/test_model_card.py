@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,12 +12,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from hub_api import list_card_errors
 from layer_distillation.cards.model_card import hide_folders
 from layer_distillation.cards.scores import read_comparison_row
+from layer_distillation.comparison.archives import SUFFIX
 from layer_distillation.records.run_record import RunRecord, read_run_record
 from made_students import PARTS, find_section, make_card, make_record, write_student
+from packed_runs import RESULTS, unpack_run
 from run_distillation import main
 from tiny_project import make_project
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
 NASTY = "a|b\n---\n## c <script>x</script> ```d``` \x1b[31m & \"e' : {f}"
 
 
@@ -166,7 +166,7 @@ def test_the_three_lines_print_the_number_of_a_regression_itself(tmp_path, capsy
 
 
 def test_the_comparisons_row_is_in_the_card(tmp_path):
-    folder = RESULTS / "sick" / "top-seed42"
+    folder = unpack_run("sick/top-seed42", tmp_path / "run")
     record = read_run_record(folder)
     row = read_comparison_row(RESULTS / "comparison", record, folder)
     section = find_section(make_card(record, folder, row), "Among the strategies compared").splitlines()
@@ -194,10 +194,11 @@ def test_without_a_comparison_none_is_mentioned(tmp_path):
 # ---- old records, strange names --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/top-seed42/run_record.json")), ids=lambda path: path.parts[-3])
-def test_records_of_earlier_versions_make_a_valid_card(path):
-    record = read_run_record(path.parent)
-    card = make_card(record, path.parent)
+@pytest.mark.parametrize("task", sorted(path.name.removesuffix(SUFFIX) for path in RESULTS.glob(f"*{SUFFIX}")))
+def test_records_of_earlier_versions_make_a_valid_card(task, tmp_path):
+    folder = unpack_run(f"{task}/top-seed42", tmp_path / "run")
+    record = read_run_record(folder)
+    card = make_card(record, folder)
     assert list_card_errors(str(card)) == []
     assert ("How fast it is was not measured." in card.text) == (not record.speed)
     assert card.text.count(" [0.") + card.text.count(" [-0.") > 0
