@@ -19,7 +19,8 @@ from layer_distillation.comparison.report import Block
 from layer_distillation.comparison.results import ArmResult, RunResult, UnitResult
 from layer_distillation.comparison.runs import LeftOut
 from layer_distillation.comparison.statistics import Estimate, TaskRanks
-from layer_distillation.comparison.tasks import gather_teacher_pairs
+from layer_distillation.comparison.tasks import gather_teacher_pairs, list_not_counted
+from layer_distillation.comparison.teacher_lead import TeacherLead
 from layer_distillation.comparison.verdict import describe_random_draws, describe_ranks, write_verdict
 from layer_distillation.records.markdown_text import clean_text, escape_markdown
 
@@ -187,6 +188,7 @@ def format_json(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out
     whole = {
         "units": [describe_unit(result) for result in results],
         "tasks": tasks,
+        "not_counted_over_tasks": [{"unit": name, "reason": reason} for name, reason in list_not_counted(results)],
         "teacher_over_tasks": [
             {"unit": result.unit.name, "first": pair.first, "second": pair.second, "adjusted_p_value": p_value}
             for result, pair, p_value in gather_teacher_pairs(results)
@@ -212,6 +214,7 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
             "loss": result.teacher_loss,
             "metric": result.teacher_metric,
             "parameters": record.teacher["parameters"],
+            "lead": result.teacher_lead and describe_lead(result.teacher_lead),
         },
         "best": result.best.name,
         "arms": list_arm_rows(result),
@@ -227,6 +230,11 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
         "left_out": [left._asdict() for left in result.unit.left_out],
         "remarks": result.unit.remarks,
     }
+
+
+def describe_lead(lead: TeacherLead) -> dict[str, Any]:
+    """Of the teacher over the best answer that is the same for every row."""
+    return lead._asdict() | {"estimate": describe_estimate(lead.estimate), "counts_over_tasks": lead.is_shown}
 
 
 def describe_pair(pair: Pair) -> dict[str, Any]:

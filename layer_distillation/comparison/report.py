@@ -12,12 +12,19 @@ from layer_distillation.comparison.pairs import Pair
 from layer_distillation.comparison.results import ArmResult, UnitResult, list_untrained_names
 from layer_distillation.comparison.runs import LeftOut
 from layer_distillation.comparison.statistics import TaskRanks
-from layer_distillation.comparison.tasks import TeacherPair, gather_kept_shares, gather_teacher_pairs
+from layer_distillation.comparison.tasks import (
+    TeacherPair,
+    gather_kept_shares,
+    gather_teacher_pairs,
+    gather_uncounted_shares,
+    list_not_counted,
+)
 from layer_distillation.comparison.verdict import (
     describe_random_draws,
     describe_ranks,
     describe_scope,
     describe_tasks,
+    explain_no_ranks,
     format_p_value,
     write_verdict,
 )
@@ -38,9 +45,10 @@ def list_blocks(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out
     if ranks is not None:
         blocks += list_task_blocks(results, ranks)
     elif len({result.unit.task_name for result in results}) > 1:
-        blocks.append(Block("Verdict over tasks", lines=["None: the tasks have fewer than two strategies in common."]))
+        blocks.append(Block("Verdict over tasks", lines=explain_no_ranks(results)))
     if shares := gather_kept_shares(results):
-        blocks.append(Block("How much of the teacher's metric is kept (chance not subtracted)", table_shares(shares)))
+        table = table_shares(shares, gather_uncounted_shares(results))
+        blocks.append(Block("How much of the teacher's metric is kept (chance not subtracted)", table))
     if teacher_pairs := gather_teacher_pairs(results):
         blocks.append(Block("Is the teacher worth it? With its terms minus without", table_teacher(teacher_pairs)))
     if left_out:
@@ -68,7 +76,7 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
             table_before_training(result),
         ),
         Block("Left out", lines=[f"{left.folder}: {left.reason}" for left in result.unit.left_out]),
-        Block("Remarks", lines=result.unit.remarks),
+        Block("Remarks", lines=[*result.unit.remarks, *remark_on_teacher(result)]),
     ]
     return [block for block in blocks if len(block.table) > 1 or block.lines]
 
@@ -84,7 +92,7 @@ def table_students(result: UnitResult) -> list[list[str]]:
     teacher = result.unit.runs[0].record.teacher
     rows = [
         [
-            "Teacher",
+            name_teacher(result),
             "-",
             format_number(result.teacher_loss.get(split)),
             format_number(result.teacher_metric.get(split)),
@@ -98,6 +106,14 @@ def table_students(result: UnitResult) -> list[list[str]]:
         kept, last = (format_number(arm.average(name)) for name in ("validation_metric", "last_metric"))
         rows.append([arm.name, *losses, kept, name_epochs(arm), last, name_layers(arm)])
     return [header, *rows]
+
+
+def name_teacher(result: UnitResult) -> str:
+    return "Teacher" + ("" if result.counts_over_tasks else f", not beyond {result.teacher_lead.rival}")
+
+
+def remark_on_teacher(result: UnitResult) -> list[str]:
+    return [f"in no mean over tasks: {reason}" for _, reason in list_not_counted([result])]
 
 
 def name_epochs(arm: ArmResult) -> str:
@@ -125,7 +141,8 @@ def table_seeds(result: UnitResult) -> list[list[str]]:
         fields = [format_spread(arm, name) for name in (*splits, "metric")]
         interval = format_interval(arm.estimate.low, arm.estimate.high)
         rows.append([arm.name, str(len(arm.runs)), *fields, interval, format_share(result.get_kept_share(arm))])
-    return [["", "n", *titles, "95 % interval", "of the teacher's"], ["Teacher", "-", *teacher, "-", "-"], *rows]
+    header = ["", "n", *titles, "95 % interval", "of the teacher's"]
+    return [header, [name_teacher(result), "-", *teacher, "-", "-"], *rows]
 
 
 def format_spread(arm: ArmResult, name: str) -> str:
@@ -210,13 +227,22 @@ def list_task_blocks(results: Sequence[UnitResult], ranks: TaskRanks) -> list[Bl
     ]
 
 
-def table_shares(shares: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+def table_shares(
+    shares: Mapping[str, Mapping[str, float]], uncounted: Mapping[str, Mapping[str, float]]
+) -> list[list[str]]:
+    """Tasks that are in no mean stand behind it."""
     tasks = list(next(iter(shares.values())))
+    others = list(dict.fromkeys(task for by_task in uncounted.values() for task in by_task))
     rows = [
-        [name, *(format_share(by_task[task]) for task in tasks), format_share(sum(by_task.values()) / len(tasks))]
+        [
+            name,
+            *(format_share(by_task[task]) for task in tasks),
+            format_share(sum(by_task.values()) / len(tasks)),
+            *(format_share(uncounted.get(name, {}).get(task)) for task in others),
+        ]
         for name, by_task in shares.items()
     ]
-    return [["", *tasks, "mean"], *rows]
+    return [["", *tasks, "mean", *(f"{task} (not in the mean)" for task in others)], *rows]
 
 
 def format_share(share: float | None) -> str:
@@ -235,7 +261,9 @@ def table_teacher(pairs: Sequence[TeacherPair]) -> list[list[str]]:
         means = [format_spread(arm, "metric") for arm in own]
         numbers = [*means, format_number(pair.estimate.value), interval, format_p_value(adjusted)]
         last = [format_number(arm.average("last_metric")) for arm in own]
-        rows.append([f"{result.unit.name}: {result.split} {result.metric_name}", pair.first, teacher, *numbers, *last])
+        mark = "" if result.counts_over_tasks else f" (teacher not beyond {result.teacher_lead.rival})"
+        task = f"{result.unit.name}: {result.split} {result.metric_name}{mark}"
+        rows.append([task, pair.first, teacher, *numbers, *last])
     return [[*header, "validation, last epoch, with", "without"], *rows]
 
 
@@ -250,6 +278,8 @@ def explain_method(results: Sequence[UnitResult]) -> Block:
             "The variance over seeds is measured on the runs and added; intervals and p-values are Student's t with "
             "Satterthwaite's degrees of freedom, intervals without correction. With one seed only rows count.",
             "Holm's correction counts all pairs of strategies, because the best one was picked by looking at them.",
+            "A teacher is beyond a constant answer, such as the majority class, where the 95 % interval over rows of "
+            "the difference is above 0. Tasks whose teacher is not are in no mean over tasks.",
             "Needed rows and seeds: 80 % power at the corrected level. McNemar's test compares two single students.",
         ],
     )

@@ -14,6 +14,7 @@ from layer_distillation.comparison.grouping import Unit, hold_same_predictions
 from layer_distillation.comparison.pairs import Pair, PairedScores
 from layer_distillation.comparison.runs import Run
 from layer_distillation.comparison.statistics import Estimate, correlate_ranks
+from layer_distillation.comparison.teacher_lead import TeacherLead, measure_lead
 
 
 @dataclass
@@ -69,6 +70,7 @@ class UnitResult:
     num_resamples: int
     teacher_loss: dict[str, float]
     teacher_metric: dict[str, float]
+    teacher_lead: TeacherLead | None  # None where the teacher's outputs are not kept
     strategies: list[ArmResult]
     controls: list[ArmResult]
     comparisons: list[Pair]
@@ -80,6 +82,11 @@ class UnitResult:
     @property
     def arms(self) -> list[ArmResult]:
         return self.strategies + self.controls
+
+    @property
+    def counts_over_tasks(self) -> bool:
+        """Not where its teacher is not shown to have learned the task: what is kept of such a one says nothing."""
+        return self.teacher_lead is None or self.teacher_lead.is_shown
 
     @property
     def best(self) -> ArmResult:
@@ -118,6 +125,7 @@ def analyse_unit(unit: Unit, split: str, metric_name: str | None, num_resamples:
         num_resamples=scores.num_resamples,
         teacher_loss=list_teacher_losses(first_run),
         teacher_metric=score_teacher(first_run, metric_name),
+        teacher_lead=measure_lead(first_run, split, metric_name),
         strategies=strategies,
         controls=controls,
         comparisons=compare_with_best(scores, strategies),

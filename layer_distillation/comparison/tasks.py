@@ -1,6 +1,8 @@
 """What all tasks say together: ranks, the share of the teacher's metric that is kept, the worth of the teacher on each.
 
-Entry: `group_by_task`, `summarize_tasks`, `gather_kept_shares`, `gather_teacher_pairs`.
+Means are over the tasks whose teacher is beyond a constant answer (`comparison/teacher_lead.py`).
+
+Entry: `group_by_task`, `summarize_tasks`, `gather_kept_shares`, `gather_teacher_pairs`, `list_not_counted`.
 """
 
 from collections.abc import Sequence
@@ -48,11 +50,13 @@ def describe_mismatch(first: UnitResult, second: UnitResult) -> str:
 def summarize_tasks(results: Sequence[UnitResult]) -> TaskRanks | None:
     """Over the strategies that every task has; a task with several numbers of layers counts once, by its mean.
 
-    None for fewer than two tasks or fewer than two such strategies.
+    None for fewer than two tasks that count or fewer than two such strategies.
     """
-    tasks = group_by_task(results)
+    tasks = group_by_task([result for result in results if result.counts_over_tasks])
+    if len(tasks) < 2:
+        return None
     names = sorted(set.intersection(*({arm.name for arm in unit.strategies} for task in tasks for unit in task.units)))
-    if len(tasks) < 2 or len(names) < 2:
+    if len(names) < 2:
         return None
     values = np.empty((len(tasks), len(names)))
     for row, task in enumerate(tasks):
@@ -65,20 +69,41 @@ def gather_kept_shares(results: Sequence[UnitResult]) -> dict[str, dict[str, flo
     """Arm -> task -> share of the teacher's metric, for the arms that every task has, the highest mean first.
 
     A task with several numbers of layers counts once, by its mean; one without such a share is left out. Empty for
-    fewer than two tasks.
+    fewer than two tasks that count.
     """
-    shares: dict[str, dict[str, float]] = {}
-    tasks = [task for task in group_by_task(results) if all(has_shares(unit) for unit in task.units)]
-    for task in tasks:
-        found = [{arm.name: unit.get_kept_share(arm) for arm in unit.arms} for unit in task.units]
-        for name in set.intersection(*map(set, found)):
-            shares.setdefault(name, {})[task.name] = float(np.mean([unit[name] for unit in found]))
-    whole = {name: by_task for name, by_task in shares.items() if len(by_task) == len(tasks) > 1}
+    shares = list_shares([result for result in results if result.counts_over_tasks])
+    num_tasks = max(map(len, shares.values()), default=0)
+    whole = {name: by_task for name, by_task in shares.items() if len(by_task) == num_tasks > 1}
     return dict(sorted(whole.items(), key=lambda item: (-np.mean(list(item[1].values())), item[0])))
+
+
+def gather_uncounted_shares(results: Sequence[UnitResult]) -> dict[str, dict[str, float]]:
+    """The same of the tasks that are in no mean, where they have the arm."""
+    counted = {result.unit.task_name for result in results if result.counts_over_tasks}
+    return list_shares([result for result in results if result.unit.task_name not in counted])
+
+
+def list_shares(results: Sequence[UnitResult]) -> dict[str, dict[str, float]]:
+    shares: dict[str, dict[str, float]] = {}
+    for task in group_by_task(results):
+        if all(has_shares(unit) for unit in task.units):
+            found = [{arm.name: unit.get_kept_share(arm) for arm in unit.arms} for unit in task.units]
+            for name in set.intersection(*map(set, found)):
+                shares.setdefault(name, {})[task.name] = float(np.mean([unit[name] for unit in found]))
+    return shares
 
 
 def has_shares(result: UnitResult) -> bool:
     return result.get_kept_share(result.best) is not None
+
+
+def list_not_counted(results: Sequence[UnitResult]) -> list[tuple[str, str]]:
+    """Name of a unit that is in no mean over tasks, and why in words."""
+    return [
+        (result.unit.name, f"its teacher {result.teacher_lead.describe()}")
+        for result in results
+        if result.teacher_lead is not None and not result.counts_over_tasks
+    ]
 
 
 class TeacherPair(NamedTuple):

@@ -17,7 +17,7 @@ from layer_distillation.comparison.statistics import (
     find_needed_seeds,
     has_power,
 )
-from layer_distillation.comparison.tasks import group_by_task
+from layer_distillation.comparison.tasks import group_by_task, list_not_counted
 
 PRACTICALLY_INFINITE = 10**12
 ENOUGH_DRAWS_FOR_PERCENT = 20
@@ -202,8 +202,8 @@ def describe_random_draws(result: UnitResult) -> list[str]:
 
 def describe_scope(results: Sequence[UnitResult], ranks: TaskRanks) -> list[str]:
     """What the ranks over tasks average, and what they leave out."""
-    lines = []
-    for task in group_by_task(results):
+    lines = [f"Not counted: {name}: {reason}." for name, reason in list_not_counted(results)]
+    for task in group_by_task([result for result in results if result.counts_over_tasks]):
         layers = " and ".join(str(unit.unit.num_layers) for unit in task.units)
         if len(task.units) > 1:
             lines.append(f"{task.name} counts once, by its mean over students of {layers} layers.")
@@ -211,10 +211,18 @@ def describe_scope(results: Sequence[UnitResult], ranks: TaskRanks) -> list[str]
             f"Not ranked: {unit.unit.name}, which is not to be averaged with {task.units[0].unit.name} ({difference})."
             for unit, difference in task.left_out
         ]
-    names = {arm.name for result in results for arm in result.strategies}
+    names = {arm.name for result in results if result.counts_over_tasks for arm in result.strategies}
     if missing := sorted(names - ranks.mean_ranks.keys()):
         lines.append(f"Not ranked, because not every task has it: {', '.join(missing)}.")
     return lines
+
+
+def explain_no_ranks(results: Sequence[UnitResult]) -> list[str]:
+    """Why several tasks have no mean ranks."""
+    not_counted = [f"Not counted: {name}: {reason}." for name, reason in list_not_counted(results)]
+    if len({result.unit.task_name for result in results if result.counts_over_tasks}) < 2:
+        return ["None: fewer than two tasks count.", *not_counted]
+    return ["None: the tasks have fewer than two strategies in common.", *not_counted]
 
 
 def describe_tasks(ranks: TaskRanks) -> list[str]:

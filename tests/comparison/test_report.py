@@ -168,5 +168,5 @@ def test_ranks_over_tasks_are_sorted_and_the_method_stands_last(sweep):
     blocks = list_blocks([analyse(sweep)], ranks, [])
     assert find(blocks, "Over 2 tasks").table == [["", "mean rank"], ["top", "1.00"], ["bottom", "2.00"]]
     assert blocks[-1].title == "How it was computed"
-    assert len(blocks[-1].lines) == 6
+    assert len(blocks[-1].lines) == 7
     assert "200 times" in blocks[-1].lines[2]
