@@ -49,7 +49,9 @@ def exit_with_error(message: str, status: int = 2) -> NoReturn:
 
 def build_parser() -> OneLineParser:
     parser = OneLineParser(prog=name_speaker(SCRIPT), description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="Folders of runs, or folders above some.")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUNS", help="Folders or archives of runs, or folders above some."
+    )
     parser.add_argument("--output_dir", type=Path, default=Path("comparison"), help="Default: comparison.")
     parser.add_argument(
         "--split",
