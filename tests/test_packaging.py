@@ -1,6 +1,7 @@
 """The wheel: what is in it, what it needs, and that it works where the checkout is not."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -232,10 +233,17 @@ def test_several_processes_are_launched_by_the_name_of_the_module(commands, tmp_
 
 
 @pytest.mark.slow
+def test_a_sweep_plans_runs_of_the_wheel(commands, tmp_path):
+    flags = ["--strategies", "odd even", "--seeds", "42", "--plan", "--", "natural_logic"]
+    plan = [json.loads(line) for line in call([commands / "distil-sweep", *flags], tmp_path).stdout.splitlines()]
+    assert len(plan) == 2
+    (script,) = {word for run in plan for word in run["command"] if word.endswith("run_distillation.py")}
+    assert Path(script).is_relative_to(commands.parent)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSTALLED_COMMANDS.values())
 def test_a_command_speaks_of_itself_by_the_name_typed(commands, tmp_path, name):
-    if name == "distil-sweep" and not (ROOT / "layer_distillation" / "sweep" / "command.py").exists():
-        pytest.skip("layer_distillation.sweep.command is not there")
     text = call([commands / name, "--help"], tmp_path).stdout
     assert f"usage: {name}" in text
     assert re.findall("|".join(map(re.escape, INSTALLED_COMMANDS)), text) == []
