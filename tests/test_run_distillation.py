@@ -334,6 +334,11 @@ REFUSALS = {
     "push without a token": ({"push_to_hub": "true"}, None, "hf auth login"),
     "no teacher": ({"teacher_model_name_or_path": None}, None, "--teacher_model_name_or_path"),
     "report to nothing known": ({"report_to": "foo"}, None, "foo"),
+    "report to what is not installed": (
+        {"report_to": "comet_ml"},
+        None,
+        "--report_to comet_ml cannot be used .*install",
+    ),
     "label smoothing": ({"label_smoothing_factor": 0.1}, None, "raise --kl_weight or --temperature"),
     "dropped rows": ({"dataloader_drop_last": "true"}, None, "leave evaluated rows out"),
     "half precision student": ({"bf16_full_eval": "true"}, None, "--bf16"),

@@ -10,8 +10,13 @@ ROWS_AT_ONCE = 1000
 
 def iterate_token_ids(rows: Dataset) -> Iterator[list[int]]:
     """The token ids of each row, in order."""
-    for batch in rows.select_columns("input_ids").iter(ROWS_AT_ONCE):
-        yield from batch["input_ids"]
+    return iterate_ids(rows, "input_ids")
+
+
+def iterate_ids(rows: Dataset, column: str) -> Iterator[list[int]]:
+    """The ids of each row in another of the tokenizer's columns, in order."""
+    for batch in rows.select_columns(column).iter(ROWS_AT_ONCE):
+        yield from batch[column]
 
 
 def measure_lengths(rows: Dataset) -> list[int]:

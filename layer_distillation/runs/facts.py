@@ -60,6 +60,8 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
         "rows": {split: len(rows) for split, rows in data.list_splits()},
         "fingerprint": fingerprint,
         "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
+        "max_length": data.max_length,
+        "texts": data.text_facts,
         "unlabelled_fingerprint": None if data.unlabelled is None else fingerprint_rows(data.unlabelled),
     } | describe_labels(data)
 

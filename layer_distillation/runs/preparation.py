@@ -29,7 +29,7 @@ from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 from layer_distillation.runs.command_line import RunArguments
 from layer_distillation.runs.facts import describe_hardware, describe_labels, describe_task, list_versions, timed
-from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers
+from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers, load_further_configs
 from layer_distillation.students.layer_plan import count_student_layers, plan_layers
 from layer_distillation.students.layer_search import (
     SEARCHED_STRATEGIES,
@@ -50,9 +50,10 @@ from layer_distillation.students.preparation import (
     start_projections,
 )
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.files import first_line
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.metrics import compute_task_metrics
-from layer_distillation.tasks.tokenizing import check_max_length, tokenize_task
+from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set, check_transfer_set
 from layer_distillation.teachers.label_matching import relabel_task
 from layer_distillation.teachers.loading import (
@@ -95,7 +96,7 @@ def check_arguments(arguments: RunArguments) -> None:
     if arguments.training.push_to_hub:
         check_push(make_push_target(arguments.training))
     check_transfer_set(arguments.data, arguments.training.get_largest_weights())
-    get_reporting_integration_callbacks(arguments.training.report_to)  # a ValueError for an unknown one
+    check_reporters(arguments.training.report_to)
     has_own_data = arguments.data.task_name != "natural_logic"
     if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
         raise ValueError(
@@ -108,6 +109,18 @@ def check_arguments(arguments: RunArguments) -> None:
     check_writable(Path(arguments.teacher.cache_dir).expanduser(), "--cache_dir")
     if resume is not None and not (Path(resume).is_dir() and Path(resume).resolve().parent == folder.resolve()):
         raise ValueError(f"--resume_from_checkpoint {resume} is no checkpoint of {folder}: leave it out to go on there")
+
+
+def check_reporters(names: list[str]) -> None:
+    """Raises ValueError where a reporter is unknown or cannot be made: a trainer would, after the teacher's pass."""
+    for name in names:
+        for reporter in get_reporting_integration_callbacks([name]):
+            try:
+                reporter()
+            except (RuntimeError, ImportError) as error:
+                raise ValueError(
+                    f"--report_to {name} cannot be used ({first_line(error)}): install it, or leave --report_to out"
+                ) from error
 
 
 def make_push_target(training: DistillationTrainingArguments) -> PushTarget:
@@ -257,11 +270,13 @@ def load_tokenized_task(
     arguments: RunArguments, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
 ) -> TaskData:
     """The task's rows, read once by the main process; raises ValueError if they and the arguments do not go together"""
-    for model_config in (config, plan_student(arguments, config)):  # an existing student has positions of its own
-        check_max_length(arguments.data.max_length, tokenizer, model_config)
+    configs = [config, plan_student(arguments, config)]  # an existing student has positions of its own
+    for model_config in configs:
+        fit_max_length(arguments.data, tokenizer, model_config)
     with PartialState().main_process_first():
         data = add_transfer_set(load_task(arguments.data), arguments.data)
         data = tokenize_task(data, tokenizer, arguments.data.max_length)
+        data = fit_inputs(data, tokenizer, configs + load_further_configs(arguments))
     check_task_fits(arguments, data)
     return data
 

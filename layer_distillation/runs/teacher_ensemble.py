@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from layer_distillation.outputs.ensemble_logits import mix_logits
 from layer_distillation.outputs.store import TeacherStore
@@ -26,7 +26,7 @@ from layer_distillation.runs.facts import describe_teacher, timed
 from layer_distillation.runs.predictions import score_logits
 from layer_distillation.students.source import check_same_vocabulary, load_other_config
 from layer_distillation.tasks.data import TaskData
-from layer_distillation.tasks.tokenizing import check_max_length
+from layer_distillation.tasks.tokenizing import fit_max_length
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.label_order import check_label_order
 from layer_distillation.teachers.loading import (
@@ -62,6 +62,11 @@ def list_named(arguments: TeacherArguments) -> list[TeacherArguments]:
     ]
 
 
+def load_further_configs(arguments: RunArguments) -> list[PreTrainedConfig]:
+    named = list_named(arguments.teacher)
+    return [load_other_config(own.teacher_model_name_or_path, own, "--additional_teachers") for own in named]
+
+
 def check_further_names(arguments: RunArguments, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises ValueError where a named teacher is none, or reads texts otherwise than the first."""
     flag = "--additional_teachers"
@@ -69,7 +74,7 @@ def check_further_names(arguments: RunArguments, tokenizer: PreTrainedTokenizerB
         name = own.teacher_model_name_or_path
         config = load_other_config(name, own, flag)
         check_same_vocabulary(name, own, tokenizer, flag)
-        check_max_length(arguments.data.max_length, tokenizer, config)
+        fit_max_length(arguments.data, tokenizer, config)
         unread = set(load_tokenizer(name, own).model_input_names) - set(tokenizer.model_input_names)
         if unread:
             raise ValueError(

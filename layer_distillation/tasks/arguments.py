@@ -63,6 +63,10 @@ TASKS: dict[str, TaskSpec] = {
 }
 
 
+class DefaultLength(int):
+    """A number of tokens that nobody asked for: it is lowered where a model takes fewer."""
+
+
 @dataclass
 class DataArguments:
     """One source: --task_name, --dataset_name or --train_file with --validation_file; with none, the built-in task."""
@@ -113,7 +117,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": f"Tokens per example, longer ones are cut (default: {DEFAULT_MAX_LENGTH}; {BUILT_IN_TASK}: "
-            f"{natural_logic.MAX_POSITIONS})."
+            f"{natural_logic.MAX_POSITIONS}; or what tokenizer and model take, where that is less)."
         },
     )
     max_train_samples: int | None = field(
@@ -136,7 +140,7 @@ class DataArguments:
         if self.task_name is None and self.dataset_name is None and self.train_file is None:
             self.task_name = BUILT_IN_TASK
         if self.max_length is None:
-            self.max_length = TASKS[self.task_name].max_length if self.task_name else DEFAULT_MAX_LENGTH
+            self.max_length = DefaultLength(TASKS[self.task_name].max_length if self.task_name else DEFAULT_MAX_LENGTH)
 
     def check_source(self) -> None:
         if self.task_name is not None and self.task_name not in TASKS:

@@ -3,8 +3,9 @@
 Entry: `TaskData`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
@@ -24,6 +25,8 @@ class TaskData:
     dataset_config_name: str | None
     unlabelled: Dataset | None = None  # of `tasks/transfer_set.py`: no split, as nothing is ever scored on it
     written_labels: dict[int, str] | None = None  # class -> as the data write it, once a teacher's labels are taken
+    text_facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> what was cut, what is unknown
+    max_length: int | None = None  # of its tokens, once it is tokenized
 
     @property
     def student_train(self) -> Dataset:
@@ -45,17 +48,19 @@ class TaskData:
         if self.test is not None:
             yield "test", self.test
 
+    def map_splits(self, change: Callable[[Dataset], Dataset]) -> "TaskData":
+        """The task with every split, and the unlabelled rows, changed."""
+        validation = {name: change(rows) for name, rows in self.validation.items()}
+        test, unlabelled = (None if rows is None else change(rows) for rows in (self.test, self.unlabelled))
+        return replace(self, train=change(self.train), validation=validation, test=test, unlabelled=unlabelled)
+
     def map_labels(self, places: dict[int, int]) -> "TaskData":
         """The same rows, every label another one."""
 
         def map_rows(rows: dict[str, list]) -> dict[str, list]:
             return {"labels": [places[label] for label in rows["labels"]]}
 
-        mapped = {
-            name: rows.map(map_rows, batched=True, desc=f"Relabelling {name}") for name, rows in self.list_splits()
-        }
-        train, test = mapped.pop("train"), mapped.pop("test", None)
-        return replace(self, train=train, test=test, validation=mapped)
+        return self.map_splits(lambda rows: rows.map(map_rows, batched=True, desc="Relabelling"))
 
     def list_absent_labels(self) -> list[str]:
         """The classes of which there is no training row."""

@@ -1,18 +1,27 @@
-"""A task's texts as tokens: cut to a length that tokenizer and model allow.
+"""A task's texts as tokens: cut to a length that tokenizer and model allow, and what was lost on the way.
 
-Entry: `check_max_length`, `tokenize_task`.
+Entry: `fit_max_length`, `tokenize_task`, `fit_inputs`.
 """
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from datasets import Dataset
 from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
 
-from layer_distillation.records.token_counts import measure_lengths
+from layer_distillation.records.token_counts import iterate_ids, measure_lengths
+from layer_distillation.tasks.arguments import MIN_MAX_LENGTH, DataArguments, DefaultLength
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.model_checks import explain_errors
 
+logger = logging.getLogger(__name__)
+
 UNLABELLED_ROWS = "the unlabelled rows"
+TOLERATED_SHARE = 0.05  # of rows or tokens that are cut, or unknown: more is a warning
+WHOLE_LENGTH, UNKNOWN = "whole_length", "unknown_tokens"  # columns while it is counted
+TOKEN_TYPES = "token_type_ids"
 # Their position numbers begin at pad_token_id + 1: of 514 positions, 512 are there for tokens.
 POSITION_OFFSET_MODEL_TYPES = frozenset(
     ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod")
@@ -20,15 +29,23 @@ POSITION_OFFSET_MODEL_TYPES = frozenset(
 )
 
 
+# ---- the rows ----------------------------------------------------------------------------------------------------
+
+
 def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TaskData:
-    """The task with the tokenizer's columns in place of the texts: truncated to `max_length` tokens, not padded.
+    """The task with the tokenizer's columns in place of the texts: truncated to `max_length` tokens, not padded; with
+    what was cut and what is unknown in `text_facts`.
 
     Raises:
         ValueError: the tokenizer fails, or makes no token at all of a row.
     """
 
     def tokenize_rows(rows: dict[str, list]) -> BatchEncoding:
-        return tokenizer(*(rows[column] for column in data.text_columns), truncation=True, max_length=max_length)
+        texts = [rows[column] for column in data.text_columns]
+        encoding = tokenizer(*texts, truncation=True, max_length=max_length)
+        encoding[WHOLE_LENGTH] = measure_whole(tokenizer, texts, encoding["input_ids"], max_length)
+        encoding[UNKNOWN] = count_unknown(tokenizer, encoding["input_ids"])
+        return encoding
 
     remedy = "save the tokenizer that the teacher was trained with"
     splits = dict(data.list_splits()) | ({} if data.unlabelled is None else {UNLABELLED_ROWS: data.unlabelled})
@@ -39,10 +56,17 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
             )
             for name, split in splits.items()
         }
+        # The last call's truncation is saved with a tokenizer: that of the texts, not that of the counting.
+        tokenizer(*("" for _ in data.text_columns), truncation=True, max_length=max_length)
     for name, split in tokenized.items():
         check_token_counts(name, split)
+    num_special = tokenizer.num_special_tokens_to_add(pair=len(data.text_columns) == 2)
+    facts = {name: describe_texts(split, num_special) for name, split in tokenized.items()}
+    report_texts(facts, max_length)
+    tokenized = {name: split.remove_columns([WHOLE_LENGTH, UNKNOWN]) for name, split in tokenized.items()}
     train, test, unlabelled = (tokenized.pop(name, None) for name in ("train", "test", UNLABELLED_ROWS))
-    return replace(data, train=train, test=test, unlabelled=unlabelled, validation=tokenized)
+    changes = {"train": train, "test": test, "unlabelled": unlabelled, "validation": tokenized}
+    return replace(data, **changes, text_facts=facts, max_length=max_length)
 
 
 def check_token_counts(name: str, tokenized: Dataset) -> None:
@@ -55,13 +79,123 @@ def check_token_counts(name: str, tokenized: Dataset) -> None:
         )
 
 
+def measure_whole(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[list[str]], cut_ids: list[list[int]], max_length: int
+) -> list[int]:
+    """Tokens that each row would have uncut; only rows of the full length are tokenized a second time."""
+    lengths = [len(ids) for ids in cut_ids]
+    full = [row for row, length in enumerate(lengths) if length >= max_length]
+    if full:
+        whole = tokenizer(*([column[row] for row in full] for column in texts), truncation=False, verbose=False)
+        for row, ids in zip(full, whole["input_ids"], strict=True):
+            lengths[row] = len(ids)
+    return lengths
+
+
+def count_unknown(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[int]:
+    """Of each row the tokens that stand for what the tokenizer does not know; none where it has no such token."""
+    unknown = tokenizer.unk_token_id
+    others = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id}
+    return [0] * len(rows) if unknown is None or unknown in others else [ids.count(unknown) for ids in rows]
+
+
+def describe_texts(split: Dataset, num_special: int) -> dict[str, Any]:
+    """What the record says of a split's texts: counts of rows, and shares of tokens."""
+    lengths, whole, unknown = measure_lengths(split), split[WHOLE_LENGTH][:], split[UNKNOWN][:]
+    text_tokens = [max(length - num_special, 0) for length in lengths]
+    return {
+        "rows": len(lengths),
+        "cut_rows": sum(one < other for one, other in zip(lengths, whole, strict=True)),
+        "cut_token_share": 1 - sum(lengths) / sum(whole),
+        "unknown_token_share": sum(unknown) / max(sum(text_tokens), 1),
+        "mostly_unknown_rows": sum(2 * count > length for count, length in zip(unknown, text_tokens, strict=True)),
+    }
+
+
+def report_texts(facts: dict[str, dict[str, Any]], max_length: int) -> None:
+    """A line for every split of which something is cut or unknown: a warning above the tolerated share."""
+    for name, split in facts.items():
+        if split["cut_rows"]:
+            shares = split["cut_rows"] / split["rows"], split["cut_token_share"]
+            logger.log(
+                logging.WARNING if max(shares) > TOLERATED_SHARE else logging.INFO,
+                "%s: %d of %d rows are longer than %d tokens and cut (--max_length), which loses %.1f %% of all tokens",
+                *(name, split["cut_rows"], split["rows"], max_length, 100 * split["cut_token_share"]),
+            )
+        if split["unknown_token_share"] > 0:
+            shares = split["mostly_unknown_rows"] / split["rows"], split["unknown_token_share"]
+            logger.log(
+                logging.WARNING if max(shares) > TOLERATED_SHARE else logging.INFO,
+                "%s: %.1f %% of the tokens are unknown to the tokenizer, in %d of %d rows more than half",
+                *(name, 100 * split["unknown_token_share"], split["mostly_unknown_rows"], split["rows"]),
+            )
+
+
+# ---- what tokenizer and models allow -----------------------------------------------------------------------------
+
+
+def fit_max_length(arguments: DataArguments, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """Lowers a length that is the default to what tokenizer and model take, and says so; ValueError for the user's."""
+    limits = {name: limit for name, limit in list_limits(tokenizer, config).items() if limit < arguments.max_length}
+    if not isinstance(arguments.max_length, DefaultLength) or not limits:
+        check_max_length(arguments.max_length, tokenizer, config)
+        return
+    name = min(limits, key=limits.__getitem__)
+    if limits[name] < MIN_MAX_LENGTH:
+        raise ValueError(f"the {name} takes {limits[name]} tokens, and texts need {MIN_MAX_LENGTH}: give another one")
+    logger.info("--max_length is %d, all that the %s takes", limits[name], name)
+    arguments.max_length = DefaultLength(limits[name])
+
+
 def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
     """ValueError where the tokenizer or the model's positions end before `max_length` tokens."""
+    for name, limit in list_limits(tokenizer, config).items():
+        if max_length > limit:
+            raise ValueError(f"--max_length {max_length} is more than the {limit} tokens of the {name}: lower it.")
+
+
+def list_limits(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> dict[str, int]:
+    """The most tokens that the tokenizer allows, and that the model has positions for where it says."""
     # Names differ (GPT-2: n_positions) and a model without position limit has none.
     key = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-    limits = {"tokenizer": tokenizer.model_max_length, "model": config.to_dict().get(key)}
-    if limits["model"] is not None and config.model_type in POSITION_OFFSET_MODEL_TYPES:
-        limits["model"] -= config.pad_token_id + 1
-    for name, limit in limits.items():
-        if limit is not None and max_length > limit:
-            raise ValueError(f"--max_length {max_length} is more than the {limit} tokens of the {name}: lower it.")
+    positions = config.to_dict().get(key)
+    if positions is not None and config.model_type in POSITION_OFFSET_MODEL_TYPES:
+        positions -= config.pad_token_id + 1
+    return {"tokenizer": tokenizer.model_max_length} | ({} if positions is None else {"model": positions})
+
+
+def fit_inputs(data: TaskData, tokenizer: PreTrainedTokenizerBase, configs: Sequence[PreTrainedConfig]) -> TaskData:
+    """The task without token types that the models have no embeddings for; the tokenizer gives none any more either.
+
+    Raises:
+        ValueError: an id of the rows is beyond a model's table of embeddings.
+    """
+    for config in configs:
+        check_ids(data, "input_ids", config, "vocab_size")
+        if find_largest_id(data, TOKEN_TYPES) > 0 and config.to_dict().get("type_vocab_size") == 1:
+            logger.info(
+                "the tokenizer tells two texts apart by %s, which %s has not: left out", TOKEN_TYPES, config.model_type
+            )
+            tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != TOKEN_TYPES]
+            data = data.map_splits(lambda rows: rows.remove_columns(TOKEN_TYPES))
+        check_ids(data, TOKEN_TYPES, config, "type_vocab_size")
+    return data
+
+
+def check_ids(data: TaskData, column: str, config: PreTrainedConfig, size_name: str) -> None:
+    """A size of 0 or none: the model has no such table."""
+    size = config.to_dict().get(size_name)
+    if size and (largest := find_largest_id(data, column)) >= size:
+        raise ValueError(
+            f"the tokenizer gives {column} up to {largest}, and {size_name} of the {config.model_type} model is "
+            f"{size}: save the tokenizer that the model was trained with"
+        )
+
+
+def find_largest_id(data: TaskData, column: str) -> int:
+    """Over all rows; -1 where there is no such column."""
+    splits = [rows for _, rows in data.list_splits()] + ([] if data.unlabelled is None else [data.unlabelled])
+    return max(
+        (max(ids, default=-1) for rows in splits if column in rows.column_names for ids in iterate_ids(rows, column)),
+        default=-1,
+    )

@@ -9,13 +9,13 @@ import datasets
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, GPT2Config, PreTrainedTokenizerFast, RobertaConfig, T5Config
+from transformers import PreTrainedTokenizerFast
 
 from layer_distillation.tasks import loading as tasks
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.loading import TaskData, fingerprint_task, load_task
 from layer_distillation.tasks.row_sampling import draw_rows
-from layer_distillation.tasks.tokenizing import check_max_length, tokenize_task
+from layer_distillation.tasks.tokenizing import tokenize_task
 
 WORDS = ["NA", "null", "None", "good", "bad", "film", "plot", "x", "y"]
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -255,19 +255,6 @@ def test_fingerprint_is_the_same_on_every_machine():
     data = TaskData("any", split, {"validation": split}, None, ("text",), None, ("pearson",), None, None)
     rows = "2][[[1, 2], [3]], [0.5, NaN]]"
     assert fingerprint_task(data) == sha256(f'null["train", {rows}["validation", {rows}'.encode()).hexdigest()
-
-
-def test_max_length_is_held_against_tokenizer_and_model_positions(tokenizer):
-    check_max_length(64, tokenizer, BertConfig(max_position_embeddings=64))
-    check_max_length(62, tokenizer, RobertaConfig(max_position_embeddings=64, pad_token_id=1))
-    check_max_length(64, tokenizer, T5Config())
-    with pytest.raises(ValueError, match="--max_length 65 is more than the 64 tokens of the tokenizer: lower it"):
-        check_max_length(65, tokenizer, BertConfig())
-    for config in (BertConfig(max_position_embeddings=32), GPT2Config(n_positions=32)):
-        with pytest.raises(ValueError, match="more than the 32 tokens of the model: lower it"):
-            check_max_length(33, tokenizer, config)
-    with pytest.raises(ValueError, match="more than the 62 tokens of the model"):
-        check_max_length(63, tokenizer, RobertaConfig(max_position_embeddings=64, pad_token_id=1))
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"needs the real data of {SHARED_DATA}")
