@@ -144,6 +144,17 @@ VOCABULARY = {"[UNK]": 0, "the": 1, "red": 2, "green": 3, "blue": 4, "[SEP]": 5}
 LARGE_VOCABULARY = VOCABULARY | {f"w{index}": index for index in range(6, 100)}
 
 MODEL_INPUTS = [
+    refuse(
+        "Folder of a PEFT adapter",
+        "is a PEFT adapter, not a whole model .*: merge it into its base",
+        lambda folder: [(folder / "adapter_config.json").write_text("{}"), (folder / CONFIG).unlink()],
+    ),
+    refuse(
+        "Folder of a PEFT adapter with a config",
+        "is a PEFT adapter, not a whole model .*: merge it into its base",
+        replace_file("adapter_config.json", "{}"),
+    ),
+    refuse("Folder of SetFit", "is a SetFit model.*give the encoder that", replace_file("model_head.pkl", "x")),
     accept("Model as it should be", expect_teacher, lambda folder: None),
     accept("Model of one layer", expect_one_layer, lambda folder: None, num_layers=1),
     accept(

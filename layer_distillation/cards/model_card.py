@@ -87,7 +87,7 @@ def write_usage(record: RunRecord, location: str) -> str:
     columns = record.task.get("text_columns", ["text"])
     text = '"..."' if len(columns) == 1 else '{"text": "...", "text_pair": "..."}'
     # A pipeline cuts no long text by itself, and turns one number into a probability.
-    options = f"truncation=True, max_length={record.arguments['max_length']}"
+    options = f"truncation=True, max_length={find_max_length(record)}"
     options += ', function_to_apply="none"' if record.task["label_names"] is None else ""
     return (
         "from transformers import pipeline\n"
@@ -216,7 +216,7 @@ def list_settings(record: RunRecord) -> list[list[str]]:
         f"{arguments['warmup_steps']:g}",
         "loss": f"{' + '.join(weights)}, temperature {arguments['temperature']:g}",
         "schedules": arguments["schedules"],
-        "tokens per row": f"at most {arguments['max_length']}",
+        "tokens per row": f"at most {find_max_length(record)}",
         "precision of training": precision,
         "weights saved in": arguments["save_dtype"],
         "seed": str(record.seed),
@@ -256,13 +256,33 @@ def is_there(value: str) -> bool:
         return False
 
 
+def find_max_length(record: RunRecord) -> int:
+    """Tokens, at most; records of before have no other length than the one asked for."""
+    return record.task.get("max_length") or record.arguments["max_length"]
+
+
+def describe_cuts(record: RunRecord) -> str:
+    """Such as `: of train 12 of 100 rows and 3.4 % of the tokens`, over the splits of which something was cut."""
+    cuts = [
+        f"of {escape_markdown(name)} {facts['cut_rows']:,} of {facts['rows']:,} rows and "
+        f"{100 * facts['cut_token_share']:.1f} % of the tokens"
+        for name, facts in record.task.get("texts", {}).items()
+        if facts["cut_rows"]
+    ]
+    return f": {', '.join(cuts)}" if cuts else ""
+
+
 def list_limits(record: RunRecord) -> list[str]:
     limits = [
         "Trained and scored on one task: nothing was measured on other data, and it inherits the teacher's biases.",
-        f"Texts are cut at {record.arguments['max_length']} tokens, as in training.",
+        f"Texts are cut at {find_max_length(record)} tokens, as in training{describe_cuts(record)}.",
         f"One run, seed {record.seed}: a difference of one or two points from another run is within what a seed "
         "changes.",
     ]
+    if unknown := record.task.get("texts", {}).get("train", {}).get("unknown_token_share", 0):
+        limits.append(f"{100 * unknown:.1f} % of the tokens of the training texts are unknown to its tokenizer.")
+    if absent := record.task.get("labels_without_rows"):
+        limits.append(f"No training row had the label {', '.join(map(code_span, absent))}: it is the teacher's alone.")
     if not record.teacher["is_trained"]:
         limits.append("The teacher's head was untrained: what was imitated is noise, as an experiment.")
     return limits

@@ -26,6 +26,7 @@ from layer_distillation.tasks.model_checks import (
     quiet_loading,
 )
 from layer_distillation.teachers.arguments import TeacherArguments
+from layer_distillation.teachers.folder_kinds import check_folder_kind
 from layer_distillation.teachers.label_matching import match_head_to_task, set_task_labels
 from layer_distillation.teachers.loading import load_tokenizer
 from student_init import collect_tensors
@@ -69,6 +70,7 @@ def check_source(
 
 def load_other_config(location: str, arguments: TeacherArguments, flag: str) -> PreTrainedConfig:
     """Raises ValueError where nothing loadable is there; `arguments` says whether its own code may run."""
+    check_folder_kind(location)
     remedy = "give a folder with a config.json, or the name of a model on the Hub"
     with explain_errors(location, f"no model could be loaded from {flag} {location!r}", remedy):
         return AutoConfig.from_pretrained(location, trust_remote_code=arguments.trust_remote_code)

@@ -35,7 +35,8 @@ def find_label_column(split: RawSplit, requested: str | None) -> str:
     if len(found) != 1:
         problem = "both 'label' and 'labels'" if found else "neither 'label' nor 'labels'"
         raise ValueError(
-            f"{split.origin} has {problem} among its columns {list(split.columns)}: name one with --label_column."
+            f"{split.origin} has {problem} among its columns {list(split.columns)}: name one with --label_column"
+            + ("." if found else " (text without labels, to learn from the teacher alone, goes into --unlabeled_file).")
         )
     return found[0]
 

@@ -36,6 +36,7 @@ from layer_distillation.tasks.model_checks import (
 )
 from layer_distillation.tasks.natural_logic import build_untrained_model, write_untrained_encoder
 from layer_distillation.teachers.arguments import TEACHER_SEED, TeacherArguments
+from layer_distillation.teachers.folder_kinds import check_folder_kind
 from layer_distillation.teachers.label_matching import LabelMatch, adopt_labels, set_task_labels
 from layer_distillation.teachers.training import fine_tune_once
 
@@ -120,6 +121,7 @@ def load_teacher_config(location: str, arguments: TeacherArguments) -> PreTraine
     Raises:
         ValueError: nothing loadable is there.
     """
+    check_folder_kind(location, arguments.teacher_revision)
     remedy = "give --teacher_model_name_or_path a folder with a config.json, or the name of a model on the Hub"
     with explain_errors(location, f"no model could be loaded from {location!r}", remedy):
         return AutoConfig.from_pretrained(

@@ -104,6 +104,17 @@ def make_other_start(**arguments: str) -> RunRecord:
     return make_record(student={"source": source}, arguments=arguments, teacher={"card": {"license": ["mit"]}})
 
 
+def test_limits_say_what_was_cut_unknown_or_never_seen(tmp_path):
+    cut = {"rows": 1000, "cut_rows": 70, "cut_token_share": 0.034, "unknown_token_share": 0.021}
+    whole = {"rows": 9, "cut_rows": 0, "cut_token_share": 0.0, "unknown_token_share": 0.0}
+    task = {"max_length": 64, "texts": {"train": cut, "validation": whole}, "labels_without_rows": ["blue"]}
+    text = make_card(make_record(task=task), tmp_path).text
+    assert "- Texts are cut at 64 tokens, as in training: of train 70 of 1,000 rows and 3.4 % of the tokens." in text
+    assert "- 2.1 % of the tokens of the training texts are unknown to its tokenizer." in text
+    assert "- No training row had the label `blue`: it is the teacher's alone." in text
+    assert "max_length=64" in text
+
+
 def test_a_student_of_another_checkpoint_is_not_said_to_be_the_teachers(tmp_path):
     card = make_card(make_other_start(student_model_name_or_path="org/small"), tmp_path)
     assert "A student of 3 layers, which began as `org/small` and imitates the 4 layers of `org/teacher`" in card.text
