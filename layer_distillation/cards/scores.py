@@ -92,8 +92,8 @@ def estimate_interval(run: Run, split: str, name: str, model: str) -> Interval |
         return estimate_share(np.equal(*(logits.argmax(axis=-1) for logits in chosen)))
     if name not in run.record.task["metric_names"]:
         return None
-    labels, decisions = run.get_labels(split), run.get_decisions(split, model)
-    return estimate_share(decisions == labels) if name == "accuracy" else resample(run, name, decisions, labels)
+    labels, answers = run.get_labels(split), run.get_answers(name, split, model)
+    return estimate_share(answers == labels) if name == "accuracy" else resample(run, name, answers, labels)
 
 
 def estimate_share(is_counted: np.ndarray) -> Interval:
@@ -103,11 +103,11 @@ def estimate_share(is_counted: np.ndarray) -> Interval:
     return float(interval.low), float(interval.high)
 
 
-def resample(run: Run, name: str, decisions: np.ndarray, labels: np.ndarray) -> Interval | None:
+def resample(run: Run, name: str, answers: np.ndarray, labels: np.ndarray) -> Interval | None:
     """Percentiles over resampled rows; None where all give one score, which says nothing of how sure it is."""
     num_classes = 1 if run.is_regression else len(run.record.task["label_names"])
     num_resamples = limit_resamples(RESAMPLES, name, len(labels), 1, num_classes)
-    scores = resample_scores(make_scorer(name, decisions[None], labels), len(labels), num_resamples)
+    scores = resample_scores(make_scorer(name, answers[None], labels), len(labels), num_resamples)
     tail = 50 * (1 - CONFIDENCE)
     low, high = (float(bound) for bound in np.percentile(scores, [tail, 100 - tail]))
     return (low, high) if low < high else None

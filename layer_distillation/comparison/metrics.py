@@ -13,6 +13,8 @@ import numpy as np
 
 # weights (resamples, rows) -> scores (resamples, runs)
 Scorer = Callable[[np.ndarray], np.ndarray]
+# what each run answered, and the labels (rows,) -> its scorer
+ScorerMaker = Callable[[np.ndarray, np.ndarray], Scorer]
 
 CHUNK_VALUES = 4_000_000
 MOST_PRODUCTS = 3e10  # multiplications: about two seconds on one core
@@ -27,7 +29,8 @@ def make_scorer(metric_name: str, decisions: np.ndarray, labels: np.ndarray) -> 
 
     Args:
         metric_name: a key of `CLASS_SCORERS` or `NUMBER_SCORERS`.
-        decisions: (runs, rows), the class that each run chose, or its score.
+        decisions: (runs, rows), the class that each run chose, or its score; for a metric of `RANKING_NAMES` the
+            margins of all classes, (runs, rows, classes).
         labels: (rows,), every row labelled.
     """
     return (CLASS_SCORERS | NUMBER_SCORERS)[metric_name](decisions, labels)
@@ -38,25 +41,34 @@ def score_accuracy(decisions: np.ndarray, labels: np.ndarray) -> Scorer:
     return lambda weights: (weights @ is_right) / weights.sum(axis=1, keepdims=True)
 
 
-def score_f1(decisions: np.ndarray, labels: np.ndarray) -> Scorer:
-    """F1 of class 1: 2 hits / (chosen + true), 0 where neither occurs."""
-    hits, chosen, true = mark_class(1, decisions, labels)
-    return lambda weights: divide(2 * (weights @ hits), weights @ chosen + weights @ true)
+def make_averaged_scorer(kind: str, average: str) -> ScorerMaker:
+    """Precision, recall or F1, 0 where undefined: of class 1 ("binary"), of all decisions ("micro"), or the mean over
+    the classes that occur, in the resample, in labels or decisions ("macro"; "weighted" by their true rows)."""
+
+    def make(decisions: np.ndarray, labels: np.ndarray) -> Scorer:
+        classes = [1] if average == "binary" else np.union1d(decisions, labels)
+        marks = [mark_class(label, decisions, labels) for label in classes]
+
+        def score(weights: np.ndarray) -> np.ndarray:
+            sums = [tuple(weights @ mark for mark in class_marks) for class_marks in marks]  # hits, chosen, true
+            if average in ("binary", "micro"):
+                return divide(*FRACTIONS[kind](*(sum(parts) for parts in zip(*sums, strict=True))))
+            scores = [divide(*FRACTIONS[kind](*parts)) for parts in sums]
+            sizes = [true if average == "weighted" else (chosen + true > 0) for _, chosen, true in sums]
+            return sum(size * value for size, value in zip(sizes, scores, strict=True)) / sum(
+                1.0 * size for size in sizes
+            )
+
+        return score
+
+    return make
 
 
-def score_macro_f1(decisions: np.ndarray, labels: np.ndarray) -> Scorer:
-    """Mean of F1 over the classes that occur, in the resample, in labels or decisions."""
-    marks = [mark_class(label, decisions, labels) for label in np.union1d(decisions, labels)]
-
-    def score(weights: np.ndarray) -> np.ndarray:
-        total, occurring = 0.0, 0.0
-        for hits, chosen, true in marks:
-            size = weights @ chosen + weights @ true
-            total += divide(2 * (weights @ hits), size)
-            occurring += size > 0
-        return total / occurring
-
-    return score
+FRACTIONS = {
+    "precision": lambda hits, chosen, true: (hits, chosen),
+    "recall": lambda hits, chosen, true: (hits, true + 0 * chosen),
+    "f1": lambda hits, chosen, true: (2 * hits, chosen + true),
+}
 
 
 def score_matthews(decisions: np.ndarray, labels: np.ndarray) -> Scorer:
@@ -147,6 +159,56 @@ def center_ranks(ranking: Ranking, weights: np.ndarray) -> np.ndarray:
     return np.take(ranks, ranking.group, axis=1)
 
 
+def make_ranking_scorer(name: str) -> ScorerMaker:
+    """Of class 1 of two classes; of more the mean over the classes, each against the rest, that the resample has."""
+    rank, undefined = {"roc_auc": (rank_roc_auc, 0.5), "average_precision": (rank_average_precision, 0.0)}[name]
+
+    def make(margins: np.ndarray, labels: np.ndarray) -> Scorer:
+        """margins: (runs, rows, classes)"""
+        classes = [1] if margins.shape[2] == 2 else range(margins.shape[2])
+        rankings = [[(sort_rows(run[:, label]), labels == label) for label in classes] for run in margins]
+
+        def score(weights: np.ndarray) -> np.ndarray:
+            columns = []
+            for run in rankings:
+                scores, is_defined = zip(*(rank(ranking, weights, is_true) for ranking, is_true in run), strict=True)
+                count = sum(1.0 * defined for defined in is_defined)
+                columns.append(np.where(count > 0, divide(sum(scores), count), undefined))
+            return np.stack(columns, axis=1)
+
+        return score
+
+    return make
+
+
+def sum_groups(ranking: Ranking, weights: np.ndarray, is_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of the true rows and of the others at each score, from the lowest on: (resamples, scores) twice."""
+    ordered, is_true = np.take(weights, ranking.order, axis=1), is_true[ranking.order]
+    return tuple(np.add.reduceat(ordered * side, ranking.starts, axis=1) for side in (is_true, ~is_true))
+
+
+def rank_roc_auc(ranking: Ranking, weights: np.ndarray, is_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of pairs, a true row and another, in which the true one is above, ties half; and whether there are any."""
+    true, other = sum_groups(ranking, weights, is_true)
+    pairs = true.sum(axis=1) * other.sum(axis=1)
+    return divide((true * (other.cumsum(axis=1) - other / 2)).sum(axis=1), pairs), pairs > 0
+
+
+def rank_average_precision(ranking: Ranking, weights: np.ndarray, is_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the true rows of the precision among all rows that score as high; and whether there are any."""
+    true, other = (side[:, ::-1] for side in sum_groups(ranking, weights, is_true))
+    found = true.cumsum(axis=1)
+    precision = divide(found, found + other.cumsum(axis=1))
+    return divide((true * precision).sum(axis=1), found[:, -1]), found[:, -1] > 0
+
+
+def compute_margins(logits: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of every class, (rows, classes) each, as `tasks/metrics.py` ranks by it."""
+    logits = logits.astype(np.float64)
+    others = [np.delete(logits, label, axis=1) for label in range(logits.shape[1])]
+    return logits - np.stack([np.logaddexp.reduce(other, axis=1) for other in others], axis=1)
+
+
 def standardize(values: np.ndarray) -> np.ndarray:
     """Mean 0 and spread 1 along the last axis; constant rows become 0."""
     centered = values - values.mean(axis=-1, keepdims=True)
@@ -160,16 +222,23 @@ def divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
     return np.where(is_zero, 0.0, numerators / np.where(is_zero, 1.0, denominators))
 
 
-CLASS_SCORERS: dict[str, Callable[[np.ndarray, np.ndarray], Scorer]] = {
+CLASS_SCORERS: dict[str, ScorerMaker] = {
     "accuracy": score_accuracy,
-    "f1": score_f1,
-    "macro_f1": score_macro_f1,
+    **{
+        prefix + kind: make_averaged_scorer(kind, average)
+        for kind in FRACTIONS
+        for prefix, average in (("", "binary"), ("micro_", "micro"), ("macro_", "macro"), ("weighted_", "weighted"))
+    },
     "matthews_correlation": score_matthews,
+    "roc_auc": make_ranking_scorer("roc_auc"),
+    "average_precision": make_ranking_scorer("average_precision"),
 }
-NUMBER_SCORERS: dict[str, Callable[[np.ndarray, np.ndarray], Scorer]] = {
+NUMBER_SCORERS: dict[str, ScorerMaker] = {
     "pearson": score_pearson,
     "spearmanr": score_spearman,
 }
+RANKING_NAMES = ("roc_auc", "average_precision")  # of margins, not of decisions
+SHOWN_BESIDE = ("accuracy", "f1", "macro_f1", "matthews_correlation", *NUMBER_SCORERS)  # whatever the task's own are
 
 
 def score_all_rows(scorer: Scorer, num_rows: int) -> np.ndarray:
@@ -199,5 +268,6 @@ def draw_weights(generator: np.random.Generator, num_resamples: int, num_rows: i
 def limit_resamples(wanted: int, metric_name: str, num_rows: int, num_runs: int, num_classes: int) -> int:
     """As many resamples as a few seconds allow, at least `FEWEST_RESAMPLES` or what was wanted if that is less."""
     columns = {"accuracy": 1, "f1": 2, "pearson": 3, "spearmanr": RANKING_COST}.get(metric_name, 2 * num_classes)
+    columns = RANKING_COST * num_classes if metric_name in RANKING_NAMES else columns
     affordable = min(MOST_PRODUCTS / (num_rows * num_runs * columns), MOST_WEIGHTS / num_rows)
     return min(wanted, max(FEWEST_RESAMPLES, int(affordable)))

@@ -60,11 +60,11 @@ class PairedScores:
     def __init__(self, unit: Unit, split: str, metric_name: str, num_resamples: int) -> None:
         runs = unit.runs
         self.labels = runs[0].get_labels(split)
-        self.decisions = np.stack([run.get_decisions(split) for run in runs])
+        self.answers = np.stack([run.get_answers(metric_name, split) for run in runs])
         self.num_rows = len(self.labels)
         num_classes = 1 if runs[0].is_regression else len(runs[0].record.task["label_names"])
         self.num_resamples = limit_resamples(num_resamples, metric_name, self.num_rows, len(runs), num_classes)
-        scorer = make_scorer(metric_name, self.decisions, self.labels)
+        scorer = make_scorer(metric_name, self.answers, self.labels)
         self.scores = score_all_rows(scorer, self.num_rows)
         self.covariance = compute_covariance(resample_scores(scorer, self.num_rows, self.num_resamples))
         self.is_accuracy = metric_name == "accuracy"
@@ -89,7 +89,7 @@ class PairedScores:
         estimate = compare_runs(self.scores, self.covariance, left, right, self.num_rows)
         mcnemar = None
         if self.is_accuracy:
-            is_right = self.decisions == self.labels
+            is_right = self.answers == self.labels
             mcnemar = McNemar(seeds[0], *compute_mcnemar(is_right[left[0]], is_right[right[0]]))
         return Pair(first.name, second.name, seeds, estimate, estimate.p_value, level, mcnemar)
 

@@ -17,7 +17,15 @@ import numpy as np
 
 from layer_distillation.comparison.archives import PREDICTIONS_NAME
 from layer_distillation.comparison.finding import RunFolder, get_place
-from layer_distillation.comparison.metrics import CLASS_SCORERS, NUMBER_SCORERS, make_scorer, score_all_rows
+from layer_distillation.comparison.metrics import (
+    CLASS_SCORERS,
+    NUMBER_SCORERS,
+    RANKING_NAMES,
+    SHOWN_BESIDE,
+    compute_margins,
+    make_scorer,
+    score_all_rows,
+)
 from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, parse_run_record, read_run_record
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
 
@@ -32,7 +40,7 @@ TEACHER_ARGUMENTS = frozenset(
     + ["relation_heads", "pkd_last_layer", "schedules", "intermediate_epochs", "second_stage", *UNLABELLED_ARGUMENTS]
 )
 VARIED_LOSS = "loss"  # among what is varied: all arguments of the loss together, named by its terms
-LOSS_ARGUMENTS = frozenset(["ce_weight", *TEACHER_ARGUMENTS]) - set(UNLABELLED_ARGUMENTS)
+LOSS_ARGUMENTS = frozenset(["ce_weight", "class_weights", *TEACHER_ARGUMENTS]) - set(UNLABELLED_ARGUMENTS)
 CONTROL_STRATEGIES = ("random", "scratch")
 NEEDED_ENTRIES = {
     "task": ("name", "label_names", "metric_names", "rows", "fingerprint"),
@@ -141,16 +149,23 @@ class Run:
         logits = self.arrays[f"{split}.{model}_logits"][self.labelled_rows[split]]
         return logits.reshape(len(logits)).astype(np.float64) if self.is_regression else logits.argmax(axis=-1)
 
+    def get_answers(self, metric_name: str, split: str, model: str = "student") -> np.ndarray:
+        """What the metric scores: (labelled rows,) decisions, or margins of all classes, (labelled rows, classes)."""
+        if metric_name not in RANKING_NAMES:
+            return self.get_decisions(split, model)
+        return compute_margins(self.arrays[f"{split}.{model}_logits"][self.labelled_rows[split]])
+
     def score(self, metric_name: str, split: str, model: str = "student") -> float:
-        labels, decisions = self.get_labels(split), self.get_decisions(split, model)
-        return float(score_all_rows(make_scorer(metric_name, decisions[None], labels), len(labels))[0])
+        labels, answers = self.get_labels(split), self.get_answers(metric_name, split, model)
+        return float(score_all_rows(make_scorer(metric_name, answers[None], labels), len(labels))[0])
 
     def list_metrics(self) -> list[str]:
         """The task's own, the main one first, then what else its labels allow."""
         own = self.record.task["metric_names"]
         possible = NUMBER_SCORERS if self.is_regression else CLASS_SCORERS
         is_binary = not self.is_regression and len(self.record.task["label_names"]) == 2
-        return [*own, *(name for name in possible if name not in own and (name != "f1" or is_binary))]
+        beside = [name for name in SHOWN_BESIDE if name in possible and (name != "f1" or is_binary)]
+        return list(dict.fromkeys([*own, *beside]))
 
 
 def read_runs(folders: Sequence[RunFolder], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:

@@ -109,8 +109,8 @@ class DataArguments:
     metrics: str | None = field(
         default=None,
         metadata={
-            "help": f"How your rows are scored, the headline first: some of {', '.join(METRICS)} as a,b (default: "
-            "accuracy,macro_f1; of numbers pearson,spearmanr). A named task brings its own."
+            "help": f"What else scores the rows, as a,b: some of {', '.join(METRICS)}. Of own data the first one is "
+            "the headline, before accuracy,macro_f1 (of numbers pearson,spearmanr); a named task has its own first."
         },
     )
     max_length: int | None = field(
@@ -172,7 +172,6 @@ class DataArguments:
             "text_columns": (has_own_columns, "--dataset_name or --train_file"),
             "label_column": (has_own_columns, "--dataset_name or --train_file"),
             "label_kind": (has_own_columns, "--dataset_name or --train_file"),
-            "metrics": (has_own_columns, "--dataset_name or --train_file"),
         }
         for name, (is_met, needed) in requirements.items():
             if vars(self)[name] is not None and not is_met:

@@ -26,6 +26,7 @@ from layer_distillation.tasks.columns import (
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
 from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels
+from layer_distillation.tasks.metrics import BINARY_METRICS
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def load_task(arguments: DataArguments) -> TaskData:
     label_names, labels = encode_labels(splits, label_column, label_kind)
     sampled = {name: sample_split(name, split, text_columns, labels[name], arguments) for name, split in splits.items()}
     warn_of_overlap("train", sampled["train"], sampled, text_columns)
-    metric_names = spec.metrics if spec else choose_metrics(arguments.metrics, label_names)
+    metric_names = choose_metrics(arguments.metrics, label_names, spec.metrics if spec else ())
     logger.info(
         "Task %s: rows %s, text columns %s, labels %s",
         *(name_task(arguments), {name: len(split) for name, split in sampled.items()}, text_columns),
@@ -68,20 +69,22 @@ def load_task(arguments: DataArguments) -> TaskData:
     )
 
 
-def choose_metrics(requested: str | None, label_names: list[str] | None) -> tuple[str, ...]:
-    """The names in `--metrics`, or the default ones; ValueError for one that cannot score such labels."""
+def choose_metrics(
+    requested: str | None, label_names: list[str] | None, task_metrics: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A named task's own metrics, then those of `--metrics`, then the default ones, each once: the first is the
+    headline. ValueError for one that cannot score such labels."""
     is_regression = label_names is None
-    if requested is None:
-        return REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS
-    names = tuple(requested.split(","))
-    unfit = [name for name in names if (name in REGRESSION_METRICS) != is_regression]
-    if unfit:
-        raise ValueError(
-            f"--metrics {unfit[0]} cannot score {'numbers' if is_regression else 'classes'}: leave it out."
-        )
-    if "f1" in names and len(label_names) != 2:
-        raise ValueError(f"--metrics f1 is of two classes, the labels are {label_names}: take macro_f1.")
-    return names
+    asked = tuple(requested.split(",")) if requested else ()
+    for name in asked:
+        if (name in REGRESSION_METRICS) != is_regression:
+            raise ValueError(
+                f"--metrics {name} cannot score {'numbers' if is_regression else 'classes'}: leave it out."
+            )
+        if name in BINARY_METRICS and len(label_names) != 2:
+            raise ValueError(f"--metrics {name} is of two classes, the labels are {label_names}: take macro_{name}.")
+    defaults = task_metrics or (REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS)
+    return tuple(dict.fromkeys((*task_metrics, *asked, *defaults)))
 
 
 def read_splits(arguments: DataArguments) -> dict[str, RawSplit]:

@@ -11,10 +11,18 @@ from collections.abc import Callable
 
 import evaluate
 import numpy as np
-from datasets import Features, Value
+from datasets import Features, Sequence, Value
 from scipy.special import log_softmax
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 
 class Accuracy(evaluate.Metric):
@@ -25,20 +33,43 @@ class Accuracy(evaluate.Metric):
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
-class F1(evaluate.Metric):
-    def _info(self) -> evaluate.MetricInfo:
-        return describe_metric("F1 of class 1 in a task of two classes, as GLUE scores MRPC and QQP.", "int64")
+def make_averaged_metric(name: str, score: Callable, average: str) -> type[evaluate.Metric]:
+    """Precision, recall or F1: of class 1 ("binary", as GLUE scores MRPC and QQP); over all decisions ("micro"); as the
+    plain mean over the classes that occur in labels or decisions ("macro"), or weighted by their rows ("weighted")."""
 
-    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        return {"f1": float(f1_score(references, predictions, pos_label=1, average="binary", zero_division=0.0))}
+    class AveragedMetric(evaluate.Metric):
+        def _info(self) -> evaluate.MetricInfo:
+            return describe_metric(f"scikit-learn's {score.__name__}, average {average}; 0 where undefined.", "int64")
+
+        def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+            return {name: float(score(references, predictions, average=average, zero_division=0.0))}
+
+    return AveragedMetric
 
 
-class MacroF1(evaluate.Metric):
-    def _info(self) -> evaluate.MetricInfo:
-        return describe_metric("Plain mean of F1 over the classes that occur in labels or predictions.", "int64")
+def make_ranking_metric(name: str, score: Callable, undefined: float) -> type[evaluate.Metric]:
+    """ROC AUC or average precision of class 1 of two classes; of more the plain mean over the classes, each against the
+    rest, that have rows, and for ROC AUC other rows too; `undefined` where there is none."""
 
-    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0.0))}
+    class RankingMetric(evaluate.Metric):
+        def _info(self) -> evaluate.MetricInfo:
+            features = Features({"predictions": Sequence(Value("float64")), "references": Value("int64")})
+            return evaluate.MetricInfo(
+                description=f"scikit-learn's {score.__name__}, each class against the rest.",
+                **{"citation": "", "inputs_description": "", "features": features},
+            )
+
+        def _compute(self, predictions: list[list[float]], references: list[int]) -> dict[str, float]:
+            margins, labels = np.asarray(predictions), np.asarray(references)
+            classes = [1] if margins.shape[1] == 2 else range(margins.shape[1])
+            shares = {label: float(np.mean(labels == label)) for label in classes}
+            is_defined = {
+                label: 0 < share < 1 or (share == 1 and score is not roc_auc_score) for label, share in shares.items()
+            }
+            scores = [score(labels == label, margins[:, label]) for label in classes if is_defined[label]]
+            return {name: float(np.mean(scores)) if scores else undefined}
+
+    return RankingMetric
 
 
 class MatthewsCorrelation(evaluate.Metric):
@@ -65,14 +96,28 @@ class Spearman(evaluate.Metric):
         return {"spearmanr": compute_correlation(spearmanr, predictions, references)}
 
 
+AVERAGED_SCORES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+AVERAGED_METRICS = {
+    name: make_averaged_metric(name, score, average)
+    for kind, score in AVERAGED_SCORES.items()
+    for average, name in [
+        ("binary", kind),
+        *((average, f"{average}_{kind}") for average in ("micro", "macro", "weighted")),
+    ]
+}
+RANKING_METRICS = {
+    "roc_auc": make_ranking_metric("roc_auc", roc_auc_score, 0.5),
+    "average_precision": make_ranking_metric("average_precision", average_precision_score, 0.0),
+}
 METRICS: dict[str, type[evaluate.Metric]] = {
     "accuracy": Accuracy,
-    "f1": F1,
-    "macro_f1": MacroF1,
+    **AVERAGED_METRICS,
     "matthews_correlation": MatthewsCorrelation,
+    **RANKING_METRICS,
     "pearson": Pearson,
     "spearmanr": Spearman,
 }
+BINARY_METRICS = tuple(AVERAGED_SCORES)  # of class 1 of two
 
 
 def compute_task_metrics(
@@ -92,13 +137,25 @@ def compute_task_metrics(
         raise ValueError(f"Unknown metrics {unknown}: choose from {sorted(METRICS)}.")
     predictions, labels = keep_labelled_rows(predictions, labels)
     decided = predictions.argmax(axis=-1) if holds_classes(labels) else flatten_scores(predictions)
+    answers = {name: compute_margins(predictions) if name in RANKING_METRICS else decided for name in metric_names}
     scores: dict[str, float] = {}
     # In memory, nothing is shared between processes; yet evaluate makes a folder per metric, here one that goes again.
     with tempfile.TemporaryDirectory() as folder:
         for name in metric_names:
             metric = METRICS[name](keep_in_memory=True, cache_dir=folder)
-            scores |= metric.compute(predictions=decided, references=labels)
+            scores |= metric.compute(predictions=answers[name], references=labels)
     return scores
+
+
+def compute_margins(logits: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of every class, (rows, classes) each: it ranks as p does, which is 1 for many at once."""
+    return np.stack(
+        [
+            logits[:, label] - np.logaddexp.reduce(np.delete(logits, label, axis=1), axis=1)
+            for label in range(logits.shape[1])
+        ],
+        axis=1,
+    )
 
 
 def describe_metric(description: str, value_type: str) -> evaluate.MetricInfo:

@@ -1,29 +1,50 @@
 """Scores under weights are scikit-learn's and scipy's on the repeated rows."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from layer_distillation.comparison.metrics import (
     CLASS_SCORERS,
     NUMBER_SCORERS,
+    RANKING_NAMES,
+    compute_margins,
     draw_weights,
     limit_resamples,
     make_scorer,
     resample_scores,
     score_all_rows,
 )
+from layer_distillation.tasks import metrics as task_metrics
 from layer_distillation.tasks.metrics import METRICS
 
 REFERENCES = {
     "accuracy": accuracy_score,
-    "f1": lambda labels, decisions: f1_score(labels, decisions, zero_division=0.0),
-    "macro_f1": lambda labels, decisions: f1_score(labels, decisions, average="macro", zero_division=0.0),
     "matthews_correlation": matthews_corrcoef,
     "pearson": lambda labels, scores: pearsonr(labels, scores).statistic,
     "spearmanr": lambda labels, scores: spearmanr(labels, scores).statistic,
+    "roc_auc": lambda labels, margins: np.mean(
+        [roc_auc_score(labels == label, margins[:, label]) for label in range(4) if label in labels]
+    ),
+    "average_precision": lambda labels, margins: np.mean(
+        [average_precision_score(labels == label, margins[:, label]) for label in range(4) if label in labels]
+    ),
 }
+for kind, score in {"precision": precision_score, "recall": recall_score, "f1": f1_score}.items():
+    for average in ("binary", "micro", "macro", "weighted"):
+        name = kind if average == "binary" else f"{average}_{kind}"
+        REFERENCES[name] = functools.partial(score, average=average, zero_division=0.0)
 
 
 def draw_rows(metric_name: str, num_runs: int = 3, num_rows: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -31,8 +52,11 @@ def draw_rows(metric_name: str, num_runs: int = 3, num_rows: int = 40) -> tuple[
     if metric_name in NUMBER_SCORERS:
         labels = generator.integers(0, 6, num_rows).astype(float)  # ties, as STS-B has them
         return labels + np.round(generator.normal(0, 2, (num_runs, num_rows)), 1) + 100, labels
-    num_classes = 2 if metric_name == "f1" else 4
+    num_classes = 2 if metric_name in ("precision", "recall", "f1") else 4
     labels = generator.integers(0, num_classes, num_rows)
+    if metric_name in RANKING_NAMES:
+        margins = generator.normal(size=(num_runs, num_rows, num_classes)) + 0.8 * np.eye(num_classes)[labels]
+        return np.round(margins, 1), labels  # with ties
     guesses = generator.integers(0, num_classes, (num_runs, num_rows))
     return np.where(generator.random((num_runs, num_rows)) < 0.6, labels, guesses), labels
 
@@ -77,6 +101,26 @@ def test_a_class_that_no_resample_holds_counts_in_no_mean():
     decisions, labels = np.array([[0, 1, 2]]), np.array([0, 1, 1])
     without_last = np.array([[1.0, 1.0, 0.0]])
     assert make_scorer("macro_f1", decisions, labels)(without_last).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize(("metric_name", "undefined"), [("roc_auc", 0.5), ("average_precision", 0.0)])
+def test_rankings_of_two_classes_are_of_class_1_and_have_a_value_without_it(metric_name, undefined):
+    logits, labels = np.array([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [0.0, 100.0]]), np.array([0, 1, 0, 1])
+    scorer = make_scorer(metric_name, compute_margins(logits)[None], labels)
+    expected = {"roc_auc": 3 / 4, "average_precision": (1 + 2 / 3) / 2}[metric_name]
+    assert scorer(np.ones((1, 4)))[0] == pytest.approx([expected])
+    assert scorer(np.array([[1.0, 0.0, 1.0, 0.0]])).tolist() == [[undefined]]
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("metric_name", [name for name in CLASS_SCORERS if name not in ("precision", "recall", "f1")])
+def test_the_task_and_the_comparison_give_one_score(metric_name, num_classes):
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, num_classes, 50)
+    logits = (30 * generator.normal(size=(50, num_classes)) + 20 * np.eye(num_classes)[labels]).astype(np.float32)
+    answers = compute_margins(logits) if metric_name in RANKING_NAMES else logits.argmax(axis=1)
+    compared = score_all_rows(make_scorer(metric_name, answers[None], labels), 50)[0]
+    assert task_metrics.compute_task_metrics(logits, labels, (metric_name,))[metric_name] == pytest.approx(compared)
 
 
 def test_every_resample_draws_as_many_rows_as_there_are():

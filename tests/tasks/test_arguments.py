@@ -105,9 +105,8 @@ def test_an_unknown_metric_is_refused(file, options, remedy):
         DataArguments(train_file=file, validation_file=file, **options)
 
 
-def test_metrics_go_with_own_data():
-    with pytest.raises(ValueError, match="--train_file"):
-        DataArguments(task_name="mnli", metrics="accuracy")
+def test_metrics_go_with_a_named_task_too():
+    assert DataArguments(task_name="mnli", metrics="roc_auc").metrics == "roc_auc"
 
 
 def test_an_empty_name_takes_the_unlabelled_file_back():

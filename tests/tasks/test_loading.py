@@ -273,7 +273,16 @@ def test_real_data_loads_with_the_right_kind_of_label(name, class_count):
 
 def test_asked_metrics_score_own_files(tmp_path):
     task = load_files(tmp_path, metrics="matthews_correlation,f1")
-    assert task.metric_names == ("matthews_correlation", "f1")
+    assert task.metric_names == ("matthews_correlation", "f1", "accuracy", "macro_f1")
+
+
+def test_asked_metrics_come_after_those_of_a_named_task(fake_glue):
+    split = make_nli_split([0, 1, 2], "x")
+    fake_glue(train=split, validation_matched=split, validation_mismatched=split)
+    assert load_task(DataArguments(task_name="mnli", metrics="roc_auc,accuracy")).metric_names == (
+        "accuracy",
+        "roc_auc",
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,17 @@ import socket
 import evaluate.config
 import numpy as np
 import pytest
+from scipy.special import softmax
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import f1_score, log_loss, matthews_corrcoef
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    log_loss,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from layer_distillation.tasks.metrics import METRICS, compute_task_loss, compute_task_metrics, compute_teacher_agreement
 
@@ -48,6 +57,32 @@ def test_metrics_equal_scikit_learn_and_scipy_on_random_rows():
     scores = compute_task_metrics(logits[:, 0], targets, ("pearson", "spearmanr"))
     assert scores["pearson"] == pearsonr(logits[:, 0], targets).statistic
     assert scores["spearmanr"] == spearmanr(logits[:, 0], targets).statistic
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_averages_and_rankings_are_scikit_learn_s(num_classes):
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(200, num_classes)), generator.integers(0, num_classes, 200)
+    probabilities = softmax(logits, axis=1)
+    positive = probabilities[:, 1] if num_classes == 2 else probabilities
+    expected = {
+        "roc_auc": roc_auc_score(labels, positive, multi_class="ovr", average="macro"),
+        "average_precision": average_precision_score(labels, positive),
+    }
+    for name, score in {"precision": precision_score, "recall": recall_score, "f1": f1_score}.items():
+        for average in ("micro", "macro", "weighted"):
+            expected[f"{average}_{name}"] = score(labels, logits.argmax(1), average=average)
+        if num_classes == 2:
+            expected[name] = score(labels, logits.argmax(1))
+    assert compute_task_metrics(logits, labels, tuple(expected)) == pytest.approx(expected)
+
+
+def test_rankings_tell_confident_rows_apart_and_have_a_value_for_one_class():
+    logits, labels = np.array([[0.0, 50.0], [0.0, 60.0], [0.0, 70.0]]), np.array([0, 1, 1])  # softmax is 1 for all
+    assert compute_task_metrics(logits, labels, ("roc_auc",)) == {"roc_auc": 1.0}
+    scores = compute_task_metrics(logits, np.zeros(3, int), ("roc_auc", "average_precision"))
+    assert scores == {"roc_auc": 0.5, "average_precision": 0.0}
+    assert compute_task_metrics(logits, np.ones(3, int), ("roc_auc", "average_precision"))["average_precision"] == 1.0
 
 
 def test_rows_without_a_label_are_not_scored():
