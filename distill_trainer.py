@@ -30,11 +30,12 @@ from layer_distillation.losses.batches import (
     split_inputs,
     split_predictions,
 )
+from layer_distillation.losses.class_weights import resolve_class_weights
 from layer_distillation.losses.plan import LossPlan, StageChange
 from layer_distillation.losses.projections import Projections, attach_projections, make_projections
+from layer_distillation.losses.term_means import TermMeans
 from layer_distillation.losses.terms import (
     ComparedBatch,
-    TermMeans,
     WantedLayers,
     add_terms,
     compute_terms,
@@ -117,6 +118,9 @@ class DistillationTrainer(RestoringTrainer):
         super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
         if self.teacher_store is not None and self.train_dataset is not None:
             self.teacher_store.check_rows(self.train_dataset)
+        self.class_weights = resolve_class_weights(
+            args.class_weights, self.model.config, self.train_dataset, args.device
+        )
         self.add_callback(StepWatch(self))
         self.add_callback(StageChange(self.loss_plan))
 
@@ -188,10 +192,11 @@ class DistillationTrainer(RestoringTrainer):
             teacher=self._get_teacher_outputs(model_inputs, stored, wanted) if weights.keys() - {"ce"} else None,
             labels=labels,
             attention_mask=model_inputs["attention_mask"],
-            counts=num_items_in_batch or count_items([inputs], labels.device),
+            counts=num_items_in_batch or count_items([inputs], labels.device, self.class_weights),
             temperature=self.loss_plan.get_temperature(self.state.global_step, self.state.max_steps),
             num_pairs=num_pairs,
             head_places=self.head_places,
+            class_weights=self.class_weights,
         )
         terms = compute_terms(weights, batch, self.args)
         # DDP averages gradients over processes, but the counts are already global: undo the average.
@@ -229,7 +234,7 @@ class DistillationTrainer(RestoringTrainer):
             rest = len(self.train_dataset) % (self._train_batch_size * self.accelerator.num_processes)
             if rest:
                 batches[-1] = keep_rows(batches[-1], rest - self.accelerator.process_index * self._train_batch_size)
-        counts = count_items(batches, device)
+        counts = count_items(batches, device, self.class_weights)
         totals = self.accelerator.reduce(torch.stack(list(counts.values())), reduction="sum")
         return batches, dict(zip(counts, totals.unbind(), strict=True))
 

@@ -16,7 +16,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 from conftest import VOCABULARY_SIZE, make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
 from layer_distillation.losses.batches import count_items
-from tiny_training import make_trainer
+from tiny_training import OFF, make_trainer
 
 TINY_TRAINING = Path(__file__).parent / "tiny_training.py"
 
@@ -91,6 +91,28 @@ def test_accumulation_equals_one_batch_where_most_rows_have_no_label(tmp_path):
     assert_same_weights(whole, split)
 
 
+@pytest.mark.parametrize("class_weights", ["0.1,1,4", "balanced"])
+def test_accumulation_equals_one_batch_with_weighted_classes(tmp_path, class_weights):
+    """Also where most micro-batches of 2 rows hold no label, or weigh less than 1 together."""
+    options = {"num_labelled": 9, "class_weights": class_weights}
+    whole = train_weights(tmp_path, per_device_train_batch_size=8, **options)
+    split = train_weights(tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options)
+    assert_same_weights(whole, split)
+    unweighted = train_weights(tmp_path, num_labelled=9, per_device_train_batch_size=8)
+    assert not torch.allclose(whole["classifier.bias"], unweighted["classifier.bias"], atol=1e-3)
+
+
+def test_weighted_classes_give_torch_s_own_loss_and_an_unweighted_eval_loss(tmp_path):
+    plain, weighted = (
+        make_trainer(tmp_path, **OFF | {"ce_weight": 1.0}, class_weights=text) for text in (None, "1,2,9")
+    )
+    batch = pad_rows(make_rows(8))
+    logits = weighted.model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits
+    expected = torch.nn.functional.cross_entropy(logits, batch["labels"], torch.tensor([1.0, 2.0, 9.0]))
+    assert weighted.compute_loss(weighted.model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert weighted.evaluate()["eval_loss"] == plain.evaluate()["eval_loss"]
+
+
 @pytest.mark.slow
 def test_a_compiled_student_learns_the_same(tmp_path):
     """Batches of several lengths, with a ragged last one: dynamo must not compile anew for each."""
@@ -122,6 +144,8 @@ def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
         "one left": {"num_rows": 17},
         "pools of two steps": {"num_rows": 130, "length_pool_batches": 2, "learning_rate": 0.01},
         "most without a label": {"num_rows": 21, "num_labelled": 5},
+        "weighted classes": {"num_rows": 17, "class_weights": "0.2,1,5"},
+        "balanced classes": {"num_rows": 21, "class_weights": "balanced"},
         "more terms in two stages": {
             "num_rows": 21,
             **dict.fromkeys(["pkd_weight", "embedding_weight", "relation_weight"], 1.0),

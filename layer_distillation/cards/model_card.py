@@ -215,6 +215,7 @@ def list_settings(record: RunRecord) -> list[list[str]]:
         "learning rate": f"{arguments['learning_rate']:g}, {arguments['lr_scheduler_type']}, warm-up "
         f"{arguments['warmup_steps']:g}",
         "loss": f"{' + '.join(weights)}, temperature {arguments['temperature']:g}",
+        "class weights of ce": arguments.get("class_weights"),
         "schedules": arguments["schedules"],
         "tokens per row": f"at most {find_max_length(record)}",
         "precision of training": precision,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layer_distillation.losses.class_weights import weigh_labels
 from layer_distillation.losses.functions import IGNORED_LABEL
 from layer_distillation.outputs.compared import ModelOutputs
 
@@ -32,11 +33,18 @@ def split_predictions(predictions: np.ndarray | tuple[np.ndarray, ...]) -> tuple
     return predictions if isinstance(predictions, tuple) else (predictions, None)
 
 
-def count_items(batches: Sequence[Mapping[str, Any]], device: torch.device) -> ItemCounts:
-    """Labelled rows, rows and real tokens of some micro-batches; a batch of duplicates counts nothing."""
+def count_items(
+    batches: Sequence[Mapping[str, Any]], device: torch.device, class_weights: Tensor | None = None
+) -> ItemCounts:
+    """Labelled rows (or the sum of their classes' weights), rows and real tokens of some micro-batches; a batch of
+    duplicates counts nothing."""
+
+    def count_labelled(labels: Tensor) -> Tensor:
+        return is_labelled(labels).sum() if class_weights is None else weigh_labels(labels, class_weights).sum()
+
     counted = [batch for batch in batches if not batch.get("is_duplicate")]
     counts = {
-        "labelled_rows": sum(is_labelled(batch["labels"]).sum() for batch in counted),
+        "labelled_rows": sum(count_labelled(batch["labels"]) for batch in counted),
         "rows": sum(len(batch["labels"]) for batch in counted),
         "tokens": sum(batch["attention_mask"].sum() for batch in counted),
     }

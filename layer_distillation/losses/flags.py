@@ -1,5 +1,7 @@
 """LossFlags: what a user says of the loss. Its terms' names and flags, checked without torch."""
 
+import difflib
+import math
 from dataclasses import dataclass, field
 
 from layer_distillation.losses.schedules import Schedule, parse_schedules
@@ -14,11 +16,22 @@ HIDDEN_LOSS_NAMES = ("mse", "cosine")
 ATTENTION_LOSS_NAMES = ("mse", "kl")
 
 
+BALANCED = "balanced"
+
+
 @dataclass
 class LossFlags:
     """Weights of the terms, how each compares, and how they change while the student trains."""
 
     ce_weight: float = field(default=0.5, metadata={"help": "Weight of the task's loss on the true labels."})
+    class_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "Weights of the classes in cross-entropy, sum(w[y] CE) / sum(w[y]): one number for each of the "
+            "printed labels, in their order, as a,b,c; or balanced (all rows / (classes * rows of the class)). "
+            "eval_loss and the teacher's fine-tuning stay unweighted."
+        },
+    )
     kl_weight: float = field(
         default=0.5, metadata={"help": "Weight of T^2 KL(teacher || student); for regression of the squared error."}
     )
@@ -128,6 +141,11 @@ class LossFlags:
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
 
+        if self.class_weights is not None:
+            parse_class_weights(self.class_weights)
+            if self.get_largest_weights()["ce"] == 0:
+                raise ValueError(f"--class_weights {self.class_weights} weighs --ce_weight, which is 0: leave one out")
+
     def check_batches(
         self, gradient_accumulation_steps: int, num_processes: int, activation_checkpointing: bool
     ) -> None:
@@ -158,3 +176,20 @@ class LossFlags:
             if sum(weights[name] for name in names) == 0:
                 flags = ", ".join(f"--{name}_weight" for name in names)
                 raise ValueError(f"--intermediate_epochs has nothing to do in its {stage} stage: set one of {flags}")
+
+
+def parse_class_weights(text: str) -> list[float] | None:
+    """Numbers above 0, or None for balanced; ValueError for anything else."""
+    if text == BALANCED:
+        return None
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = []
+    if not weights or not all(math.isfinite(weight) and weight > 0 for weight in weights):
+        near = difflib.get_close_matches(text, [BALANCED], n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(
+            f"--class_weights is {text!r}{hint}: give {BALANCED}, or a finite number above 0 for each class, as 1,2.5"
+        )
+    return weights

@@ -24,15 +24,22 @@ def average_items(per_item_loss: Tensor, is_counted: Tensor, num_items: Count) -
     return total / divisor
 
 
-def cross_entropy_loss(student_logits: Tensor, labels: Tensor, num_items: Count = None) -> Tensor:
-    """Cross-entropy in nats, mean over labelled rows.
+def cross_entropy_loss(
+    student_logits: Tensor, labels: Tensor, num_items: Count = None, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy in nats, mean over labelled rows; weighted by class: sum(w[y] CE) / sum(w[y]), as in torch.
 
     Args:
         student_logits: (batch, classes).
         labels: (batch,) class indices; -100 marks a row without a label, which does not count.
-        num_items: labelled rows of the whole batch, where this is a part of it.
+        num_items: labelled rows of the whole batch, where this is a part of it; with weights the sum of theirs.
+        class_weights: (classes,).
     """
-    per_row = F.cross_entropy(student_logits.float(), labels, ignore_index=IGNORED_LABEL, reduction="none")
+    per_row = F.cross_entropy(
+        student_logits.float(), labels, class_weights, ignore_index=IGNORED_LABEL, reduction="none"
+    )
+    if class_weights is not None and num_items is None:
+        num_items = class_weights[labels[labels != IGNORED_LABEL]].sum() if (labels != IGNORED_LABEL).any() else 1
     return average_items(per_row, labels != IGNORED_LABEL, num_items)
 
 

@@ -1,11 +1,9 @@
 """The terms of the loss: which are on, what they need of teacher and student, and what each of them is."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -204,6 +202,7 @@ class ComparedBatch:
     temperature: float
     num_pairs: int
     head_places: tuple[str, str] = ("first", "first")  # the states that the heads of student and teacher read
+    class_weights: Tensor | None = None  # (classes,), which the count of labelled rows has in it
 
     @property
     def is_regression(self) -> bool:
@@ -249,9 +248,11 @@ def compute_terms(
 
 
 def compute_task_term(batch: ComparedBatch) -> Tensor:
-    task_loss = losses.squared_error_loss if batch.is_regression else losses.cross_entropy_loss
-    num_items = batch.counts["labelled_rows"].clamp(min=1)  # a batch may hold no label at all
-    return task_loss(batch.student.logits, batch.labels, num_items)
+    num_items = batch.counts["labelled_rows"]
+    num_items = num_items.where(num_items > 0, 1)  # a batch may hold no label at all
+    if batch.is_regression:
+        return losses.squared_error_loss(batch.student.logits, batch.labels, num_items)
+    return losses.cross_entropy_loss(batch.student.logits, batch.labels, num_items, batch.class_weights)
 
 
 def compute_logit_term(batch: ComparedBatch) -> Tensor:
@@ -269,30 +270,3 @@ def add_terms(terms: Mapping[str, Tensor], weights: Mapping[str, float], logits:
         return loss
     # DistributedDataParallel waits for a gradient of all that the outputs depend on, the head too.
     return loss + 0.0 * logits.float().sum()
-
-
-class TermMeans:
-    """Sums of the unweighted terms since the last log, on the device: reading one would make every step wait."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.num_steps: Counter[str] = Counter()  # in which a term counted
-        self._counted: set[str] = set()
-
-    def begin_step(self) -> None:
-        self._counted.clear()
-
-    def add(self, terms: Mapping[str, Tensor]) -> None:
-        for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + term.detach()
-        self.num_steps.update(terms.keys() - self._counted)
-        self._counted |= terms.keys()
-
-    def pop_means(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """`<term>_loss` -> mean over its steps, `reduce` being the mean over processes; starts anew."""
-        if not self.sums:  # no term counted
-            return {}
-        sums = reduce(torch.stack(list(self.sums.values()))).tolist()
-        means = {f"{name}_loss": total / self.num_steps[name] for name, total in zip(self.sums, sums, strict=True)}
-        self.sums, self.num_steps = {}, Counter()
-        return means

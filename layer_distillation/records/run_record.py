@@ -48,6 +48,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "attention_loss": "mse",
     "beam_width": 4,
     "calibration_rows": 256,
+    "class_weights": None,
     "embedding_weight": 0.0,
     "intermediate_epochs": 0.0,
     "max_unlabeled_samples": None,

@@ -39,6 +39,7 @@ def name_loss(arguments: Mapping[str, Any]) -> str:
     notes = {"kl": f" (T {arguments['temperature']:g})"}
     notes |= {name: f" ({arguments[f'{name}_loss']})" for name in ("hidden", "attention")}
     notes |= {} if arguments["pkd_last_layer"] else {"pkd": " (not the last layer)"}
+    notes |= {"ce": f" (classes {arguments['class_weights']})"} if arguments.get("class_weights") else {}
     weights = {name: arguments[f"{name}_weight"] for name in LOSS_TERMS}
     parts = [" + ".join(f"{weight:g} {name}{notes.get(name, '')}" for name, weight in weights.items() if weight > 0)]
     if arguments["intermediate_epochs"] > 0:

@@ -20,15 +20,16 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.integrations import get_reporting_integration_callbacks
 
 from layer_distillation.cards.publish import PushTarget, check_push
 from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.losses.class_weights import check_class_weights
 from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 from layer_distillation.runs.command_line import RunArguments
 from layer_distillation.runs.facts import describe_hardware, describe_labels, describe_task, list_versions, timed
+from layer_distillation.runs.reporters import check_reporters
 from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers, load_further_configs
 from layer_distillation.students.layer_plan import count_student_layers, plan_layers
 from layer_distillation.students.layer_search import (
@@ -50,7 +51,6 @@ from layer_distillation.students.preparation import (
     start_projections,
 )
 from layer_distillation.tasks.data import TaskData
-from layer_distillation.tasks.files import first_line
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.metrics import compute_task_metrics
 from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
@@ -109,18 +109,6 @@ def check_arguments(arguments: RunArguments) -> None:
     check_writable(Path(arguments.teacher.cache_dir).expanduser(), "--cache_dir")
     if resume is not None and not (Path(resume).is_dir() and Path(resume).resolve().parent == folder.resolve()):
         raise ValueError(f"--resume_from_checkpoint {resume} is no checkpoint of {folder}: leave it out to go on there")
-
-
-def check_reporters(names: list[str]) -> None:
-    """Raises ValueError where a reporter is unknown or cannot be made: a trainer would, after the teacher's pass."""
-    for name in names:
-        for reporter in get_reporting_integration_callbacks([name]):
-            try:
-                reporter()
-            except (RuntimeError, ImportError) as error:
-                raise ValueError(
-                    f"--report_to {name} cannot be used ({first_line(error)}): install it, or leave --report_to out"
-                ) from error
 
 
 def make_push_target(training: DistillationTrainingArguments) -> PushTarget:
@@ -191,6 +179,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
             arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
         )
         data = relabel_task(data, teacher.labels)
+        check_class_weights(arguments.training.class_weights, data.label_names)
         record.task |= describe_labels(data)
     choice = None
     if layers is None:
@@ -278,6 +267,8 @@ def load_tokenized_task(
         data = tokenize_task(data, tokenizer, arguments.data.max_length)
         data = fit_inputs(data, tokenizer, configs + load_further_configs(arguments))
     check_task_fits(arguments, data)
+    if data.label_names is None or config.num_labels <= len(data.label_names):  # else the teacher's list may be taken
+        check_class_weights(arguments.training.class_weights, data.label_names)
     return data
 
 

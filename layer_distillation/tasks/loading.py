@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 
 from layer_distillation.tasks import natural_logic
 from layer_distillation.tasks.arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
@@ -131,12 +131,21 @@ def read_hub_splits(arguments: DataArguments) -> dict[str, RawSplit]:
 
 def download_dataset(name: str, config: str | None) -> DatasetDict:
     try:
-        return load_dataset(name, config)
+        found = load_dataset(name, config)
+        return found if (text := list_text_features(found)) is None else load_dataset(name, config, features=text)
     except Exception as error:  # Its errors share no base: OSError, ValueError, RuntimeError, httpx's, its own.
         raise ValueError(
             f"The data set {name!r}, configuration {config!r}, did not load ({first_line(error)}): check both names "
             "and the network (with HF_HUB_OFFLINE=1 it must be cached), or give --train_file and --validation_file."
         ) from error
+
+
+def list_text_features(found: DatasetDict) -> Features | None:
+    """All numbers as text, where the data set is of CSV files, which `datasets` reads "01" of as the number 1; None where
+    there is nothing of the kind."""
+    first = next(iter(found.values()))
+    text = {name: Value("string") if isinstance(kind, Value) else kind for name, kind in first.features.items()}
+    return Features(text) if first.info.builder_name == "csv" and text != dict(first.features) else None
 
 
 def check_text_columns(splits: dict[str, RawSplit], text_columns: tuple[str, ...]) -> None:

@@ -16,6 +16,12 @@ def test_counts_are_of_labels_rows_and_real_tokens():
     assert {name: count.item() for name, count in counts.items()} == {"labelled_rows": 4, "rows": 5, "tokens": tokens}
 
 
+def test_labelled_rows_count_by_the_weights_of_their_classes():
+    batch = pad_rows(make_rows(4)) | {"labels": torch.tensor([0, 2, -100, 2])}
+    weights = torch.tensor([0.25, 7.0, 3.0])
+    assert count_items([batch, batch], CPU, weights)["labelled_rows"].item() == 2 * 6.25
+
+
 def test_a_missing_target_of_a_regression_is_no_label():
     batch = pad_rows(make_rows(3)) | {"labels": torch.tensor([0.5, float("nan"), -100.0])}
     assert count_items([batch], CPU)["labelled_rows"].item() == 2

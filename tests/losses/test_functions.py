@@ -28,6 +28,17 @@ def test_cross_entropy_by_hand_skips_rows_without_a_label():
     assert cross_entropy_loss(logits, labels).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_weighted_cross_entropy_by_hand_and_as_torch_has_it():
+    logits = torch.tensor([[0.0, LOG3], [0.0, LOG3], [9.0, -9.0]])
+    labels, weights = torch.tensor([0, 1, -100]), torch.tensor([3.0, 0.5])
+    loss = cross_entropy_loss(logits, labels, class_weights=weights).item()
+    assert loss == pytest.approx((3 * math.log(4) + 0.5 * math.log(4 / 3)) / 3.5, rel=1e-6)
+    assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels, weights).item())
+    parts = [cross_entropy_loss(logits[row : row + 1], labels[row : row + 1], 3.5, weights).item() for row in range(3)]
+    assert sum(parts) == pytest.approx(loss)
+    assert cross_entropy_loss(logits, torch.full((3,), -100), class_weights=weights).item() == 0
+
+
 def test_cross_entropy_without_any_label_is_zero_with_a_gradient():
     logits = torch.randn(2, 3, requires_grad=True)
     loss = cross_entropy_loss(logits, torch.tensor([-100, -100]))

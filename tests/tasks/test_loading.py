@@ -129,6 +129,25 @@ def test_sample_without_any_label_is_refused(tmp_path):
         load_files(tmp_path, train, {"text": ["x"], "label": ["p"]}, max_train_samples=1, sample_seed=seed)
 
 
+def test_a_data_set_of_csv_files_keeps_codes_of_classes_as_they_are_written(tmp_path):
+    """datasets reads them as the numbers 1, 1 and 10."""
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.csv").write_text("text,label,id\nfilm,01,1\nplot,1,2\nx,10,3\n")
+    data = load_task(DataArguments(dataset_name=str(tmp_path)))
+    assert data.label_names == ["01", "1", "10"]
+    assert data.train["labels"][:] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"), [("0.5 1 2", None), ("2 10 9", ["2", "9", "10"]), ("1.0 0.0 1.0", ["0", "1"])]
+)
+def test_numbers_of_a_data_set_of_csv_files_are_what_they_were(tmp_path, labels, names):
+    rows = "".join(f"film {row},{label}\n" for row, label in enumerate(labels.split()))
+    for name in ("train", "validation"):
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + rows)
+    assert load_task(DataArguments(dataset_name=str(tmp_path))).label_names == names
+
+
 def test_rows_shared_with_train_and_empty_texts_are_counted_in_warnings(tmp_path, caplog):
     load_files(tmp_path, validation={"text": ["film 1", "film 2", "", "y"], "label": ["bad"] * 4})
     assert "2 of the 4 rows of validation are in train too" in caplog.text
