@@ -141,8 +141,8 @@ def download_dataset(name: str, config: str | None) -> DatasetDict:
 
 
 def list_text_features(found: DatasetDict) -> Features | None:
-    """All numbers as text, where the data set is of CSV files, which `datasets` reads "01" of as the number 1; None where
-    there is nothing of the kind."""
+    """All numbers as text, where the data set is of CSV files, of which `datasets` reads "01" as the number 1; None
+    where there is nothing of the kind."""
     first = next(iter(found.values()))
     text = {name: Value("string") if isinstance(kind, Value) else kind for name, kind in first.features.items()}
     return Features(text) if first.info.builder_name == "csv" and text != dict(first.features) else None
