@@ -9,10 +9,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "layer_distillation"
 # From the top floor down; rooms of one floor know nothing of each other. Root files stand where their code belongs.
 FLOORS = [
-    ["run_distillation", "preview_strategies", "compare_strategies", "push_student", "teacher_stores"],
+    [
+        *("run_distillation", "preview_strategies", "compare_strategies", "push_student", "export_student"),
+        "teacher_stores",
+    ],
     ["sweep"],
     ["runs"],
-    ["students"],
+    ["students", "export"],
     ["teachers"],
     ["distill_trainer"],
     ["losses", "cards"],

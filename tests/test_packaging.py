@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MODULES = [
     "compare_strategies",
     "distill_trainer",
+    "export_student",
     "preview_strategies",
     "push_student",
     "run_distillation",
@@ -33,7 +34,11 @@ MODULES = [
     "teacher_stores",
 ]
 HOMES = {"yaml": "pyyaml", "sklearn": "scikit-learn"}  # what is imported by another name than it is installed by
-NOT_IMPORTED = {"sentencepiece", "protobuf"}  # for tokenizers that transformers converts when it loads them
+NOT_IMPORTED = {
+    "sentencepiece",
+    "protobuf",
+    "onnxscript",
+}  # transformers converts tokenizers by them, torch writes ONNX
 
 
 # ---- what it says of itself --------------------------------------------------------------------------------------
@@ -44,14 +49,18 @@ def read_requirements(name: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith(("-r", "#"))]
 
 
-def list_dependencies() -> dict[str, Requirement]:
-    requirements = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+def list_dependencies(extra: str | None = None) -> dict[str, Requirement]:
+    """The base ones, or those of an extra."""
+    project = PROJECT["project"]
+    texts = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
+    requirements = [Requirement(text) for text in texts]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
 
-def test_every_pin_lies_inside_the_bounds_and_every_bound_has_its_pin():
-    dependencies = list_dependencies()
-    pins = {canonicalize_name(pin.name): pin for pin in read_requirements("requirements.txt")}
+@pytest.mark.parametrize(("extra", "file"), [(None, "requirements.txt"), ("export", "requirements-export.txt")])
+def test_every_pin_lies_inside_the_bounds_and_every_bound_has_its_pin(extra, file):
+    dependencies = list_dependencies(extra)
+    pins = {canonicalize_name(pin.name): pin for pin in read_requirements(file)}
     assert pins.keys() == dependencies.keys()
     for name, pin in pins.items():
         (exact,) = pin.specifier
@@ -60,7 +69,7 @@ def test_every_pin_lies_inside_the_bounds_and_every_bound_has_its_pin():
 
 
 def test_every_dependency_has_a_lower_and_an_upper_bound():
-    for requirement in list_dependencies().values():
+    for requirement in [*list_dependencies().values(), *list_dependencies("export").values()]:
         assert sorted(bound.operator for bound in requirement.specifier) == ["<", ">="], requirement
 
 
@@ -79,7 +88,18 @@ def test_what_the_wheel_imports_is_what_it_requires():
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.split(".")[0])
     foreign = imported - sys.stdlib_module_names - {*MODULES, "layer_distillation"}
-    assert {canonicalize_name(HOMES.get(name, name)) for name in foreign} | NOT_IMPORTED == list_dependencies().keys()
+    required = list_dependencies().keys() | list_dependencies("export").keys()
+    assert {canonicalize_name(HOMES.get(name, name)) for name in foreign} | NOT_IMPORTED == required
+
+
+def test_what_exports_need_is_imported_where_it_is_used_alone():
+    """So that the package and its commands start without them."""
+    optional = {*list_dependencies("export")}
+    for path in [*(ROOT / f"{name}.py" for name in MODULES), *(ROOT / "layer_distillation").rglob("*.py")]:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert path.name == "quantization.py" or not optional & {name.split(".")[0] for name in names}, path
 
 
 def test_the_version_has_one_place_and_a_changelog():

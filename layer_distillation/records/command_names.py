@@ -13,6 +13,7 @@ INSTALLED_COMMANDS = {
     "run_distillation.py": "distil",
     "run_all_strategies.sh": "distil-sweep",
     "compare_strategies.py": "distil-compare",
+    "export_student.py": "distil-export",
     "preview_strategies.py": "distil-preview",
     "push_student.py": "distil-push",
     "teacher_stores.py": "distil-stores",

@@ -173,11 +173,7 @@ def prepare_teacher(
     if arguments.allow_untrained_teacher:
         logger.warning("the head of %s is untrained and stays so: what the student imitates is noise", name)
         return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=False)
-    settings = {key: value for key, value in asdict(arguments).items() if key in TEACHER_TRAINING_SETTINGS}
-    settings["training_version"] = TEACHER_TRAINING_VERSION
-    settings["seed"] = seed = arguments.seeds[0]
-    fingerprint = hash_text(json.dumps([fingerprint_model(model), data_fingerprint, settings], sort_keys=True))[:16]
-    folder = Path(arguments.cache_dir).expanduser() / "teachers" / fingerprint
+    folder, seed = locate_fine_tuned(arguments, model, data_fingerprint), arguments.seeds[0]
     fine_tune_once(
         folder, model, tokenizer, data, make_training_arguments(arguments, training_arguments), compute_metrics
     )
@@ -185,6 +181,15 @@ def prepare_teacher(
         folder, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
     )
     return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True, seed=seed)
+
+
+def locate_fine_tuned(arguments: TeacherArguments, model: PreTrainedModel, data_fingerprint: str) -> Path:
+    """Where the fine-tuned form of a model, whose head is new, is kept, whether or not it is there yet."""
+    settings = {key: value for key, value in asdict(arguments).items() if key in TEACHER_TRAINING_SETTINGS}
+    settings["training_version"] = TEACHER_TRAINING_VERSION
+    settings["seed"] = arguments.seeds[0]
+    fingerprint = hash_text(json.dumps([fingerprint_model(model), data_fingerprint, settings], sort_keys=True))[:16]
+    return Path(arguments.cache_dir).expanduser() / "teachers" / fingerprint
 
 
 def load_checked(

@@ -1,0 +1,260 @@
+"""An export from end to end: subjects, artifacts, scores, costs, verdict, and then all of it put in place.
+
+Entry: `export_run`.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from layer_distillation.cards.publish import CARD_NAME, render_model_card
+from layer_distillation.comparison.runs import Run
+from layer_distillation.export.arguments import ExportArguments
+from layer_distillation.export.clients import Answer, Batch, ask_pytorch
+from layer_distillation.export.conversion import check_answers, convert, make_batch
+from layer_distillation.export.figure import draw_frontier
+from layer_distillation.export.formats import FORMATS, PYTORCH, check_packages
+from layer_distillation.export.placing import measure_bytes, open_workshop, put_in_place
+from layer_distillation.export.scoring import (
+    Logits,
+    find_headline,
+    measure_change,
+    predict_splits,
+    read_run,
+    score_artifact,
+)
+from layer_distillation.export.subjects import (
+    Subject,
+    check_kind,
+    load_rows,
+    load_student,
+    load_teacher,
+    load_texts,
+    save_subject,
+)
+from layer_distillation.export.timing import start_fresh, time_answers
+from layer_distillation.export.verdict import judge, write_verdict
+from layer_distillation.export.vocabulary import trim_student
+from layer_distillation.records.export_record import (
+    EXPORT_NAME,
+    STUDENT,
+    TEACHER,
+    TRIMMED,
+    Artifact,
+    ExportRecord,
+    fingerprint_weights,
+    read_export_record,
+)
+from layer_distillation.records.process_locks import hold_run_folder
+from layer_distillation.records.run_record import RunRecord, check_finished, list_weight_files
+from layer_distillation.tasks.data import TaskData
+
+logger = logging.getLogger(__name__)
+
+MOST_TIMED_TOKENS = 128
+USUAL_TOKENS = 32  # of a record from before speed was measured
+FOLDERS = {STUDENT: "", TRIMMED: "trimmed/"}  # below the run's
+PLAIN_TEXT = "a short text"
+PICTURE_NAME = "export.png"
+
+
+@dataclass
+class Made:
+    """An artifact while it is worked on, still in the workshop."""
+
+    subject: Subject
+    entry: Artifact
+    path: Path
+    logits: Logits = field(default_factory=dict)
+
+    def open(self, threads: int) -> Answer:
+        if self.entry.format == PYTORCH:
+            return ask_pytorch(self.subject.model, threads)
+        return FORMATS[self.entry.format].open(self.path, threads)
+
+
+def export_run(arguments: ExportArguments) -> ExportRecord:
+    """Exports, scores and times the student of a finished run, and the teacher beside it.
+
+    Raises:
+        ValueError: the run, its rows or its teacher, or the arguments cannot be meant so. Nothing is changed.
+        OSError: something could not be written; what was exported before is as it was.
+    """
+    check_packages(arguments.formats)
+    record = check_finished(arguments.folder)
+    check_kind(record)
+    with hold_run_folder(arguments.folder), open_workshop(arguments.folder) as workshop:
+        return export_alone(arguments, record, workshop)
+
+
+def export_alone(arguments: ExportArguments, record: RunRecord, workshop: Path) -> ExportRecord:
+    run = read_run(arguments.folder, record)
+    export = begin_record(arguments, record, run)
+    with timed(export, "loading"):
+        subjects, texts = prepare_subjects(arguments, record, export, workshop)
+    with timed(export, "writing"):
+        made = [piece for subject in subjects for piece in write_artifacts(subject, arguments, workshop)]
+    if arguments.with_scores:
+        with timed(export, "scoring"):
+            score_all(made, run, export)
+    with timed(export, "measuring"):
+        measure_costs(made, texts, export, arguments.timing_seconds)
+    export.artifacts = [piece.entry for piece in made]
+    export.verdict = write_verdict(export)
+    finish_export(made, export, record, arguments, workshop)
+    return export
+
+
+def begin_record(arguments: ExportArguments, record: RunRecord, run: Run) -> ExportRecord:
+    split, metric = find_headline(run)
+    packages = dict.fromkeys(package for name in arguments.formats for package in FORMATS[name].packages)
+    return ExportRecord(
+        command=arguments.command,
+        weights=fingerprint_weights(arguments.folder),
+        versions={name: version(name) for name in ("torch", "transformers", *packages)},
+        hardware=arguments.hardware,
+        headline={"split": split, "metric": metric},
+        max_metric_loss=arguments.max_metric_loss,
+        tokens=min(MOST_TIMED_TOKENS, record.speed.get("tokens", USUAL_TOKENS)),
+    )
+
+
+# ---- subjects ----------------------------------------------------------------------------------------------------
+
+
+def prepare_subjects(
+    arguments: ExportArguments, record: RunRecord, export: ExportRecord, workshop: Path
+) -> tuple[list[Subject], TaskData | None]:
+    """The student, with a trimmed vocabulary too where that is asked for, and the teacher; and their rows' texts."""
+    folder = arguments.folder
+    model, tokenizer = load_student(folder)
+    texts = load_texts(record) if arguments.needs_rows else None
+    data = load_rows(texts, tokenizer, record) if texts is not None else None
+    subjects = [Subject(STUDENT, model, tokenizer, folder, data)]
+    if arguments.trim_vocabulary:
+        trimmed, export.vocabulary = trim_student(subjects[0], texts, arguments.vocabulary_files, record, workshop)
+        subjects.append(trimmed)
+    if arguments.has_controls:
+        teacher = load_teacher(record, data, arguments.cache_dir)
+        save_subject(teacher, tokenizer, workshop / "teacher")
+        subjects.append(Subject(TEACHER, teacher, tokenizer, workshop / "teacher", data))
+    return subjects, texts
+
+
+# ---- artifacts ---------------------------------------------------------------------------------------------------
+
+
+def write_artifacts(subject: Subject, arguments: ExportArguments, workshop: Path) -> Iterator[Made]:
+    """Every form of a model, in the workshop; PyTorch's is there already."""
+    base = workshop / f"{subject.name}.onnx"
+    if set(arguments.formats) - {PYTORCH}:
+        logger.info("writing the %s", subject.name)
+        convert(subject.model, subject.tokenizer, base, arguments.opset)
+        expected = ask_pytorch(subject.model, 1)
+        check_answers(FORMATS["onnx"].open(base, 1), expected, subject.model, subject.tokenizer, "ONNX")
+    for name in arguments.formats:
+        target = workshop / f"{subject.name} {name}{Path(FORMATS[name].path).suffix}"
+        if name != PYTORCH:
+            FORMATS[name].write(base, target)
+        size = sum(map(measure_bytes, list_weight_files(subject.folder) if name == PYTORCH else [target]))
+        path = None if subject.name == TEACHER else f"{FOLDERS[subject.name]}{FORMATS[name].path}"
+        yield Made(subject, Artifact(subject.name, name, path, size), subject.folder if name == PYTORCH else target)
+    base.unlink(missing_ok=True)
+
+
+# ---- scores and costs --------------------------------------------------------------------------------------------
+
+
+def score_all(made: list[Made], run: Run, export: ExportRecord) -> None:
+    for piece in made:
+        logger.info("scoring: %s", piece.entry.name)
+        piece.logits = find_recorded(piece, run) or predict_splits(piece.open(1), piece.subject)
+        score_artifact(piece.entry, piece.logits, run)
+        piece.entry.change = measure_change(piece.logits, run)
+        judge(piece.entry, export)
+
+
+def find_recorded(piece: Made, run: Run) -> Logits:
+    """What the run itself wrote down of student and teacher in PyTorch; of several teachers that is their mean."""
+    is_first = piece.entry.format == PYTORCH and piece.subject.name in (STUDENT, TEACHER)
+    if not is_first or (piece.subject.name == TEACHER and "members" in run.record.teacher):
+        return {}
+    ending = f".{piece.subject.name}_logits"
+    return {name.removesuffix(ending): array for name, array in run.arrays.items() if name.endswith(ending)}
+
+
+def measure_costs(made: list[Made], texts: TaskData | None, export: ExportRecord, budget_seconds: float) -> None:
+    row = [PLAIN_TEXT]
+    if texts is not None:
+        row = [texts.first_validation[0][column] for column in texts.text_columns]
+    for piece in made:
+        logger.info("starting afresh: %s", piece.entry.name)
+        seconds, peak = start_fresh(piece.entry.format, piece.path, piece.subject.folder, row)
+        piece.entry.first_answer_seconds, piece.entry.peak_memory_bytes = seconds, peak
+    by_name = {piece.entry.name: piece for piece in made}
+
+    def draw(name: str, rows: int) -> Batch:
+        subject = by_name[name].subject
+        return make_batch(subject.model, subject.tokenizer, rows, export.tokens)
+
+    logger.info("timing all by turns")
+    openers = {name: piece.open for name, piece in by_name.items()}
+    for name, milliseconds in time_answers(openers, draw, budget_seconds).items():
+        by_name[name].entry.milliseconds = milliseconds
+
+
+# ---- what is left behind -----------------------------------------------------------------------------------------
+
+
+def finish_export(
+    made: list[Made], export: ExportRecord, record: RunRecord, arguments: ExportArguments, workshop: Path
+) -> None:
+    """First all that has to be written, in the workshop, where a full disk harms nothing; then names alone change."""
+    folder = arguments.folder
+    for piece in made:
+        if piece.entry.warning and arguments.strict:
+            piece.entry.path = None
+    export.artifacts += list_kept(read_export_record(folder), export, folder)
+    has_picture = draw_frontier(export, workshop / PICTURE_NAME)
+    export.write(workshop)
+    (workshop / CARD_NAME).write_text(render_model_card(record, folder, export), encoding="utf-8")
+    place_trimmed(made, folder)
+    for piece in made:
+        if piece.subject.name == STUDENT and piece.entry.format != PYTORCH and piece.entry.path is not None:
+            put_in_place(piece.path, folder / piece.entry.path)
+    for name in (EXPORT_NAME, CARD_NAME, *([PICTURE_NAME] if has_picture else [])):
+        put_in_place(workshop / name, folder / name)
+
+
+def place_trimmed(made: list[Made], folder: Path) -> None:
+    """The trimmed student with all its forms is one folder, as its tokenizer is another."""
+    pieces = [piece for piece in made if piece.subject.name == TRIMMED]
+    for piece in pieces:
+        if piece.entry.format != PYTORCH and piece.entry.path is not None:
+            put_in_place(piece.path, piece.subject.folder / FORMATS[piece.entry.format].path)
+    if pieces:
+        put_in_place(pieces[0].subject.folder, folder / FOLDERS[TRIMMED].rstrip("/"))
+
+
+def list_kept(before: ExportRecord | None, export: ExportRecord, folder: Path) -> list[Artifact]:
+    """Artifacts of earlier exports that are still there, and that this one did not make anew."""
+    is_trimmed_anew = any(made.model == TRIMMED for made in export.artifacts)
+    return [
+        made
+        for made in (before.artifacts if before else [])
+        if export.find(made.model, made.format) is None
+        and made.path is not None
+        and (folder / made.path).exists()
+        and not (made.model == TRIMMED and is_trimmed_anew)
+    ]
+
+
+@contextmanager
+def timed(export: ExportRecord, stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    export.seconds[stage] = time.perf_counter() - start

@@ -1,0 +1,148 @@
+"""What is exported, and on which rows it is scored: all had again from a finished run's folder and record.
+
+Entry: `load_rows`, `load_student`, `load_teacher`.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.loading import fingerprint_task, load_task
+from layer_distillation.tasks.model_checks import explain_errors, quiet_loading
+from layer_distillation.tasks.tokenizing import tokenize_task
+from layer_distillation.tasks.transfer_set import add_transfer_set
+from layer_distillation.teachers.arguments import TeacherArguments
+from layer_distillation.teachers.loading import (
+    fingerprint_model,
+    load_checked,
+    load_tokenizer,
+    locate_fine_tuned,
+    locate_teacher,
+)
+
+KINDS = ("text-classification",)  # of tasks; records from before there were kinds are of this one
+NO_SCORES = "--no_scores exports without scores"
+NO_CONTROLS = "--no_controls exports without the teacher beside the student"
+
+
+@dataclass
+class Subject:
+    """A model in all its forms. `folder` holds its PyTorch form and its tokenizer; `data` are its tokenized rows."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+    data: TaskData | None
+
+
+def check_kind(record: RunRecord) -> None:
+    """Raises ValueError for a task whose head nothing here exports."""
+    kind = record.task.get("kind", KINDS[0])
+    if kind not in KINDS:
+        raise ValueError(f"a student for {kind} has no exporter yet: there is one for {', '.join(KINDS)}")
+
+
+def pick_arguments(kind: type, arguments: dict[str, Any]) -> Any:
+    """A dataclass of flags, as the record's run had them."""
+    return kind(**{field.name: arguments[field.name] for field in fields(kind) if field.name in arguments})
+
+
+# ---- rows --------------------------------------------------------------------------------------------------------
+
+
+def load_texts(record: RunRecord) -> TaskData:
+    """The run's rows with their texts.
+
+    Raises:
+        ValueError: they are not where they were.
+    """
+    try:
+        arguments = pick_arguments(DataArguments, record.arguments)
+        return add_transfer_set(load_task(arguments), arguments)
+    except ValueError as error:
+        raise ValueError(
+            f"the rows of this run cannot be had again ({error}): bring them back, start in the folder that the run "
+            f"was started in, or {NO_SCORES}"
+        ) from error
+
+
+def tokenize_texts(texts: TaskData, tokenizer: PreTrainedTokenizerBase, record: RunRecord) -> TaskData:
+    return tokenize_task(texts, tokenizer, record.arguments["max_length"])
+
+
+def load_rows(texts: TaskData, tokenizer: PreTrainedTokenizerBase, record: RunRecord) -> TaskData:
+    """Those of `load_texts`, tokenized.
+
+    Raises:
+        ValueError: they are not the rows of the run.
+    """
+    data = tokenize_texts(texts, tokenizer, record)
+    if fingerprint_task(data) != record.task["fingerprint"]:
+        raise ValueError(
+            "the rows that this run names are others than it was trained and scored on: bring those back, or "
+            f"{NO_SCORES}"
+        )
+    return data
+
+
+# ---- models ------------------------------------------------------------------------------------------------------
+
+
+def load_student(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Raises ValueError where the folder's model or tokenizer cannot be loaded."""
+    with explain_errors(str(folder), f"the student in {folder} cannot be loaded", "run its command again"):
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+        return model, AutoTokenizer.from_pretrained(folder)
+
+
+def load_teacher(record: RunRecord, data: TaskData, cache_dir: str | None) -> PreTrainedModel:
+    """The very teacher, of several the first, its labels in the task's order; nothing is trained.
+
+    Args:
+        data: tokenized, as a fine-tuned teacher is kept by the rows that it was fine-tuned on.
+
+    Raises:
+        ValueError: it is not there any more.
+    """
+    arguments = pick_arguments(TeacherArguments, record.arguments | ({"cache_dir": cache_dir} if cache_dir else {}))
+    arguments.additional_teachers, arguments.teacher_seeds = None, str(arguments.seeds[0])
+    try:
+        location = locate_teacher(arguments)
+        model, is_head_new, _ = load_checked(location, arguments, load_tokenizer(location, arguments), data)
+    except ValueError as error:
+        raise ValueError(f"the teacher of this run cannot be loaded ({error}): {NO_CONTROLS}") from error
+    if is_head_new and not arguments.allow_untrained_teacher:
+        folder = locate_fine_tuned(arguments, model, record.task["fingerprint"])
+        if not (folder / "config.json").is_file():
+            raise ValueError(
+                f"the fine-tuned teacher of this run is not in {folder} any more: give the --cache_dir that holds it; "
+                f"or {NO_CONTROLS}"
+            )
+        with quiet_loading():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=arguments.trust_remote_code, dtype=torch.float32
+            )
+    first = record.teacher.get("members", [record.teacher])[0]
+    if (found := fingerprint_model(model)) != first["fingerprint"]:
+        raise ValueError(
+            f"the teacher in {location} is another than this run imitated ({found[:12]}, not "
+            f"{first['fingerprint'][:12]}): bring that one back, or {NO_CONTROLS}"
+        )
+    return model.eval()
+
+
+def save_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
