@@ -2,6 +2,7 @@
 
     python push_student.py runs/sick/odd-seed42 --hub_model_id user/name
     python push_student.py runs/sick/odd-seed42 --hub_model_id user/name --comparison runs/comparison
+    python push_student.py runs/sick/odd-seed42 --hub_model_id user/name --with onnx-int8
 
 The token is that of `hf auth login` or HF_TOKEN. With a comparison the model card says how the strategy fared in it.
 """
@@ -13,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from layer_distillation.cards.artifacts import find_artifacts
 from layer_distillation.cards.publish import PushError, PushTarget, check_push, describe_failed_push, push_folder
 from layer_distillation.cards.scores import read_comparison_row
 from layer_distillation.records.command_names import name_commands, name_speaker
+from layer_distillation.records.export_record import read_export_record
 from layer_distillation.records.interruption import Interrupted, signals_as_exceptions
 from layer_distillation.records.run_record import check_finished
 
@@ -40,6 +43,13 @@ def build_parser() -> OneLineParser:
     parser.add_argument(
         "--comparison", type=Path, help=name_commands("What compare_strategies.py wrote, for the model card.")
     )
+    parser.add_argument(
+        "--with",
+        dest="forms",
+        default="",
+        metavar="FORMATS",
+        help=name_commands("Forms that export_student.py made, such as onnx-int8,onnx; they go with the student."),
+    )
     return parser
 
 
@@ -49,10 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     folder, comparison = arguments.folder, arguments.comparison
     name = arguments.hub_model_id or folder.resolve().name
-    target = PushTarget(name, arguments.hub_private_repo, arguments.hub_revision)
+    forms = tuple(filter(None, arguments.forms.split(",")))
+    target = PushTarget(name, arguments.hub_private_repo, arguments.hub_revision, forms=forms)
     try:
         record = check_finished(folder)
         row = read_comparison_row(comparison, record, folder) if comparison else None
+        find_artifacts(read_export_record(folder), forms)
         check_push(target)
     except ValueError as error:
         print_error(" ".join(str(error).split()))

@@ -8,7 +8,9 @@ import pytest
 
 from compare_strategies import main as compare
 from hub_server import HubServer, use_hub
+from layer_distillation.records.export_record import STUDENT, fingerprint_weights
 from layer_distillation.records.run_record import RUNNING, read_run_record
+from made_exports import make_artifact, make_export
 from made_students import make_record, write_student
 from push_student import main
 from simulated_runs import write_run
@@ -123,3 +125,44 @@ def test_it_loads_neither_torch_nor_transformers():
     code = "import sys, push_student; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+# ---- with other forms ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(folder) -> Path:
+    """The student with an 8-bit form, a folder of OpenVINO and a picture."""
+    forms = {"onnx-int8": "onnx/model_quantized.onnx", "openvino": "openvino"}
+    record = make_export(*(make_artifact(STUDENT, form, 0.8, 1, 2, 3) for form in forms), hardware={"device": "CPU"})
+    for made in record.artifacts:
+        made.path = forms[made.format]
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model_quantized.onnx").write_bytes(b"int8")
+    (folder / "openvino").mkdir()
+    (folder / "openvino" / "openvino_model.xml").write_text("graph")
+    (folder / "export.png").write_bytes(b"picture")
+    record.weights = fingerprint_weights(folder)
+    record.write(folder)
+    return folder
+
+
+def test_the_chosen_forms_go_with_the_student_and_its_card_lists_them(exported, hub):
+    assert main([str(exported), "--hub_model_id", NAME, "--with", "onnx-int8"]) == 0
+    files = hub.repositories[NAME].files
+    assert files["onnx/model_quantized.onnx"] == b"int8"
+    assert not {"export.json", "export.png", "openvino/openvino_model.xml"} & files.keys()
+    card = files["README.md"].decode()
+    assert "| student, onnx-int8 | onnx/model_quantized.onnx | 0.8000" in card
+    assert "| student, openvino | - | 0.8000" in card
+
+
+def test_without_the_flag_no_form_goes_with_it(exported, hub):
+    assert main([str(exported), "--hub_model_id", NAME]) == 0
+    assert not [name for name in hub.repositories[NAME].files if "/" in name]
+
+
+def test_a_form_that_was_not_exported_is_one_line(exported, hub, capsys):
+    message = refuse([str(exported), "--hub_model_id", NAME, "--with", "onnx"], capsys)
+    assert "--with onnx: this student has onnx-int8, openvino" in message
+    assert not hub.repositories

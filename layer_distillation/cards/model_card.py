@@ -25,9 +25,14 @@ MATCHED_TERMS = ("hidden_weight", "attention_weight", "pkd_weight", "rkd_weight"
 
 
 def build_model_card(
-    record: RunRecord, location: str, scores: Sequence[Score], comparison: ComparisonRow | None = None
+    record: RunRecord,
+    location: str,
+    scores: Sequence[Score],
+    comparison: ComparisonRow | None = None,
+    artifacts: Sequence[str] = (),
 ) -> ModelCard:
-    """The card of the student that is loaded from `location`, a folder or a name on the Hub."""
+    """The card of the student that is loaded from `location`, a folder or a name on the Hub; `artifacts` are the
+    section on its other forms."""
     name = Path(location).name
     sections = [
         f"---\n{build_card_metadata(record, name).to_yaml()}\n---",
@@ -39,6 +44,7 @@ def build_model_card(
         *describe_members(record),
         "## Size and speed",
         *describe_size(record),
+        *artifacts,
         *(describe_comparison(comparison) if comparison else []),
         "## Where its layers come from",
         *describe_layers(record),

@@ -14,26 +14,30 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token, is_offline_mod
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
+from layer_distillation.cards.artifacts import describe_artifacts, find_artifacts, list_artifact_files
 from layer_distillation.cards.model_card import build_model_card
 from layer_distillation.cards.scores import ComparisonRow, list_scores
 from layer_distillation.records.command_names import find_command, name_commands
+from layer_distillation.records.export_record import EXPORT_NAME, ExportRecord, read_export_record
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 
 CARD_NAME = "README.md"
 PUSH_SCRIPT = Path(__file__).parents[2] / "push_student.py"
 # The run's own beside the student, all folders apart: what resumes it, and what tells of the user's disk and data.
-NEVER_PUSHED = (".*", "*.bin", "*.pt", "*.pth", "*.npz", RECORD_NAME)
+NEVER_PUSHED = (".*", "*.bin", "*.pt", "*.pth", "*.npz", RECORD_NAME, EXPORT_NAME, "export.png")
 LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
 class PushTarget:
-    """Where a student goes. `is_private` None: as the Hub does by itself; `token` None: that of `hf auth login`."""
+    """Where a student goes, and which of its exported forms go with it. `is_private` None: as the Hub does by itself;
+    `token` None: that of `hf auth login`."""
 
     name: str
     is_private: bool | None = None
     revision: str | None = None
     token: str | None = field(default=None, repr=False)
+    forms: tuple[str, ...] = ()
 
 
 class PushError(OSError):
@@ -61,8 +65,14 @@ def check_push(target: PushTarget) -> None:
 def write_model_card(record: RunRecord, folder: Path) -> None:
     """Into the student's folder, in one step; it says how to load the student from there."""
     unfinished = folder / f".unfinished-{CARD_NAME}"
-    unfinished.write_text(str(build_model_card(record, str(folder), list_scores(folder, record))), encoding="utf-8")
+    unfinished.write_text(render_model_card(record, folder, read_export_record(folder)), encoding="utf-8")
     unfinished.replace(folder / CARD_NAME)
+
+
+def render_model_card(record: RunRecord, folder: Path, export: ExportRecord | None) -> str:
+    """The card of the student in its folder, with all of its exported forms."""
+    scores = list_scores(folder, record)
+    return str(build_model_card(record, str(folder), scores, artifacts=describe_artifacts(export)))
 
 
 def push_folder(folder: Path, target: PushTarget, comparison: ComparisonRow | None = None) -> str:
@@ -71,17 +81,20 @@ def push_folder(folder: Path, target: PushTarget, comparison: ComparisonRow | No
     Raises:
         PushError: the Hub said no, or could not be reached. Nothing is lost.
     """
-    record = read_run_record(folder)
+    record, export = read_run_record(folder), read_export_record(folder)
     scores = list_scores(folder, record)
+    artifacts = find_artifacts(export, target.forms)
+    files = [*list_student_files(folder), *(file for made in artifacts for file in list_artifact_files(folder, made))]
+    described = describe_artifacts(export, [made.path for made in artifacts])
     api = HfApi(token=target.token)
     try:
         repository = open_repository(api, target)
-        card = build_model_card(record, repository, scores, comparison)
+        card = build_model_card(record, repository, scores, comparison, described)
         commit = api.create_commit(
             repository,
             [
                 CommitOperationAdd(CARD_NAME, str(card).encode()),
-                *(CommitOperationAdd(path.name, path) for path in list_student_files(folder)),
+                *(CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files),
             ],
             commit_message="Distilled student",
             revision=target.revision,
@@ -117,6 +130,7 @@ def write_push_command(folder: Path, target: PushTarget, comparison: Path | None
     words += ["--hub_private_repo"] if target.is_private else []
     words += ["--hub_revision", target.revision] if target.revision is not None else []
     words += ["--comparison", str(comparison)] if comparison is not None else []
+    words += ["--with", ",".join(target.forms)] if target.forms else []
     return shlex.join(words)
 
 
