@@ -55,6 +55,7 @@ def adopt_labels(model: PreTrainedModel, data: TaskData, name: str) -> LabelMatc
     Raises:
         ValueError: the labels are not the task's.
     """
+    check_one_label(model.config, name)
     if data.label_names is None:
         match_head_to_task(model, None, name)
         check_number_head(model.config, data, name)
@@ -99,6 +100,15 @@ def arrange_head(model: PreTrainedModel, match: LabelMatch, places: list[int], n
         wanted = [match.names[place] for place in places]
         logger.info("model %s orders its labels otherwise: its outputs %s become %s", name, order, wanted)
         permute_output_layer(model, order)
+
+
+def check_one_label(config: PreTrainedConfig, name: str) -> None:
+    """Raises ValueError for a head that gives every label a probability of its own: they are no distribution."""
+    if config.problem_type == "multi_label_classification":
+        raise ValueError(
+            f"the model {name} gives any number of labels to a row (its problem_type is multi_label_classification), "
+            "and a row of this task has one: give a model that was trained on single labels"
+        )
 
 
 def check_number_head(config: PreTrainedConfig, data: TaskData, name: str) -> None:

@@ -152,3 +152,9 @@ def test_a_head_of_other_labels_leaves_no_kind_of_problem_behind():
     assert config.problem_type == "single_label_classification"
     set_task_labels(config, None)
     assert config.problem_type == "regression"
+
+
+def test_a_teacher_of_several_labels_per_row_is_refused():
+    model = make_bert(2, num_labels=2, problem_type="multi_label_classification")
+    with pytest.raises(ValueError, match=r"the model t gives any number of labels to a row.*trained on single labels"):
+        adopt_labels(model, make_data(["no", "yes"], [0, 1]), "t")
