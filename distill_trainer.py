@@ -2,37 +2,29 @@
 
     trainer = DistillationTrainer(model=student, teacher=teacher, args=DistillationTrainingArguments(...), ...)
 
-It changes four things: `compute_loss` (the terms of `loss_terms`), `get_batch_samples` (exact means under gradient
-accumulation and several processes), `prediction_step` (an exact `eval_loss`) and `log` (each term by itself).
-Without a teacher it is plain fine-tuning with the same exact means.
+It changes four things: `compute_loss` (the terms of `losses/terms.py`), `get_batch_samples` (exact means under gradient
+accumulation and several processes), evaluation (`trainer/evaluation.py`) and `log` (each term by itself). Without a
+teacher it is plain fine-tuning with the same exact means. docs/PYTHON.md is its manual.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate.utils import DynamoBackend
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, PreTrainedModel
-from transformers.trainer_utils import PredictionOutput, TrainOutput
+from transformers.trainer_utils import TrainOutput
 
 from layer_distillation.losses.arguments import DistillationTrainingArguments
-from layer_distillation.losses.batches import (
-    ItemCounts,
-    count_items,
-    is_labelled,
-    keep_rows,
-    split_inputs,
-    split_predictions,
-)
+from layer_distillation.losses.batches import ItemCounts, count_items, keep_rows, split_inputs
 from layer_distillation.losses.class_weights import resolve_class_weights
+from layer_distillation.losses.extra_terms import list_compared, read_extra_terms
 from layer_distillation.losses.plan import LossPlan, StageChange
-from layer_distillation.losses.projections import Projections, attach_projections, make_projections
+from layer_distillation.losses.projections import Projections, make_projections
 from layer_distillation.losses.term_means import TermMeans
 from layer_distillation.losses.terms import (
     ComparedBatch,
@@ -46,25 +38,22 @@ from layer_distillation.losses.terms import (
     select_term_weights,
     switch_on_outputs,
 )
-from layer_distillation.outputs.compared import LiveTeacherOutputs, ModelOutputs, keep_inputs, run_model
+from layer_distillation.outputs.compared import LiveTeacherOutputs, ModelOutputs, keep_inputs, make_mask, run_model
 from layer_distillation.outputs.ensemble_logits import check_same_labels
 from layer_distillation.outputs.store import StoredOutputsCollator, TeacherStore
-from layer_distillation.records.token_counts import measure_lengths
-from layer_distillation.step.fast_attention import attend_fast
-from layer_distillation.step.fast_dropout import draw_dropout_fast
-from layer_distillation.step.length_pools import LengthSortedSampler, PooledLengthSampler, make_pooled_sampler
+from layer_distillation.step.length_pools import PooledLengthSampler, make_pooled_sampler
 from layer_distillation.step.restoring import RestoringTrainer
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
-from layer_distillation.step.trimmed_embedding import trim_embedding
-from layer_distillation.step.weight_types import hold_weights_in
-from layer_distillation.tasks.metrics import compute_task_loss, compute_teacher_agreement
+from layer_distillation.trainer import checks
+from layer_distillation.trainer.evaluation import ExactEvaluationTrainer
+from layer_distillation.trainer.wrappers import count_multiplied, wrap_for_training
 
 __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLossError"]
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(RestoringTrainer):
+class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer):
     """Trains `model` (the student) on `args`' weighted sum of terms; `eval_loss` is the task's loss alone.
 
     Args:
@@ -75,82 +64,103 @@ class DistillationTrainer(RestoringTrainer):
         model: brought into `args.student_dtype`, float32, in place, whatever type it was loaded in.
         projection_start: where the projections start that a student of another width is given (see
             `losses/projections.py`).
-        The rest is `transformers.Trainer`'s. `compute_metrics` sees the student's logits.
+        extra_terms: the user's own terms, name -> (weight, function) (see `losses/extra_terms.py`).
+        The rest is `transformers.Trainer`'s; docs/TRAINER_ARGUMENTS.md says of each argument what becomes of it.
         A column `teacher_logits` takes the live teacher's place; a label of -100 (regression: nan) is none.
 
     Raises:
-        ValueError: the weights ask for what teacher and student cannot give.
+        ValueError: what was given cannot be meant, or the weights ask for what teacher and student cannot give.
     """
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the counts of the whole accumulated batch
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        args: DistillationTrainingArguments,
+        model: PreTrainedModel | None = None,
+        args: DistillationTrainingArguments | None = None,
         teacher: PreTrainedModel | TeacherStore | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         projection_start: Mapping[int, Tensor] | None = None,
         further_teachers: Sequence[PreTrainedModel] = (),
+        extra_terms: Mapping[str, Sequence[Any]] | None = None,
         **kwargs: Any,
     ) -> None:
-        hold_weights_in(model, args.student_dtype)
-        self.term_weights = select_term_weights(args, has_teacher=teacher is not None)
+        args = DistillationTrainingArguments("tmp_trainer") if args is None else args
+        checks.check_call(args, teacher, further_teachers, kwargs)
+        self.args = args = checks.choose_by_first(args, kwargs.get("eval_dataset"))
+        self.teacher, self.further_teachers, self.projection_start = teacher, further_teachers, projection_start
+        self.teacher_store = teacher if isinstance(teacher, TeacherStore) else None
+        self.extra_terms = read_extra_terms(extra_terms, has_teacher=teacher is not None)
         self.loss_plan = LossPlan(args, has_teacher=teacher is not None)
-        self.compute_student_metrics = compute_metrics
         self.layer_matching: list[int] = []
         self.head_places = ("first", "first")
         self.teacher_outputs: LiveTeacherOutputs | None = None
-        self.teacher_store: TeacherStore | None = None
         self.projections: Projections | None = None
         self.sampler: PooledLengthSampler | None = None
-        self._term_means = TermMeans()
-        self._loss_watch = LossWatch(args.device)
-        if further_teachers and teacher is None:
-            raise ValueError("further_teachers without a teacher: give the first of them as teacher")
-        if teacher is not None:
-            self.layer_matching, layers = match_layers(model, teacher, args, self.term_weights)
-            self.head_places = place_head(model.config), place_head(teacher.config)
-            check_same_labels(teacher.config, [model.config for model in further_teachers])
-            self._prepare_teachers(model, [teacher, *further_teachers], layers)
-            pairs = list_projected_pairs(model.config, teacher.config, self.term_weights, self.layer_matching)
-            self.projections = make_projections(pairs, model.config, teacher.config, args.seed, projection_start)
-        super().__init__(model=model, args=args, compute_metrics=self._compute_eval_metrics, **kwargs)
-        if self.teacher_store is not None and self.train_dataset is not None:
-            self.teacher_store.check_rows(self.train_dataset)
-        self.class_weights = resolve_class_weights(
-            args.class_weights, self.model.config, self.train_dataset, args.device
-        )
+        self._num_multiplied = 0
+        self._training = ExitStack()
+        self._term_means, self._loss_watch = TermMeans(), LossWatch(args.device)
+        if model is not None:  # before anything is made, on the Hub say
+            self._prepare_terms(model)
+        super().__init__(model=model, args=args, compute_metrics=compute_metrics, **kwargs)
+        if model is None:
+            self._prepare_terms(self.model)
+        checks.check_made(self)
+        self.class_weights = self._resolve_class_weights()
         self.add_callback(StepWatch(self))
         self.add_callback(StageChange(self.loss_plan))
 
-    def _prepare_teachers(
-        self, student: PreTrainedModel, teachers: Sequence[PreTrainedModel | TeacherStore], layers: WantedLayers
-    ) -> None:
-        """Makes the models show what is compared, and decides where the teachers' outputs come from."""
-        if kind := switch_on_outputs(student, self.term_weights):
-            logger.info("attention term: %s of the attention %s", self.loss_plan.args.attention_loss, kind)
-        if isinstance(teachers[0], TeacherStore):
-            if len(teachers) > 1:
-                raise ValueError("further_teachers beside a store: append stores of their logits to its further_stores")
-            self.teacher_store = teachers[0]
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Term name -> weight at the start, of the terms that are on at any time; as `args` is now."""
+        own = {name: term.weight for name, term in self.extra_terms.items() if term.weight > 0}
+        return select_term_weights(self.args, has_teacher=self.teacher is not None) | own
+
+    def _resolve_class_weights(self) -> Tensor | None:
+        rows = self.train_dataset
+        return resolve_class_weights(self.args.class_weights, self.model.config, rows, self.args.device)
+
+    def _prepare_terms(self, student: PreTrainedModel) -> None:
+        """Makes the models show what the terms compare, and decides where the teachers' outputs come from."""
+        self.args.check()
+        self._prepared = frozenset(self.term_weights)
+        teachers = [] if self.teacher is None else [self.teacher, *self.further_teachers]
+        checks.check_configs(student.config, [teacher.config for teacher in teachers])
+        if not teachers:
             return
-        switch_on_outputs(teachers[0], self.term_weights)
-        self.teacher_outputs = LiveTeacherOutputs(teachers[0].to(self.loss_plan.args.device), *layers, teachers[1:])
+        compared = list_compared(self.term_weights, self.extra_terms)
+        self.layer_matching, layers = match_layers(student, self.teacher, self.args, compared)
+        self.head_places = place_head(student.config), place_head(self.teacher.config)
+        check_same_labels(self.teacher.config, [model.config for model in self.further_teachers])
+        if kind := switch_on_outputs(student, compared):
+            logger.info("attention term: %s of the attention %s", self.args.attention_loss, kind)
+        if self.teacher_store is None:
+            switch_on_outputs(self.teacher, compared)
+            self.teacher_outputs = LiveTeacherOutputs(self.teacher.to(self.args.device), *layers, self.further_teachers)
+        pairs = list_projected_pairs(student.config, self.teacher.config, compared, self.layer_matching)
+        if self.projections is None or self.projections.layers != tuple(pairs):
+            configs = student.config, self.teacher.config
+            self.projections = make_projections(pairs, *configs, self.args.seed, self.projection_start)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """The stock loop; where that changes nothing but its cost, only the embeddings of used tokens are trained,
-        dropout draws fewer random numbers, and attention with it computes in the student's precision."""
-        names = {"no": "fp32", "bf16": "bf16 (--bf16 false: fp32)"}
-        logger.info("computing in %s", names.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision))
-        is_compiled = self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO  # which draws in its own way
-        dropout, attention = (nullcontext(),) * 2 if is_compiled else (draw_dropout_fast(self.model), attend_fast())
-        projections = attach_projections(self.model, self.projections, self.optimizer)
-        with trim_embedding(self) as is_trimmed, projections, dropout, attention:
-            output = super().train(*args, **kwargs)
-        if is_trimmed or self.projections is not None:
-            self.optimizer = self.lr_scheduler = None  # they hold parameters that are no part of the model any more
-        return output
+        """The stock loop. It leaves the model that a reload of what is saved would give."""
+        with ExitStack() as self._training:
+            return super().train(*args, **kwargs)
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        """The point of `train` at which the model is its own (`model_init`) and the arguments are (of a trial), and
+        nothing holds parameters yet."""
+        super()._hp_search_setup(trial)
+        if self.model_init is not None:
+            self.projections = None
+        self._prepare_terms(self.model)
+        self.class_weights = self._resolve_class_weights()
+        self._num_multiplied = count_multiplied(self.model)
+        wrap_for_training(self, self._training)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Stock's, of the plain model: used rows of an embedding are looked up and not multiplied."""
+        return 6 * make_mask(inputs).numel() * self._num_multiplied
 
     def get_train_dataloader(self) -> DataLoader:
         """The stock loader; from a store, its collator adds the teacher's outputs (of the training rows only)."""
@@ -177,13 +187,13 @@ class DistillationTrainer(RestoringTrainer):
         inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: ItemCounts | None = None,
-    ) -> Tensor | tuple[Tensor, ModelOutputs]:
+    ) -> Tensor | tuple[Tensor, Any]:
         """The weighted sum of the terms, scaled so that all micro-batches of all processes add up to the whole
         batch's loss. `num_items_in_batch` comes from `get_batch_samples`; None means that `inputs` is the batch."""
         model_inputs, labels, stored = split_inputs(inputs)
-        num_pairs = len(self.layer_matching)
-        weights = self.loss_plan.get_weights(self.term_weights, self.state.global_step, self.state.max_steps)
-        wanted = list_wanted_layers(weights, range(num_pairs), relation_layer=num_pairs - 1)
+        num_pairs, weights, mask = len(self.layer_matching), self._get_weights(), make_mask(model_inputs)
+        compared = list_compared(weights, self.extra_terms)
+        wanted = list_wanted_layers(compared, range(num_pairs), relation_layer=num_pairs - 1)
         student = run_model(
             model, keep_inputs(self.model, model_inputs), *wanted, has_projections=self.projections is not None
         )
@@ -191,27 +201,39 @@ class DistillationTrainer(RestoringTrainer):
             student=student,
             teacher=self._get_teacher_outputs(model_inputs, stored, wanted) if weights.keys() - {"ce"} else None,
             labels=labels,
-            attention_mask=model_inputs["attention_mask"],
-            counts=num_items_in_batch or count_items([inputs], labels.device, self.class_weights),
+            attention_mask=mask,
+            counts=num_items_in_batch or count_items([inputs], student.logits.device, self.class_weights),
             temperature=self.loss_plan.get_temperature(self.state.global_step, self.state.max_steps),
             num_pairs=num_pairs,
             head_places=self.head_places,
             class_weights=self.class_weights,
+            compute_own_loss=self.compute_loss_func,
         )
-        terms = compute_terms(weights, batch, self.args)
+        terms = compute_terms(weights, batch, self.args, self.extra_terms)
         # DDP averages gradients over processes, but the counts are already global: undo the average.
         scale = self.accelerator.num_processes if num_items_in_batch else 1
         terms = {name: term * (0 if inputs.get("is_duplicate") else scale) for name, term in terms.items()}
         loss = add_terms(terms, weights, student.logits)
         if model.training:
             self._remember_terms(terms, loss)
-        return (loss, student) if return_outputs else loss
+        return (loss, student.raw) if return_outputs else loss
+
+    def _get_weights(self) -> dict[str, float]:
+        """Those of this step. Terms that were turned on since are prepared; within a training that is too late."""
+        weights = self.term_weights
+        if new := weights.keys() - self._prepared:
+            if self.is_in_train:
+                raise ValueError(
+                    f"{min(new)}_weight was set above 0 while training: set it before train(), or give it a schedule"
+                )
+            self._prepare_terms(self.model)
+        return self.loss_plan.get_weights(weights, self.state.global_step, self.state.max_steps)
 
     def _get_teacher_outputs(
         self, model_inputs: Mapping[str, Tensor], stored: ModelOutputs | None, wanted: WantedLayers
-    ) -> ModelOutputs:
+    ) -> ModelOutputs | None:
         """The outputs that came with the batch, where they are all that the terms need; else the live teacher's."""
-        if stored is not None and stored.holds(*wanted):
+        if self.teacher is None or (stored is not None and stored.holds(*wanted)):
             return stored
         outputs = self.teacher_outputs.get_batch(model_inputs, wanted)
         self._loss_watch.watch_teacher(outputs.logits, self.state.global_step + 1)
@@ -237,52 +259,6 @@ class DistillationTrainer(RestoringTrainer):
         counts = count_items(batches, device, self.class_weights)
         totals = self.accelerator.reduce(torch.stack(list(counts.values())), reduction="sum")
         return batches, dict(zip(counts, totals.unbind(), strict=True))
-
-    # ---- evaluation --------------------------------------------------------------------------------------------
-
-    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
-        if not isinstance(eval_dataset, Dataset) or "input_ids" not in eval_dataset.column_names:
-            return super()._get_eval_sampler(eval_dataset)
-        return LengthSortedSampler(measure_lengths(eval_dataset))
-
-    def predict(self, test_dataset: Dataset, *args: Any, **kwargs: Any) -> PredictionOutput:
-        """The stock prediction; logits and labels come in the order of the rows."""
-        output = super().predict(test_dataset, *args, **kwargs)
-        sampler = self._get_eval_sampler(test_dataset)
-        return sampler.restore_order(output) if isinstance(sampler, LengthSortedSampler) else output
-
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[None, Tensor | tuple[Tensor, Tensor], Tensor | None]:
-        """Logits of student and teacher, and no loss: the stock loop would average per-batch means, counting a short
-        last batch as a full one and, under several processes, multiplying by their number (transformers 5.23).
-        `_compute_eval_metrics` computes it from the gathered logits, every row once."""
-        model_inputs, labels, stored = split_inputs(self._prepare_inputs(inputs))
-        with torch.no_grad():
-            student_logits = run_model(model, keep_inputs(self.model, model_inputs)).logits.float()
-            if stored is not None:
-                return None, (student_logits, stored.logits.float()), labels
-            if self.teacher_outputs is None:
-                return None, student_logits, labels
-            return None, (student_logits, self.teacher_outputs.get_logits(model_inputs).float()), labels
-
-    def _compute_eval_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """`loss` (the task's), the task's metrics, and the student's closeness to the teacher."""
-        student_logits, teacher_logits = split_predictions(prediction.predictions)
-        if not np.isfinite(student_logits).all():
-            raise NonFiniteLossError(f"the student's logits became nan or infinite by step {self.state.global_step}")
-        metrics: dict[str, float] = {}
-        if is_labelled(torch.as_tensor(prediction.label_ids)).any():  # a test set may come without labels
-            metrics["loss"] = compute_task_loss(student_logits, prediction.label_ids)
-            if self.compute_student_metrics is not None:
-                metrics |= self.compute_student_metrics(EvalPrediction(student_logits, prediction.label_ids))
-        if teacher_logits is not None:
-            metrics |= compute_teacher_agreement(student_logits, teacher_logits)
-        return metrics
 
     # ---- logging -----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 from conftest import VOCABULARY_SIZE, make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments, NonFiniteLossError
 from layer_distillation.losses.batches import count_items
-from tiny_training import OFF, make_trainer
+from tiny_training import OFF, make_trainer, set_terms
 
 TINY_TRAINING = Path(__file__).parent / "tiny_training.py"
 
@@ -140,7 +140,7 @@ def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
     """Global batches of 8. Of 21 rows the last round has 5, so that accelerate fills it up with duplicates, which must
     not count; of 17 rows it has one, and the second process none at all. 21 evaluated rows likewise."""
     runs = {
-        "five left": {"num_rows": 21},
+        "five left": {"num_rows": 21, "has_own_term": True},
         "one left": {"num_rows": 17},
         "pools of two steps": {"num_rows": 130, "length_pool_batches": 2, "learning_rate": 0.01},
         "most without a label": {"num_rows": 21, "num_labelled": 5},
@@ -167,7 +167,9 @@ def test_two_processes_equal_one_in_gradients_and_eval_loss(tmp_path):
         for own, other in zip(single.state.log_history, log, strict=True):
             losses = {key: value for key, value in own.items() if key.endswith("loss")}
             assert {key: other[key] for key in losses} == pytest.approx(losses, rel=1e-4)
-        assert next(entry for entry in log if "eval_rows" in entry)["eval_rows"] == 21
+        evaluated = next(entry for entry in log if "eval_rows" in entry)
+        assert evaluated["eval_rows"] == 21
+        assert evaluated["eval_order"] == sum(i * row["labels"] for i, row in enumerate(make_rows(21, seed=9)))
 
 
 @pytest.mark.slow
@@ -257,11 +259,11 @@ def test_rows_without_a_label_count_in_every_term_but_cross_entropy(tmp_path):
     batch, labelled = pad_rows(unlabelled), pad_rows(rows[3:])
     with torch.no_grad():
         trainer.model.eval()
-        trainer.term_weights = {"ce": 1.0}
+        set_terms(trainer, {"ce": 1.0})
         assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(
             trainer.compute_loss(trainer.model, labelled).item(), rel=1e-5
         )
-        trainer.term_weights = {"kl": 1.0}
+        set_terms(trainer, {"kl": 1.0})
         assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(
             trainer.compute_loss(trainer.model, pad_rows(rows)).item(), rel=1e-6
         )

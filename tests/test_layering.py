@@ -18,6 +18,7 @@ FLOORS = [
     ["students", "export"],
     ["teachers"],
     ["distill_trainer"],
+    ["trainer"],
     ["losses", "cards"],
     ["tasks", "comparison"],
     ["outputs", "step"],

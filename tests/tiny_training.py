@@ -7,12 +7,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import EvalPrediction
 
 from conftest import check_group_has_ended, make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
+from layer_distillation.losses.flags import TERM_NAMES
+from layer_distillation.losses.terms import ComparedBatch
 from layer_distillation.records.process_locks import leave_process_group
 
 ALL_TERMS = {
@@ -36,7 +39,7 @@ OFF = dict.fromkeys(
 
 
 def make_trainer(
-    folder: Path, num_rows: int = 22, num_labelled: int | None = None, **options: object
+    folder: Path, num_rows: int = 22, num_labelled: int | None = None, has_own_term: bool = False, **options: object
 ) -> DistillationTrainer:
     """2 layers taught by 4, five terms on, SGD with rate 0.1 and no clipping: a weight shows every gradient.
 
@@ -72,11 +75,24 @@ def make_trainer(
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(make_rows(21, seed=9)),
         compute_metrics=count_rows,
+        extra_terms={"distance": (0.5, measure_distance)} if has_own_term else None,
     )
 
 
+def measure_distance(batch: ComparedBatch) -> torch.Tensor:
+    """A term of the user's own: the mean over rows of a squared distance of logits."""
+    return (batch.student.logits - batch.teacher.logits).square().sum(dim=-1).mean()
+
+
+def set_terms(trainer: DistillationTrainer, weights: dict[str, float]) -> None:
+    """These terms alone, as a user would set them on the trainer's arguments."""
+    for name in TERM_NAMES:
+        setattr(trainer.args, f"{name}_weight", weights.get(name, 0.0))
+
+
 def count_rows(prediction: EvalPrediction) -> dict[str, float]:
-    return {"rows": float(len(prediction.label_ids))}
+    labels = prediction.label_ids
+    return {"rows": float(len(labels)), "order": float((labels * np.arange(len(labels))).sum())}
 
 
 def train_and_save(folder: Path, resume_from: str | None = None, **options: object) -> None:

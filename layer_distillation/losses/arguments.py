@@ -8,7 +8,9 @@ import torch
 from transformers import TrainingArguments
 
 from layer_distillation.losses.flags import LossFlags
+from layer_distillation.losses.schedules import format_layers, format_schedules
 from layer_distillation.step.flags import TrainingFlags, check_numbers, check_supported
+from layer_distillation.tasks.metric_directions import choose_direction
 
 GPU_LOADER_WORKERS = 2
 
@@ -25,9 +27,18 @@ class DistillationTrainingArguments(LossFlags, TrainingFlags, TrainingArguments)
             self.bf16 = not is_chosen and has_bfloat16(self.use_cpu)
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = count_loader_workers(self.use_cpu)
+        self.greater_is_better = choose_direction(self.metric_for_best_model, self.greater_is_better)
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU; without one torch only warns
+        self.check()
+
+    def check(self) -> None:
+        """Raises ValueError for values that cannot be meant. The trainer asks again before each training, as they may
+        be set on the object; lists and mappings become the text that they stand for."""
+        self.layer_matching, self.schedules = format_layers(self.layer_matching), format_schedules(self.schedules)
+        if isinstance(self.class_weights, (list, tuple)):
+            self.class_weights = ",".join(map(str, self.class_weights))
         check_numbers(vars(self))
         self.check_loss()
         weights = self.get_largest_weights()

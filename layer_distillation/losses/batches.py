@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from layer_distillation.losses.class_weights import weigh_labels
 from layer_distillation.losses.functions import IGNORED_LABEL
-from layer_distillation.outputs.compared import ModelOutputs
+from layer_distillation.outputs.compared import ModelOutputs, make_mask
 
 ItemCounts = dict[str, Tensor]
 
@@ -28,11 +27,6 @@ def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor |
     return model_inputs, inputs.get("labels"), ModelOutputs(inputs["teacher_logits"], *intermediate)
 
 
-def split_predictions(predictions: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Student logits and, where there is a teacher, its logits: (rows, classes) each."""
-    return predictions if isinstance(predictions, tuple) else (predictions, None)
-
-
 def count_items(
     batches: Sequence[Mapping[str, Any]], device: torch.device, class_weights: Tensor | None = None
 ) -> ItemCounts:
@@ -44,9 +38,9 @@ def count_items(
 
     counted = [batch for batch in batches if not batch.get("is_duplicate")]
     counts = {
-        "labelled_rows": sum(count_labelled(batch["labels"]) for batch in counted),
-        "rows": sum(len(batch["labels"]) for batch in counted),
-        "tokens": sum(batch["attention_mask"].sum() for batch in counted),
+        "labelled_rows": sum(count_labelled(batch["labels"]) for batch in counted if "labels" in batch),
+        "rows": sum(len(make_mask(batch)) for batch in counted),
+        "tokens": sum(make_mask(batch).sum() for batch in counted),
     }
     return {name: put_on(count, device) for name, count in counts.items()}
 
@@ -68,3 +62,20 @@ def keep_rows(batch: Mapping[str, Any], num_rows: int) -> dict[str, Any]:
     the step, but that row counts nothing."""
     rows = {name: value[: max(num_rows, 1)] for name, value in batch.items()}
     return rows if num_rows > 0 else rows | {"is_duplicate": True}
+
+
+def check_labels(labels: Tensor | None, logits: Tensor) -> None:
+    """Raises ValueError unless there is one label per row: others would be broadcast to a loss of another meaning."""
+    if labels is None:
+        raise ValueError("a batch has no labels, and ce_weight is above 0: give the rows labels, or set ce_weight to 0")
+    rows, num_labels = logits.shape
+    if labels.shape != (rows,) and not (num_labels == 1 and labels.shape == (rows, 1)):
+        raise ValueError(
+            f"the labels of a batch of {rows} rows have the shape {tuple(labels.shape)}: give one label per row; several "
+            "per row (multi-label, several regression targets) are not supported"
+        )
+    if num_labels > 1 and labels.is_floating_point():
+        raise ValueError(
+            f"the labels are {labels.dtype}, and the student has {num_labels} classes: give class indices as integers, "
+            "or a student of one output (num_labels=1) for a regression"
+        )

@@ -82,7 +82,7 @@ class LossFlags:
         default="",
         metadata={
             "help": "Weights or a temperature that change from their own flag's value to an end, by linear or cosine, "
-            "such as hidden_weight=cosine:0,temperature=linear:1; all others stay constant."
+            "such as hidden_weight=cosine:0,temperature=linear:1; all others stay constant. From Python a mapping too."
         },
     )
     intermediate_epochs: float = field(

@@ -8,7 +8,7 @@ from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.flags import INTERMEDIATE_TERMS, PREDICTION_TERMS, TERM_NAMES
-from layer_distillation.losses.schedules import count_first_stage_steps, evaluate_schedule
+from layer_distillation.losses.schedules import Schedule, count_first_stage_steps, evaluate_schedule
 
 
 class LossPlan:
@@ -17,16 +17,24 @@ class LossPlan:
 
     def __init__(self, args: DistillationTrainingArguments, has_teacher: bool) -> None:
         self.args = args
-        self.schedules = args.parsed_schedules if has_teacher else {}
-        self.has_stages = has_teacher and args.intermediate_epochs > 0
+        self.has_teacher = has_teacher
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """Read anew at every step, as all that the arguments say is: they may be set between two trainings."""
+        return self.args.parsed_schedules if self.has_teacher else {}
+
+    @property
+    def has_stages(self) -> bool:
+        return self.has_teacher and self.args.intermediate_epochs > 0
 
     def get_weights(self, start_weights: Mapping[str, float], step: int, max_steps: int) -> dict[str, float]:
         """Term name -> weight after `step` of `max_steps` steps, of the terms that count there."""
         weights = {
             name: self._evaluate(f"{name}_weight", weight, step, max_steps) for name, weight in start_weights.items()
         }
-        counting = self._list_counting(step, max_steps)
-        return {name: weight for name, weight in weights.items() if weight > 0 and name in counting}
+        silent = {*TERM_NAMES} - {*self._list_counting(step, max_steps)}  # a user's own terms count in every stage
+        return {name: weight for name, weight in weights.items() if weight > 0 and name not in silent}
 
     def get_temperature(self, step: int, max_steps: int) -> float:
         return self._evaluate("temperature", self.args.temperature, step, max_steps)

@@ -72,11 +72,7 @@ def attach_projections(
     if projections is None:
         yield
         return
-    if optimizer is not None:
-        raise ValueError(
-            "got an optimizer, and the student is of another width than its teacher: projections are trained beside "
-            "it, which that optimizer lacks; leave the optimizer to the trainer"
-        )
+    check_no_optimizer(optimizer)
     model.add_module(MODULE_NAME, projections.to(model.device))
     hook = model.register_forward_hook(project_outputs)
     try:
@@ -84,6 +80,15 @@ def attach_projections(
     finally:
         hook.remove()
         delattr(model, MODULE_NAME)
+
+
+def check_no_optimizer(optimizer: torch.optim.Optimizer | None) -> None:
+    """Raises ValueError where there is one already."""
+    if optimizer is not None:
+        raise ValueError(
+            "got an optimizer, and the student is of another width than its teacher: projections are trained beside "
+            "it, which that optimizer lacks; leave the optimizer to the trainer"
+        )
 
 
 def project_outputs(model: nn.Module, _: tuple, outputs: ModelOutput) -> ModelOutput | None:

@@ -39,6 +39,27 @@ def parse_schedules(text: str, names: Sequence[str]) -> dict[str, Schedule]:
     return schedules
 
 
+def format_schedules(given: str | Mapping[str, Sequence]) -> str:
+    """What a user gives from Python, {"hidden_weight": ("cosine", 0.0)}, as the text that stands for it."""
+    if not isinstance(given, Mapping):
+        return given
+    entries = []
+    for name, schedule in given.items():
+        if not isinstance(schedule, (tuple, list)) or len(schedule) != 2:
+            raise ValueError(f'schedules has {name!r}: {schedule!r}: give a shape and an end, such as ("cosine", 0.0)')
+        entries.append(f"{name}={schedule[0]}:{schedule[1]}")
+    return ",".join(entries)
+
+
+def format_layers(given: str | Sequence[int]) -> str:
+    """A list of layers from Python, [1, 3, 5], as the text that stands for it."""
+    if isinstance(given, str):
+        return given
+    if not isinstance(given, (tuple, list)) or not all(type(layer) is int for layer in given) or not given:
+        raise ValueError(f"layer_matching is {given!r}: give a name, or a list of layers such as [1, 3, 5]")
+    return ",".join(map(str, given))
+
+
 def parse_end(entry: str, end: str) -> float:
     """The end of a schedule; raises ValueError unless it is a finite number that is at least 0."""
     try:

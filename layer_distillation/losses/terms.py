@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor
@@ -9,7 +10,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from layer_distillation.losses import functions as losses
 from layer_distillation.losses.arguments import DistillationTrainingArguments
-from layer_distillation.losses.batches import ItemCounts
+from layer_distillation.losses.batches import ItemCounts, check_labels
+from layer_distillation.losses.extra_terms import ExtraTerm, OwnLoss, compute_extra_term
 from layer_distillation.losses.flags import PREDICTION_TERMS, STATE_TERMS
 from layer_distillation.losses.head_states import patient_loss, relational_loss
 from layer_distillation.losses.layer_matching import check_final_norm, resolve_layer_matching
@@ -192,17 +194,18 @@ def check_store_fits(
 
 @dataclass(frozen=True)
 class ComparedBatch:
-    """One micro-batch: labels (batch,), attention_mask (batch, tokens), the item counts of the whole batch."""
+    """One micro-batch: labels (batch,) or None, attention_mask (batch, tokens), the item counts of the whole batch."""
 
     student: ModelOutputs
     teacher: ModelOutputs | None
-    labels: Tensor
+    labels: Tensor | None
     attention_mask: Tensor
     counts: ItemCounts
     temperature: float
     num_pairs: int
     head_places: tuple[str, str] = ("first", "first")  # the states that the heads of student and teacher read
     class_weights: Tensor | None = None  # (classes,), which the count of labelled rows has in it
+    compute_own_loss: OwnLoss | None = None  # in the place of the cross-entropy
 
     @property
     def is_regression(self) -> bool:
@@ -220,12 +223,15 @@ class ComparedBatch:
 
 
 def compute_terms(
-    weights: Mapping[str, float], batch: ComparedBatch, args: DistillationTrainingArguments
+    weights: Mapping[str, float],
+    batch: ComparedBatch,
+    args: DistillationTrainingArguments,
+    extra_terms: Mapping[str, ExtraTerm] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Each wanted term, unweighted, as this micro-batch's share of the mean over the whole batch.
 
     Args:
-        weights: of the terms that count at this step.
+        weights: of the terms that count at this step, a user's own with them.
     """
     student, teacher, mask, counts = batch.student, batch.teacher, batch.attention_mask, batch.counts
     tokens, rows = counts["tokens"], counts["rows"]
@@ -244,12 +250,19 @@ def compute_terms(
             student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens
         ),
     }
-    return {name: terms[name]() for name in weights}
+    return {
+        name: compute_extra_term(name, extra_terms[name], batch) if name in extra_terms else terms[name]()
+        for name in weights
+    }
 
 
 def compute_task_term(batch: ComparedBatch) -> Tensor:
+    """The user's own loss, or cross-entropy or squared error; raises ValueError for labels of another form."""
+    check_labels(batch.labels, batch.student.logits)
     num_items = batch.counts["labelled_rows"]
     num_items = num_items.where(num_items > 0, 1)  # a batch may hold no label at all
+    if batch.compute_own_loss is not None:
+        return batch.compute_own_loss(batch.student.raw, batch.labels, num_items_in_batch=num_items)
     if batch.is_regression:
         return losses.squared_error_loss(batch.student.logits, batch.labels, num_items)
     return losses.cross_entropy_loss(batch.student.logits, batch.labels, num_items, batch.class_weights)

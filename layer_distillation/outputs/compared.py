@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from layer_distillation.outputs.ensemble_logits import mix_logits
 from layer_distillation.outputs.relation_targets import record_relations
@@ -21,7 +22,7 @@ class ModelOutputs:
     logits: (batch, classes), of several teachers (batch, teachers, classes); hidden_states: one (batch, tokens, hidden)
     per wanted layer, of a narrower student in its teacher's width; unprojected_states: then the same in its own width;
     attentions: one (batch, heads, tokens, tokens) per wanted layer; relations: queries, keys and
-    values, one (batch, 3, tokens, width) per wanted layer.
+    values, one (batch, 3, tokens, width) per wanted layer; raw: what the model's call returned, None of a store.
     """
 
     logits: Tensor
@@ -29,6 +30,7 @@ class ModelOutputs:
     attentions: tuple[Tensor, ...] = ()
     relations: tuple[Tensor, ...] = ()
     unprojected_states: tuple[Tensor, ...] = ()
+    raw: ModelOutput | None = None
 
     def holds(self, *wanted: Sequence[int]) -> bool:
         """Whether there is something of every kind of which layers are wanted: hidden, attention, relation layers."""
@@ -50,7 +52,12 @@ def run_model(
         has_projections: as many projected states follow (`losses/projections.py`).
     """
     with record_relations(relation_layers) as recorder:
-        outputs = model(**inputs, output_hidden_states=bool(hidden_layers), output_attentions=bool(attention_layers))
+        outputs = model(
+            **inputs,
+            output_hidden_states=bool(hidden_layers),
+            output_attentions=bool(attention_layers),
+            return_dict=True,  # whatever the model's own config says
+        )
     states = projected = outputs.hidden_states or ()
     if has_projections:
         states, projected = states[: len(states) // 2], states[len(states) // 2 :]
@@ -60,7 +67,18 @@ def run_model(
         attentions=tuple(outputs.attentions[layer] for layer in attention_layers),
         relations=tuple(recorder.states[layer] for layer in relation_layers),
         unprojected_states=tuple(states[layer + 1] for layer in hidden_layers) if has_projections else (),
+        raw=outputs,
     )
+
+
+def make_mask(inputs: Mapping[str, Tensor]) -> Tensor:
+    """The attention mask (batch, tokens) of a batch; without one all its tokens are real, as they are for a model.
+
+    Raises ValueError where a batch has no token ids.
+    """
+    if "input_ids" not in inputs:
+        raise ValueError(f"a batch holds {sorted(inputs)}, and no input_ids: this trainer takes tokenized text")
+    return inputs["attention_mask"] if "attention_mask" in inputs else torch.ones_like(inputs["input_ids"])
 
 
 def keep_inputs(model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,7 +134,7 @@ class LiveTeacherOutputs:
             held = (self.hidden_layers, self.attention_layers, self.relation_layers)
             layers = [own if kind else () for own, kind in zip(held, wanted, strict=True)]
             outputs = run_model(self.teacher, keep_inputs(self.teacher, inputs), *layers)
-            return replace(outputs, logits=self._add_further(outputs.logits, inputs))
+            return replace(outputs, logits=self._add_further(outputs.logits, inputs), raw=None)
 
     @torch.no_grad()
     def get_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -22,6 +22,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from layer_distillation.outputs.compared import make_mask
 from layer_distillation.outputs.relation_targets import get_relation_width
 from layer_distillation.records.token_counts import measure_lengths
 
@@ -166,13 +167,14 @@ class StoredOutputsCollator:
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
         batch = self.collate(features)
         rows = [int(feature["example_index"]) for feature in features]
+        mask = make_mask(batch)
         batch["teacher_logits"] = self.store.get_logits(rows)
         if self.store.spec.hidden_layers:
-            batch["teacher_hidden_states"] = self.store.get_hidden_states(rows, batch["attention_mask"])
+            batch["teacher_hidden_states"] = self.store.get_hidden_states(rows, mask)
         if self.store.spec.attention_layers:
-            batch["teacher_attentions"] = self.store.get_attentions(rows, batch["attention_mask"])
+            batch["teacher_attentions"] = self.store.get_attentions(rows, mask)
         if self.store.spec.relation_layers:
-            batch["teacher_relations"] = self.store.get_relations(rows, batch["attention_mask"])
+            batch["teacher_relations"] = self.store.get_relations(rows, mask)
         return batch
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import EvalPrediction
 
 from distill_trainer import DistillationTrainer
-from layer_distillation.losses.batches import is_labelled, split_predictions
+from layer_distillation.losses.batches import is_labelled
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.metrics import compute_task_loss
 
@@ -22,14 +22,13 @@ Predictions = dict[str, dict[str, np.ndarray]]
 def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predictions, dict[str, dict[str, float]]]:
     """Logits and labels, and the metrics, of every split but the training rows; each row once, on all processes, and in
     the precision of the weights: as whoever loads the student gets them, however it was trained."""
-    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     predictions, metrics = {}, {}
     for split, rows in data.list_splits():
         if split == "train":
             continue
         output = trainer.predict(rows, metric_key_prefix=split)
-        student_logits, teacher_logits = split_predictions(output.predictions)
-        arrays = {"student_logits": student_logits, "teacher_logits": teacher_logits, "labels": output.label_ids}
+        arrays = {"student_logits": output.predictions, "teacher_logits": output.teacher_logits}
+        arrays["labels"] = output.label_ids
         predictions[split] = {name: array for name, array in arrays.items() if array is not None}
         if f"{split}_loss" in output.metrics:
             metrics[split] = select_scores(output.metrics, split)

@@ -34,8 +34,6 @@ def score_untrained(
         processing_class=tokenizer,
         compute_metrics=make_scorer(data),
     )
-    scorer.accelerator.prepare_model(scorer.model, evaluation_mode=True)  # else predict does, under autocast
-    scorer.accelerator.unwrap_model(scorer.model, keep_fp32_wrapper=False)
     scores = select_scores(scorer.predict(rows, metric_key_prefix=split).metrics, split)
     scorer.model.to("cpu")  # a trainer is a reference cycle: its model would stay on the GPU until it is collected
     return scores

@@ -14,6 +14,10 @@ UNSUPPORTED = (
     ("label_smoothing_factor", 0.0, "the teacher's soft labels take its place; raise --kl_weight or --temperature"),
     ("batch_eval_metrics", False, "eval_loss is computed over all rows at once"),
     ("eval_do_concat_batches", True, "eval_loss is computed over all rows at once"),
+    ("average_tokens_across_devices", True, "the means are over the rows of all processes, exactly"),
+    ("eval_use_gather_object", False, "what is gathered are tensors; it fails under several processes"),
+    ("parallelism_config", None, "a row of text split over processes has no [CLS], and no state to compare"),
+    ("length_column_name", "length", "it is read by group_by_length alone; --length_pool_batches measures the rows"),
     ("bf16_full_eval", False, "it would cast the student that is saved; take --bf16"),
     ("fp16_full_eval", False, "it would cast the student that is saved; take --fp16"),
 )
@@ -114,6 +118,10 @@ def check_supported(values: Mapping[str, Any]) -> None:
             raise ValueError(f"--{name} {values[name]} is not supported: {remedy}")
     if values["student_dtype"] not in TRAINED_TYPES:
         raise ValueError(f"student_dtype is {values['student_dtype']!r}: choose one of {', '.join(TRAINED_TYPES)}")
+    if values["label_names"] not in (None, ["labels"]):
+        raise ValueError(
+            f"--label_names {values['label_names']} is not supported: name the labels' column `labels` or `label`"
+        )
     if values["train_sampling_strategy"] not in SAMPLING_STRATEGIES:
         raise ValueError(
             f"--train_sampling_strategy {values['train_sampling_strategy']} is not supported, it reorders evaluated "

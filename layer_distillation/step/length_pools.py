@@ -1,5 +1,5 @@
 """Samplers whose batches hold rows of similar length: for training hardly less random than a plain shuffle, for
-evaluation sorted, with the outputs put back into the order of the rows."""
+evaluation sorted (`trainer/evaluation.py` puts the outputs back into the order of the rows)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +9,6 @@ import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers import TrainingArguments
-from transformers.trainer_utils import PredictionOutput
 
 from layer_distillation.records.token_counts import measure_lengths
 
@@ -70,7 +69,7 @@ def make_pooled_sampler(
 
 
 class LengthSortedSampler(Sampler[int]):
-    """All rows, the longest first: little padding, and what does not fit the memory shows at once.
+    """All rows, the longest first: little padding, and what does not fit the memory shows at once. `order` tells which.
 
     Args:
         lengths: tokens of every row.
@@ -84,11 +83,3 @@ class LengthSortedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.order.tolist())
-
-    def restore_order(self, output: PredictionOutput) -> PredictionOutput:
-        """What was predicted in this sampler's order, in the order of the rows."""
-        places = np.argsort(self.order)
-        logits = output.predictions
-        restored = tuple(array[places] for array in logits) if isinstance(logits, tuple) else logits[places]
-        labels = output.label_ids if output.label_ids is None else output.label_ids[places]
-        return output._replace(predictions=restored, label_ids=labels)

@@ -21,6 +21,16 @@ from layer_distillation.records.token_counts import find_used_tokens
 logger = logging.getLogger(__name__)
 
 ELEMENTWISE_OPTIMIZERS = frozenset({"adamw_torch", "adamw_torch_fused", "sgd"})  # others may couple rows, by norms say
+# A subclass that makes its own may look for the whole table by name.
+PARAMETER_HOOKS = (
+    "create_optimizer",
+    "create_optimizer_and_scheduler",
+    "get_optimizer_cls_and_kwargs",
+    "get_decay_parameter_names",
+    "_clip_grad_norm",
+    "_get_grad_norm",
+    "training_step",
+)
 LARGEST_USED_SHARE = 0.5  # above it the smaller table saves too little to be worth the indirection
 
 
@@ -75,12 +85,19 @@ def trim_embedding(trainer: Trainer) -> AbstractContextManager[bool]:
     `trim_embedding` of its arguments forbids it."""
     args, collate = trainer.args, trainer.data_collator
     is_plain = trainer.optimizer is None and trainer.optimizer_cls_and_kwargs is None
-    is_plain = is_plain and args.optim in ELEMENTWISE_OPTIMIZERS
+    is_plain = is_plain and args.optim in ELEMENTWISE_OPTIMIZERS and not overrides_parameter_hooks(trainer)
+    is_plain = is_plain and args.neftune_noise_alpha is None  # its noise hangs on the embedding already
     is_plain = is_plain and not trainer.is_deepspeed_enabled and not trainer.is_fsdp_enabled
     if not (args.trim_embedding and is_plain and knows_all_tokens(trainer.train_dataset, collate)):
         return nullcontext(False)
     used = find_used_tokens(trainer.train_dataset) | set(collate.tokenizer.all_special_ids)
     return train_used_rows(trainer.model, used)
+
+
+def overrides_parameter_hooks(trainer: Trainer) -> bool:
+    """Whether a subclass, or the trainer itself, has a hook of its own that may name parameters."""
+    own = set(vars(trainer)).union(*(vars(kind) for kind in type(trainer).__mro__ if not issubclass(Trainer, kind)))
+    return not own.isdisjoint(PARAMETER_HOOKS)
 
 
 @contextmanager

@@ -171,10 +171,17 @@ def compute_task_loss(logits: np.ndarray, labels: np.ndarray) -> float:
         labels: (rows,) class indices, negative where unlabelled; or (rows,) or (rows, 1) floats, nan where unlabelled.
     """
     logits, labels = keep_labelled_rows(logits, labels)
+    return float(np.mean(compute_row_losses(logits, labels)))
+
+
+def compute_row_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The same of every row by itself, (rows,); nan where it has no label."""
+    labels = flatten_scores(np.asarray(labels))
     if not holds_classes(labels):
-        return float(np.mean((flatten_scores(logits) - labels) ** 2))
-    log_probabilities = log_softmax(logits, axis=-1)
-    return float(-np.mean(log_probabilities[np.arange(len(labels)), labels]))
+        return (flatten_scores(np.asarray(logits, np.float64)) - labels) ** 2
+    log_probabilities = log_softmax(np.asarray(logits, np.float64), axis=-1)
+    losses = -log_probabilities[np.arange(len(labels)), labels.clip(min=0)]
+    return np.where(labels >= 0, losses, np.nan)
 
 
 def compute_teacher_agreement(

@@ -143,7 +143,7 @@ def test_the_first_stage_counts_intermediate_terms_only_and_the_second_as_asked(
         heads.append(trainer.model.classifier.weight.clone())
         return {}
 
-    trainer.compute_student_metrics = keep_head
+    trainer.compute_metrics = keep_head
     trainer.train()
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert [entry["stage"] for entry in steps] == [1, 1, 1, 2, 2, 2]
@@ -168,7 +168,7 @@ def test_no_epoch_of_the_first_stage_is_the_best_one_or_counts_for_early_stoppin
         metric_for_best_model="steps_done",
         greater_is_better=False,
     )
-    trainer.compute_student_metrics = lambda prediction: {"steps_done": float(trainer.state.global_step)}
+    trainer.compute_metrics = lambda prediction: {"steps_done": float(trainer.state.global_step)}
     trainer.add_callback(EarlyStoppingCallback(1))
     trainer.train()
     assert (trainer.state.best_global_step, trainer.state.best_metric) == (9, 9.0)

@@ -165,7 +165,8 @@ def test_live_teachers_are_bit_equal_afterwards_and_evaluation_compares_with_the
     assert all(torch.equal(tensor, before[name]) for name, tensor in further.state_dict().items())
     batch = pad_rows(make_rows(5, seed=9))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    _, (_, teacher_logits), _ = trainer.prediction_step(trainer.model, dict(batch), prediction_loss_only=False)
+    _, logits, _ = trainer.prediction_step(trainer.model, dict(batch), prediction_loss_only=False)
+    teacher_logits = logits["teacher"]
     with torch.no_grad():
         logits = [model(**inputs).logits for model in (make_bert(4, seed=1), further)]
     torch.testing.assert_close(teacher_logits, mix_logits(torch.stack(logits, dim=1)), rtol=1e-4, atol=1e-5)
@@ -429,7 +430,7 @@ def test_further_teachers_that_do_not_fit_are_refused_in_python_too(tmp_path):
 
 def test_a_live_further_teacher_gets_what_only_it_reads(tmp_path):
     """As a store would hold it: DistilBERT takes no segments, BERT does."""
-    sizes = {"vocab_size": 40, "dim": 16, "hidden_dim": 32, "n_heads": 2, "num_labels": 3, "pad_token_id": 0}
+    sizes = {"vocab_size": 60, "dim": 16, "hidden_dim": 32, "n_heads": 2, "num_labels": 3, "pad_token_id": 0}
     student, first = (DistilBertForSequenceClassification(DistilBertConfig(n_layers=n, **sizes)) for n in (1, 2))
     rows = [row | {"token_type_ids": [1] * len(row["input_ids"])} for row in make_rows(8)]
     seen: list[set[str]] = []

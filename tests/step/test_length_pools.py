@@ -1,11 +1,9 @@
 """Batches of similar length, every row once, the same for a seed and epoch."""
 
-import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from torch.utils.data import RandomSampler
-from transformers.trainer_utils import PredictionOutput
 
 from conftest import make_rows
 from layer_distillation.step.length_pools import LengthSortedSampler, PooledLengthSampler
@@ -82,14 +80,6 @@ def test_rows_that_are_no_dataset_get_the_stock_sampler(tmp_path):
     assert isinstance(trainer._get_train_sampler(make_rows(22)), RandomSampler)
 
 
-def test_evaluated_rows_are_sorted_and_their_outputs_put_back():
-    lengths = [3, 9, 1, 9, 5]
-    sampler = LengthSortedSampler(lengths)
-    assert list(sampler) == [1, 3, 4, 0, 2]
-    logits = np.array([[lengths[row], row] for row in sampler])
-    output = PredictionOutput((logits, -logits), np.array(list(sampler)), {})
-    restored = sampler.restore_order(output)
-    assert restored.predictions[0].tolist() == [[length, row] for row, length in enumerate(lengths)]
-    assert restored.predictions[1].tolist() == [[-length, -row] for row, length in enumerate(lengths)]
-    assert restored.label_ids.tolist() == [0, 1, 2, 3, 4]
-    assert sampler.restore_order(PredictionOutput(logits, None, {})).predictions.shape == (5, 2)
+def test_evaluated_rows_are_sorted():
+    sampler = LengthSortedSampler([3, 9, 1, 9, 5])
+    assert list(sampler) == sampler.order.tolist() == [1, 3, 4, 0, 2]

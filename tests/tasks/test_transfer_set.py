@@ -26,14 +26,14 @@ from test_processes import TWO_PROCESSES, launch
 from test_run_distillation import StopAtStep, refuse, replace_flag
 from tests.runs.test_teacher_ensemble import write_other_teacher
 from tiny_project import make_project, write_csv
-from tiny_training import make_trainer
+from tiny_training import make_trainer, set_terms
 
 # ---- the loss ----------------------------------------------------------------------------------------------------
 
 
 def compute_gradients(trainer: DistillationTrainer, rows: list[dict], **weights: float) -> dict[str, torch.Tensor]:
     """By name, for these weights of terms, of a student without dropout."""
-    trainer.term_weights = weights
+    set_terms(trainer, weights)
     trainer.model.zero_grad()
     trainer.compute_loss(trainer.model.eval(), pad_rows(rows)).backward()
     return {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
@@ -68,7 +68,7 @@ def test_the_loss_is_the_sum_of_means_over_labelled_and_over_all_rows(tmp_path):
     trainer, rows = make_trainer(tmp_path, temperature=3.0), make_rows(6)
     batch = pad_rows(rows[:2] + drop_labels(rows[2:]))
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    trainer.term_weights = {"ce": 0.5, "kl": 0.7, "logit_cosine": 0.2}
+    set_terms(trainer, {"ce": 0.5, "kl": 0.7, "logit_cosine": 0.2})
     with torch.no_grad():
         ours, theirs = trainer.model.eval()(**inputs).logits, trainer.teacher_outputs.teacher(**inputs).logits
         soft = F.softmax(theirs / 3, -1)
@@ -94,7 +94,7 @@ def test_a_regression_batch_without_any_label_trains_on_the_other_terms(tmp_path
     with_ce = compute_gradients(trainer, rows, ce=1.0, kl=1.0)
     assert_same_gradients(with_ce, compute_gradients(trainer, rows, kl=1.0))
     assert all(gradient.isfinite().all() for gradient in with_ce.values())
-    trainer.term_weights = {"ce": 1.0}
+    set_terms(trainer, {"ce": 1.0})
     assert trainer.compute_loss(trainer.model, pad_rows(rows)).item() == 0
 
 
