@@ -71,8 +71,8 @@ def check_labels(labels: Tensor | None, logits: Tensor) -> None:
     rows, num_labels = logits.shape
     if labels.shape != (rows,) and not (num_labels == 1 and labels.shape == (rows, 1)):
         raise ValueError(
-            f"the labels of a batch of {rows} rows have the shape {tuple(labels.shape)}: give one label per row; several "
-            "per row (multi-label, several regression targets) are not supported"
+            f"the labels of a batch of {rows} rows have the shape {tuple(labels.shape)}: give one label per row, "
+            "not several (multi-label, several regression targets)"
         )
     if num_labels > 1 and labels.is_floating_point():
         raise ValueError(

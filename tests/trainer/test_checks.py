@@ -135,7 +135,7 @@ def test_rows_without_labels_teach_by_the_teacher_alone(tmp_path):
 def test_a_loss_that_would_never_be_called_is_refused(tmp_path):
     with pytest.raises(ValueError, match="takes the place of the CE term, and ce_weight is 0"):
         make_trainer(tmp_path, compute_loss_func=lambda *_, **__: 0, ce_weight=0.0)
-    with pytest.raises(ValueError, match="the CE that class_weights weighs: give one of both"):
+    with pytest.raises(ValueError, match="which class_weights weighs: give one of both"):
         make_trainer(tmp_path, compute_loss_func=lambda *_, **__: 0, class_weights="balanced")
 
 
