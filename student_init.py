@@ -13,9 +13,16 @@ import re
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from layer_distillation.architectures.cutting import collect_tensors, copy_tensors, cut_config, map_tensor_name
+from layer_distillation.architectures.cutting import (
+    check_shapes,
+    collect_tensors,
+    copy_tensors,
+    cut_config,
+    map_tensor_name,
+)
 from layer_distillation.architectures.modernbert import check_first_layer, fold_attention_norm, needs_fold
 from layer_distillation.architectures.stacks import check_same_kind, find_layer_stack, get_num_layers
 
@@ -25,6 +32,7 @@ __all__ = [
     "Layers",
     "build_student",
     "check_layers_fit",
+    "check_skeleton",
     "choose_student_layers",
     "collect_tensors",
     "find_layer_stack",
@@ -62,12 +70,11 @@ def build_student(
     teacher_name = teacher.name_or_path if teacher_name is None else teacher_name
     config.distillation = {"teacher": teacher_name, "strategy": strategy, "student_layers": list(layers)}
     student = initialise_student(teacher, config, seed, dtype)
-    folded = needs_fold(config, layers)
-    for index, (student_layer, source) in enumerate(zip(student.get_submodule(stack_name), layers, strict=True)):
-        if source is not None and not (folded and index == 0):
-            check_same_kind(teacher_stack[source], student_layer, f"{config.model_type} layer {source} -> {index}")
+    if config.model_type == "big_bird":  # which changes it at its first short batch, in its layers and not its config
+        student.base_model.set_attention_type(teacher.base_model.attention_type)
+    check_layers_match(teacher_stack, student.get_submodule(stack_name), config, layers)
     copy_tensors(teacher, student, stack_name, layers, dtype)
-    if folded:
+    if needs_fold(config, layers):
         fold_attention_norm(teacher, teacher_stack[layers[0]], student.get_submodule(f"{stack_name}.0"))
     return student.eval()
 
@@ -152,6 +159,25 @@ def check_count(label: str, value: int, lowest: int, highest: int) -> None:
         raise ValueError(f"{label} is {value!r}, need a whole number, such as {lowest}; change it to one")
     if not lowest <= value <= highest:
         raise ValueError(f"{label} is {value}, need {lowest} to {highest} for this teacher; change it to one of these")
+
+
+def check_skeleton(skeleton: PreTrainedModel, layers: Layers) -> None:
+    """Raises ValueError where `build_student` would for a teacher of this shape, which may be without any weights."""
+    stack_name, stack = find_layer_stack(skeleton)
+    config = cut_config(skeleton.config, layers)
+    with torch.device("meta"):
+        student = type(skeleton)._from_config(config)
+    check_layers_match(stack, student.get_submodule(stack_name), config, layers)
+    check_shapes(skeleton, student, stack_name, layers)
+
+
+def check_layers_match(
+    teacher_stack: nn.ModuleList, student_stack: nn.ModuleList, config: PreTrainedConfig, layers: Layers
+) -> None:
+    """Raises ValueError where a layer is built otherwise at its new place."""
+    for index, (student_layer, source) in enumerate(zip(student_stack, layers, strict=True)):
+        if source is not None and not (index == 0 and needs_fold(config, layers)):
+            check_same_kind(teacher_stack[source], student_layer, f"{config.model_type} layer {source} -> {index}")
 
 
 def check_layers_fit(config: PreTrainedConfig, layers: Layers) -> None:

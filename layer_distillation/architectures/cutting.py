@@ -63,6 +63,17 @@ def copy_tensors(
             student_tensor.data = kept.to(wanted, copy=True)
 
 
+def check_shapes(
+    teacher: PreTrainedModel, student: PreTrainedModel, stack_name: str, layers: Sequence[int | None]
+) -> None:
+    """Raises ValueError where `copy_tensors` would for a tensor's shape; both models may be without weights."""
+    teacher_tensors = collect_tensors(teacher)
+    for name, tensor in collect_tensors(student).items():
+        source_name = map_tensor_name(name, stack_name, layers)
+        if source_name in teacher_tensors:
+            keep_layers(name, teacher_tensors[source_name], tensor, layers)
+
+
 def choose_dtype(tensor: Tensor, dtype: torch.dtype | None, is_parameter: bool) -> torch.dtype:
     """What a copy of the tensor is held in; positions and masks are whole numbers and stay it."""
     if dtype is None or not tensor.is_floating_point():

@@ -7,6 +7,8 @@ from layer_distillation.architectures.refusals import CHOOSE_ANOTHER, check_arch
 
 # What may differ between a teacher layer and the student layer that it became: its place, and switches of training.
 FREE_ATTRIBUTES = {"layer_idx", "layer_id", "training", "gradient_checkpointing", "p"}
+FREE_ATTRIBUTES |= {"seed"}  # of the blocks that a BigBird layer draws in training
+MAX_SHOWN = 3
 
 
 def find_layer_stack(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
@@ -37,8 +39,9 @@ def check_same_kind(teacher_layer: nn.Module, student_layer: nn.Module, label: s
     teacher_traits, student_traits = describe_layer(teacher_layer), describe_layer(student_layer)
     if teacher_traits != student_traits:
         differing = sorted({name for name, _ in teacher_traits.items() ^ student_traits.items()})
+        shown = ", ".join(differing[:MAX_SHOWN]) + (" and more" if len(differing) > MAX_SHOWN else "")
         raise ValueError(
-            f"{label}: the architecture builds the layer otherwise at its new place ({', '.join(differing)} differ); "
+            f"{label}: the architecture builds the layer otherwise at its new place ({shown} differ); "
             "keep this layer at its own place, or choose another teacher"
         )
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 
+from layer_distillation.architectures.traits import FINAL_NORM_MODEL_TYPES
 from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, choose_student_layers, parse_layer_list
 
 BLOCK, BEST = "block", "best"
@@ -95,10 +96,6 @@ def match_in_order(similarity: Sequence[Sequence[float]], ends_meet: bool = Fals
                 grown[layer] = (total + value, [*layers, layer])
         best = grown
     return max(best.values(), key=lambda way: way[0])[1]
-
-
-# The last entry of their hidden states has passed the model's final norm, the others have not.
-FINAL_NORM_MODEL_TYPES = frozenset({"eurobert", "gpt2", "llama", "modernbert", "qwen3"})
 
 
 def check_final_norm(model_type: str, layers: list[int], teacher_num_layers: int) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from layer_distillation.architectures.traits import LAST_TOKEN_MODEL_TYPES, warn_about
 from layer_distillation.losses import functions as losses
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.batches import ItemCounts, check_labels
@@ -33,20 +34,19 @@ from layer_distillation.outputs.store import TeacherStore
 from student_init import get_num_layers
 
 # A query sees all keys of its row, so that its distribution is known from the mask alone.
-CAUSAL_MODEL_TYPES = frozenset({"gpt2", "llama", "qwen3"})
 LOCAL_MODEL_TYPES = frozenset({"modernbert"})
 DISTRIBUTION_MODEL_TYPES = tuple(
     sorted(
         name
         for name, target in ATTENTION_TARGETS.items()
-        if target == SCORES and name not in CAUSAL_MODEL_TYPES | LOCAL_MODEL_TYPES
+        if target == SCORES and name not in LAST_TOKEN_MODEL_TYPES | LOCAL_MODEL_TYPES
     )
 )
 
 
 def place_head(config: PreTrainedConfig) -> str:
     """Which of a row's states the head for sequence classification reads: a key of `head_state_losses.STATE_PLACES`."""
-    if config.model_type in CAUSAL_MODEL_TYPES:
+    if config.model_type in LAST_TOKEN_MODEL_TYPES:
         return "last"  # the first token of a decoder sees no other
     # ModernBERT and EuroBERT; "late" is the mean of what the head makes of every token.
     return "mean" if getattr(config, "classifier_pooling", None) in ("mean", "late") else "first"
@@ -99,6 +99,7 @@ def match_layers(
     Raises:
         ValueError: the terms ask for what teacher (or its store) and student cannot give.
     """
+    warn_about(teacher.config.model_type)
     check_teacher_fits(student.config, teacher.config, weights)
     check_architecture_fits([student.config, teacher.config], args, weights)
     num_layers = get_num_layers(teacher.config)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
+from layer_distillation.architectures.traits import warn_about
 from layer_distillation.losses.flags import STATE_TERMS
 from layer_distillation.losses.layer_matching import (
     BEST,
@@ -28,6 +29,7 @@ from layer_distillation.students.preparation import plan_student
 from layer_distillation.tasks.model_checks import explain_errors
 from student_init import (
     check_layers_fit,
+    check_skeleton,
     choose_student_layers,
     find_layer_stack,
     get_num_layers,
@@ -52,6 +54,9 @@ def plan_layers(settings: StudentSettings, config: PreTrainedConfig) -> list[int
             config, trust_remote_code=settings.teacher.trust_remote_code
         )
     find_layer_stack(skeleton)
+    if not is_searched and settings.student.student_model_name_or_path is None:
+        check_skeleton(skeleton, layers)
+    warn_about(config.model_type)
     terms = select_term_weights(settings.training, has_teacher=True)
     check_patient_layers(len(layers), settings.training, terms)
     if (matching := settings.training.layer_matching) in SEARCHED_STRATEGIES:

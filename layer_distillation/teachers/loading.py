@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from distill_trainer import DistillationTrainingArguments
+from layer_distillation.architectures.traits import LEFT_PADDED_MODEL_TYPES
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.model_checks import (
     check_tensors,
@@ -131,7 +132,8 @@ def load_teacher_config(location: str, arguments: TeacherArguments) -> PreTraine
 
 def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedTokenizerBase:
     """The teacher's tokenizer, which student and store share. It pads on the right: padding on the left shifts the
-    positions of the tokens, and what a row means would go by what it is batched with.
+    positions of the tokens, and what a row means would go by what it is batched with. XLNet's positions are relative
+    and its head reads the last of them: on the right it would read padding.
 
     Raises:
         ValueError: none is there, or it cannot pad.
@@ -143,7 +145,8 @@ def load_tokenizer(location: str, arguments: TeacherArguments) -> PreTrainedToke
         )
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers 5 makes an empty one where there is none
         raise ValueError(f"{problem}: {remedy}")
-    tokenizer.padding_side = "right"
+    is_padded_left = load_teacher_config(location, arguments).model_type in LEFT_PADDED_MODEL_TYPES
+    tokenizer.padding_side = "left" if is_padded_left else "right"
     tokenizer.chat_template = None  # a classifier has no use for one, and names of templates become names of files
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, XLNetConfig, XLNetForSequenceClassification
 
 from conftest import make_bert
 from distill_trainer import DistillationTrainingArguments
@@ -22,7 +22,7 @@ from layer_distillation.teachers.loading import (
     prepare_teacher,
     warn_about_majority,
 )
-from tiny_project import COLOURS, write_teacher, write_tokenizer
+from tiny_project import COLOURS, WORDS, write_teacher, write_tokenizer
 
 
 def make_data(label_names: list[str] | None, labels: list[int] | None = None) -> TaskData:
@@ -80,6 +80,19 @@ def test_a_tokenizer_that_pads_on_the_left_pads_on_the_right_here(tmp_path):
     assert AutoTokenizer.from_pretrained(tmp_path).padding_side == "left"
     tokenizer = load_tokenizer(str(tmp_path), TeacherArguments(teacher_model_name_or_path=str(tmp_path)))
     assert tokenizer.pad({"input_ids": [[2, 5, 3], [2, 3]]})["attention_mask"] == [[1, 1, 1], [1, 1, 0]]
+
+
+def test_an_xlnet_is_padded_on_the_left_and_answers_alike_in_every_batch(tmp_path):
+    sizes = {"n_layer": 2, "n_head": 2, "d_model": 16, "d_inner": 24, "initializer_range": 0.3}
+    model = XLNetForSequenceClassification(XLNetConfig(vocab_size=len(WORDS), pad_token_id=0, **sizes)).eval()
+    model.save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path), TeacherArguments(teacher_model_name_or_path=str(tmp_path)))
+    rows = [[2, 5, 9, 3], [2, 3], [2, 8, 3]]
+    with torch.no_grad():
+        together = model(**tokenizer.pad({"input_ids": rows}, return_tensors="pt")).logits
+        alone = torch.cat([model(input_ids=torch.tensor([row])).logits for row in rows])
+    torch.testing.assert_close(together, alone)
 
 
 def test_the_cache_folder_goes_by_the_seed_and_the_version_of_the_fine_tuning(tmp_path, monkeypatch):
