@@ -44,7 +44,7 @@ def make_batches(num_rows: int = 12) -> list[dict[str, torch.Tensor]]:
 
 def cut(teacher: PreTrainedModel, widths: Widths, importance: Importance | None = None, layers=LAYERS, basis=None):
     selection = select_units(teacher.config, widths, importance, basis)
-    return narrow_student(build_student(teacher, layers), layers, widths, selection)
+    return narrow_student(build_student(teacher, layers, dtype=None), layers, widths, selection)
 
 
 @every_name
