@@ -24,6 +24,7 @@ from layer_distillation.comparison.results import UnitResult, analyse_unit
 from layer_distillation.comparison.runs import VARIED_LOSS, LeftOut, Run, read_runs
 from layer_distillation.comparison.statistics import TaskRanks
 from layer_distillation.comparison.tasks import summarize_tasks
+from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.records.locks import hold_lock
 from layer_distillation.records.run_record import HARMLESS_ARGUMENTS
@@ -142,11 +143,13 @@ def split_off_lone_arms(units: list[Unit]) -> tuple[list[Unit], list[LeftOut]]:
     """A unit with one arm is no comparison: its runs are named, and an error where there is no other unit."""
     comparable = [unit for unit in units if len(unit.arms) > 1]
     if not comparable:
-        names = "; ".join(f"{unit.name}: {unit.arms[0].name}" for unit in units)
+        names = "; ".join(f"{unit.name}: {show_strategy(unit.arms[0].name)}" for unit in units)
         raise ValueError(f"there is one arm only ({names}): give runs of at least two strategies with equal settings")
     lone = [unit for unit in units if len(unit.arms) == 1]
     alone = [
-        LeftOut(run.folder, f"{unit.arms[0].name} is the only arm of {unit.name}") for unit in lone for run in unit.runs
+        LeftOut(run.folder, f"{show_strategy(unit.arms[0].name)} is the only arm of {unit.name}")
+        for unit in lone
+        for run in unit.runs
     ]
     warn_about(alone)
     return comparable, alone + [left for unit in lone for left in unit.left_out]

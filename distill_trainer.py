@@ -251,6 +251,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer):
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._term_means.begin_step()
+        self._loss_watch.begin_step()
         if self.accelerator.num_processes > 1 and self.accelerator.gradient_state.end_of_dataloader:
             # Counted here: after a resume within an epoch, accelerate 1.15 does not know its own remainder.
             rest = len(self.train_dataset) % (self._train_batch_size * self.accelerator.num_processes)
@@ -287,12 +288,19 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer):
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """No student of a first stage, in which nothing trained its head, is the best one."""
-        is_first = self.loss_plan.is_first_stage(self.state.global_step - 1, self.state.max_steps)
-        return not is_first and super()._determine_best_metric(metrics, trial)
+        return not self.is_first_stage() and super()._determine_best_metric(metrics, trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.raise_if_not_finite()  # weights that are no numbers never replace a checkpoint
         super()._save_checkpoint(model, trial)
+
+    def get_step_loss(self) -> float:
+        """The loss of the last step, as far as this process has part in it."""
+        return float(self._loss_watch.step_loss)
+
+    def is_first_stage(self) -> bool:
+        """Whether the last step trained intermediate terms alone."""
+        return self.loss_plan.is_first_stage(self.state.global_step - 1, self.state.max_steps)
 
     def raise_if_not_finite(self) -> None:
         """Raises NonFiniteLossError if the loss, or a live teacher, of any step so far was nan or infinite."""

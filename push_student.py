@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from layer_distillation.cards.artifacts import find_artifacts
-from layer_distillation.cards.publish import PushError, PushTarget, check_push, describe_failed_push, push_folder
+from layer_distillation.cards.publish import PushError, describe_failed_push, push_folder
+from layer_distillation.cards.push_target import PushTarget, check_push
 from layer_distillation.cards.scores import read_comparison_row
 from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.records.export_record import read_export_record

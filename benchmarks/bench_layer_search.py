@@ -16,8 +16,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from layer_distillation.runs.command_line import parse_command_line
-from layer_distillation.runs.preparation import load_tokenized_task, make_scorer, set_up_logging
+from layer_distillation.runs.arguments import parse_command_line
+from layer_distillation.runs.console import set_up_logging
+from layer_distillation.runs.preparation import load_tokenized_task, make_scorer
 from layer_distillation.students.layer_plan import count_student_layers
 from layer_distillation.students.layer_scores import SubsetScorer
 from layer_distillation.students.layer_search import SEARCHED_STRATEGIES, Calibration

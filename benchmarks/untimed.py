@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from benchmarks.peers import EVALUATION_ROWS, make_loader, measure_accuracy, read_rows
 from benchmarks.sweep_settings import Places, SweepSettings, make_project_flags, read_settings
 from layer_distillation.losses.functions import IGNORED_LABEL
-from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.runs.facts import describe_hardware, list_versions
 from layer_distillation.runs.preparation import load_tokenized_task, make_scorer, plan_layers
 from layer_distillation.tasks.loading import TaskData, fingerprint_task

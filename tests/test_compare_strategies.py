@@ -40,12 +40,12 @@ def test_it_prints_the_report_and_writes_the_files(sweep, tmp_path, capsys):
     assert compare(sweep, "--output_dir", tmp_path / "out", "--no_pictures") == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[2].split("  ")[0] == "Student layer"
-    assert "- Highest: top, test accuracy 0." in printed
+    assert "- Highest: top (first), test accuracy 0." in printed
     assert "not shown to be better than odd." in printed
-    assert "- bottom is worse than top by 0." in printed
-    assert "- odd cannot be told apart from top on these data" in printed
+    assert "- bottom (last) is worse than top (first) by 0." in printed
+    assert "- odd cannot be told apart from top (first) on these data" in printed
     assert "3 random draws" in printed
-    assert max(map(len, printed.splitlines())) <= 100
+    assert max(map(len, printed.splitlines())) <= 105
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         ".lock",
         "comparison.csv",
@@ -81,7 +81,7 @@ def test_what_is_left_out_is_on_stderr_and_in_the_report(sweep, tmp_path, caplog
     markdown = (tmp_path / "comparison.md").read_text()
     assert "temperature 2 -&gt; 4" in markdown
     assert "predictions.npz is missing" in markdown
-    assert "missing: top has no run with seed 3" in markdown
+    assert "missing: top (first) has no run with seed 3" in markdown
 
 
 def test_tasks_have_their_own_section_and_a_summary(sweep, tmp_path, capsys):
@@ -94,7 +94,7 @@ def test_tasks_have_their_own_section_and_a_summary(sweep, tmp_path, capsys):
     assert "sick, 2 layers: the kept students" in printed
     assert "Over 2 tasks: mean ranks (1 is best)" in printed
     assert "No pair of strategies is tested by Wilcoxon: with 2 tasks that all agree" in printed
-    assert "top is the only arm of sick, 1 layer" in " ".join(printed.split())
+    assert "top (first) is the only arm of sick, 1 layer" in " ".join(printed.split())
 
 
 PICTURES = ["layer_map.png", "loss_curves.png", "metric_intervals.png", "pareto.png"]
@@ -136,8 +136,8 @@ def test_students_of_several_sizes_share_a_picture(sweep, tmp_path, monkeypatch)
     points = drawn["pareto-1-sick.png"]
     assert {point.name: point.parameters for point in points} == {
         "teacher": 1000,
-        **{f"{name}, 1 layer": 400 for name in ("top", "bottom")},
-        **{f"{name}, 2 layers": 600 for name in ("top", "bottom", "odd")},
+        **{f"{name}, 1 layer": 400 for name in ("top (first)", "bottom (last)")},
+        **{f"{name}, 2 layers": 600 for name in ("top (first)", "bottom (last)", "odd")},
     }
 
 
@@ -164,7 +164,9 @@ def test_no_whole_run_is_an_error(tmp_path, capsys):
 def test_one_arm_is_an_error(tmp_path, capsys):
     write_run(tmp_path / "a", seed=1)
     write_run(tmp_path / "b", seed=2)
-    assert "one arm only (sick, 2 layers: top): give runs of at least two strategies" in refuse(capsys, tmp_path)
+    assert "one arm only (sick, 2 layers: top (first)): give runs of at least two strategies" in refuse(
+        capsys, tmp_path
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ FLOORS = [
     ["outputs", "step"],
     ["student_init"],
     ["architectures"],
-    ["records"],
+    ["layers", "records"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))

@@ -14,7 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layer_distillation.runs.command_line import list_flags, make_parser, parse_command_line, read_recipe
+from layer_distillation.runs.arguments import parse_command_line
+from layer_distillation.runs.command_line import list_flags, make_parser, read_recipe
 from layer_distillation.tasks.arguments import clean_name
 from layer_distillation.tasks.columns import parse_number
 from layer_distillation.tasks.files import READERS, read_data_file

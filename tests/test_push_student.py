@@ -69,8 +69,8 @@ def test_the_comparisons_row_is_in_the_pushed_card(folder, hub, tmp_path):
     assert main([str(run), "--hub_model_id", NAME, "--comparison", str(comparison)]) == 0
     card = hub.repositories[NAME].files["README.md"].decode()
     assert "## Among the strategies compared" in card
-    assert "| bottom | 0." in card
-    assert "- bottom is worse than odd by 0." in card
+    assert "| bottom (last) | 0." in card
+    assert "- bottom (last) is worse than odd by 0." in card
 
 
 def refuse(flags: list[str], capsys: pytest.CaptureFixture) -> str:
@@ -108,7 +108,7 @@ def test_a_comparison_without_the_run_is_refused(folder, hub, capsys):
 def test_no_token_no_valid_name_and_no_such_flag_are_refused(folder, hub, capsys, monkeypatch):
     assert "give --hub_model_id" in refuse([str(folder), "--hub_model_id", "a b"], capsys)
     assert "unrecognized arguments: --hub_token" in refuse([str(folder), "--hub_token", "hf_x"], capsys)
-    monkeypatch.setattr("layer_distillation.cards.publish.get_token", lambda: None)
+    monkeypatch.setattr("layer_distillation.cards.push_target.get_token", lambda: None)
     assert "run `hf auth login`, set HF_TOKEN" in refuse([str(folder), "--hub_model_id", NAME], capsys)
     assert hub.requests == []
 

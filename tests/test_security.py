@@ -21,7 +21,8 @@ from layer_distillation.comparison.files import format_csv
 from layer_distillation.comparison.pictures import clean_file_name
 from layer_distillation.comparison.runs import read_runs
 from layer_distillation.records.run_record import RECORD_NAME
-from layer_distillation.runs.command_line import parse_command_line, write_command
+from layer_distillation.runs.arguments import parse_command_line
+from layer_distillation.runs.command_line import write_command
 from layer_distillation.runs.failures import describe_failure
 from layer_distillation.tasks.arguments import clean_name
 from layer_distillation.teachers.arguments import TeacherArguments

@@ -203,7 +203,7 @@ def test_two_runs_of_two_processes_each_with_one_cache_end_as_one_alone(places, 
     assert sum(FOUND in output for output in outputs.values()) == 1
     # How many wait depends on how fast each starts up; that one did shows that they were at work at the same time.
     assert any(WAITING in output for output in outputs.values())
-    assert sum("fine-tuning the teacher, once" in output for output in outputs.values()) == 1
+    assert sum("it is fine-tuned once" in output for output in outputs.values()) == 1
     alone = tmp_path / "alone"
     flags = make_project(alone, has_head=False)
     command = [sys.executable, *PAIR, "--standalone", RUN, *replace(flags, layer_strategy="top")]

@@ -15,6 +15,7 @@ from layer_distillation.cards.inheritance import describe_inheritance
 from layer_distillation.cards.metadata import build_card_metadata, find_origin
 from layer_distillation.cards.scores import ComparisonRow, Interval, Score
 from layer_distillation.comparison.runs import TEACHER_TERMS
+from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.markdown_text import code_span, escape_markdown, fence_code, format_table
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.records.student_names import name_variant
@@ -81,7 +82,9 @@ def describe_student(record: RunRecord) -> str:
     began = f"cut from the {record.teacher['layers']} layers of {teacher}"
     if (origin := find_origin(record)) is not None:
         began = f"which began as {code_span(origin)} and imitates the {record.teacher['layers']} layers of {teacher}"
-    strategy = code_span(record.strategy + name_variant(record.arguments, record.student.get("width_init")))
+    strategy = code_span(
+        show_strategy(record.strategy) + name_variant(record.arguments, record.student.get("width_init"))
+    )
     return (
         f"A student of {count} layers, {began} (strategy {strategy}) and trained by knowledge "
         f"distillation on {code_span(record.task['name'])}. It answers {answer}."
@@ -174,13 +177,22 @@ def describe_comparison(row: ComparisonRow) -> list[str]:
     p_value = "-" if row.p_value is None else f"{row.p_value:.4f}"
     table = format_table(
         ["strategy", f"{row.split} {row.metric_name}", "seeds", "behind the best", "corrected p"],
-        [[row.arm, f"{row.mean:.4f}{spread}", f"{len(row.seeds)} ({', '.join(row.seeds)})", difference, p_value]],
+        [
+            [
+                show_strategy(row.arm),
+                f"{row.mean:.4f}{spread}",
+                f"{len(row.seeds)} ({', '.join(row.seeds)})",
+                difference,
+                p_value,
+            ]
+        ],
     )
     return [
         "## Among the strategies compared",
         table,
         "\n".join(f"- {escape_markdown(line)}" for line in row.verdict),
-        f"Mean ± standard deviation over seeds on {row.rows:,} rows; the best is {escape_markdown(row.best)}. "
+        f"Mean ± standard deviation over seeds on {row.rows:,} rows; the best is "
+        f"{escape_markdown(show_strategy(row.best))}. "
         "Differences are paired by seed and row, with 95 % intervals, their p-values corrected after Holm.",
     ]
 

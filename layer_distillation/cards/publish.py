@@ -1,23 +1,22 @@
 """What leaves a run: the student's model card in its folder, and the push to the Hub. Without torch.
 
-Entry: `check_push`, `write_model_card`, `push_folder`; `push_student.py` is the command.
+Entry: `write_model_card`, `push_folder`; `push_student.py` is the command.
 """
 
 import fnmatch
 import os
 import shlex
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_token, is_offline_mode
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from layer_distillation.cards.artifacts import describe_artifacts, find_artifacts, list_artifact_files
 from layer_distillation.cards.model_card import build_model_card
+from layer_distillation.cards.push_target import PushTarget
 from layer_distillation.cards.scores import ComparisonRow, list_scores
-from layer_distillation.records.command_names import find_command, name_commands
+from layer_distillation.records.command_names import find_command
 from layer_distillation.records.export_record import EXPORT_NAME, ExportRecord, read_export_record
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 
@@ -28,38 +27,8 @@ NEVER_PUSHED = (".*", "*.bin", "*.pt", "*.pth", "*.npz", RECORD_NAME, EXPORT_NAM
 LONGEST_REASON = 200
 
 
-@dataclass(frozen=True)
-class PushTarget:
-    """Where a student goes, and which of its exported forms go with it. `is_private` None: as the Hub does by itself;
-    `token` None: that of `hf auth login`."""
-
-    name: str
-    is_private: bool | None = None
-    revision: str | None = None
-    token: str | None = field(default=None, repr=False)
-    forms: tuple[str, ...] = ()
-
-
 class PushError(OSError):
     """A push that failed; the message says at what. The student's folder is as it was."""
-
-
-def check_push(target: PushTarget) -> None:
-    """Raises ValueError where a push is bound to fail, hours before it is tried: no token, offline, no valid name."""
-    if target.token is None and get_token() is None:
-        raise ValueError(
-            "a push needs a token of the Hugging Face Hub and found none: run `hf auth login`, set HF_TOKEN, or leave "
-            f"--push_to_hub out ({name_commands(PUSH_SCRIPT.name)} pushes the finished student later)"
-        )
-    if is_offline_mode():
-        raise ValueError(
-            "a push needs the Hub, and HF_HUB_OFFLINE=1 forbids it: unset it, or leave --push_to_hub out "
-            f"({name_commands(PUSH_SCRIPT.name)} pushes the finished student later)"
-        )
-    try:
-        validate_repo_id(target.name)
-    except HFValidationError as error:
-        raise ValueError(f"a push has no valid name to go to ({error}): give --hub_model_id") from error
 
 
 def write_model_card(record: RunRecord, folder: Path) -> None:

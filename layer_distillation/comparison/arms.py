@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layer_distillation.comparison.runs import LOSS_ARGUMENTS, Run
+from layer_distillation.layers.strategies import show_strategy
 
 
 @dataclass
@@ -57,7 +58,8 @@ def list_equal_starts(arms: Sequence[Arm]) -> list[str]:
             key = (arm.suffix, *describe_start(arm.runs[0]).values())
             starts.setdefault(key, []).append(arm)
     return [
-        f"the same start: {' and '.join(arm.name for arm in found)} (layers {name_layers(found[0].runs[0])})"
+        f"the same start: {' and '.join(show_strategy(arm.name) for arm in found)} "
+        f"(layers {name_layers(found[0].runs[0])})"
         for found in starts.values()
         if len(found) > 1
     ]
@@ -70,7 +72,7 @@ def list_missing_seeds(arms: Sequence[Arm]) -> list[str]:
     for arm in arms:
         missing = [str(seed) for seed in wanted if seed not in arm.seeds]
         if missing and arm.strategy != "random":
-            remarks.append(f"missing: {arm.name} has no run with seed {', '.join(missing)}")
+            remarks.append(f"missing: {show_strategy(arm.name)} has no run with seed {', '.join(missing)}")
     return remarks
 
 
@@ -81,7 +83,8 @@ def list_mixed_losses(arms: Sequence[Arm]) -> list[str]:
     others = [name for name, summed in sums.items() if summed != common]
     if not others:
         return []
-    return [f"training loss: what it sums in {' and '.join(others)} is not what it sums in the other arms"]
+    shown = " and ".join(map(show_strategy, others))
+    return [f"training loss: what it sums in {shown} is not what it sums in the other arms"]
 
 
 def list_summed(run: Run) -> tuple[object, ...]:

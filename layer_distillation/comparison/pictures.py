@@ -19,6 +19,7 @@ from layer_distillation.comparison.plots import (
 from layer_distillation.comparison.results import ArmResult, UnitResult
 from layer_distillation.comparison.statistics import TaskRanks
 from layer_distillation.comparison.tasks import group_by_task
+from layer_distillation.layers.strategies import show_strategy
 
 MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
 
@@ -36,14 +37,15 @@ def draw_pictures(results: Sequence[UnitResult], ranks: TaskRanks | None, folder
             draw_sizes(task.units, drawn[-1])
     if ranks is not None:
         drawn.append(folder / "mean_ranks.png")
-        plot_mean_ranks(ranks.mean_ranks, ranks.critical_difference, drawn[-1])
+        mean_ranks = {show_strategy(name): rank for name, rank in ranks.mean_ranks.items()}
+        plot_mean_ranks(mean_ranks, ranks.critical_difference, drawn[-1])
     return drawn
 
 
 def draw_unit(result: UnitResult, folder: Path) -> list[Path]:
     """Losses by epoch, the metric with intervals, where the layers come from, quality against size."""
     metric_name = f"{result.split} {result.metric_name}"
-    curves = {arm.name: [run.run.record.history for run in arm.runs] for arm in result.arms}
+    curves = {show_strategy(arm.name): [run.run.record.history for run in arm.runs] for arm in result.arms}
     task_loss = "squared error" if result.unit.runs[0].is_regression else "cross-entropy (nats)"
     plot_loss_curves(curves, folder / "loss_curves.png", task_loss)
     intervals = [make_interval(arm, arm in result.controls) for arm in result.arms]
@@ -66,12 +68,14 @@ def draw_sizes(units: Sequence[UnitResult], path: Path) -> None:
 
 def make_interval(arm: ArmResult, is_control: bool) -> ArmInterval:
     estimate = arm.estimate
-    return ArmInterval(arm.name, estimate.value, estimate.low, estimate.high, arm.list_values("metric"), is_control)
+    return ArmInterval(
+        show_strategy(arm.name), estimate.value, estimate.low, estimate.high, arm.list_values("metric"), is_control
+    )
 
 
 def make_point(arm: ArmResult) -> ParetoPoint:
     parameters = arm.runs[0].run.record.student["parameters"]
-    return ParetoPoint(arm.name, parameters, arm.estimate.value, arm.estimate.low, arm.estimate.high)
+    return ParetoPoint(show_strategy(arm.name), parameters, arm.estimate.value, arm.estimate.low, arm.estimate.high)
 
 
 def make_teacher_points(result: UnitResult) -> list[ParetoPoint]:
@@ -87,7 +91,7 @@ def list_layers(result: UnitResult) -> dict[str, list[int | None]]:
     for arm in result.arms:
         for run in arm.runs:
             name = f"random, seed {run.run.record.seed}" if arm.arm.strategy == "random" else arm.arm.strategy
-            layers.setdefault(name, run.run.layers)
+            layers.setdefault(show_strategy(name), run.run.layers)
     return layers
 
 

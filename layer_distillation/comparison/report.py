@@ -28,6 +28,7 @@ from layer_distillation.comparison.verdict import (
     format_p_value,
     write_verdict,
 )
+from layer_distillation.layers.strategies import show_strategy
 
 
 @dataclass
@@ -64,7 +65,10 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
     blocks = [
         Block(f"{result.unit.name}: the kept students, means over seeds", table_students(result)),
         Block(f"Over seeds ({chosen_on})", table_seeds(result)),
-        Block(f"Difference from the best, {result.best.name} (best minus the other)", table_pairs(result.comparisons)),
+        Block(
+            f"Difference from the best, {show_strategy(result.best.name)} (best minus the other)",
+            table_pairs(result.comparisons),
+        ),
         Block("Random and fresh layers: best minus control", table_pairs(result.control_comparisons)),
         Block("With the teacher's terms minus without", table_pairs(result.teacher_comparisons, names="first")),
         Block("Verdict", lines=write_verdict(result)),
@@ -104,7 +108,7 @@ def table_students(result: UnitResult) -> list[list[str]]:
     for arm in result.arms:
         losses = [format_number(arm.average(name)) for name in ("training_loss", "validation_loss")]
         kept, last = (format_number(arm.average(name)) for name in ("validation_metric", "last_metric"))
-        rows.append([arm.name, *losses, kept, name_epochs(arm), last, name_layers(arm)])
+        rows.append([show_strategy(arm.name), *losses, kept, name_epochs(arm), last, name_layers(arm)])
     return [header, *rows]
 
 
@@ -140,7 +144,8 @@ def table_seeds(result: UnitResult) -> list[list[str]]:
     for arm in result.arms:
         fields = [format_spread(arm, name) for name in (*splits, "metric")]
         interval = format_interval(arm.estimate.low, arm.estimate.high)
-        rows.append([arm.name, str(len(arm.runs)), *fields, interval, format_share(result.get_kept_share(arm))])
+        name = show_strategy(arm.name)
+        rows.append([name, str(len(arm.runs)), *fields, interval, format_share(result.get_kept_share(arm))])
     header = ["", "n", *titles, "95 % interval", "of the teacher's"]
     return [header, [name_teacher(result), "-", *teacher, "-", "-"], *rows]
 
@@ -157,13 +162,13 @@ def table_pairs(pairs: Sequence[Pair], names: Literal["first", "second"] = "seco
     rows = []
     for pair in pairs:
         if pair.estimate is None:
-            rows.append([getattr(pair, names), "-", "-", "-", "none shared", "-"])
+            rows.append([show_strategy(getattr(pair, names)), "-", "-", "-", "none shared", "-"])
             continue
         interval = format_interval(pair.estimate.low, pair.estimate.high)
         p_value = format_p_value(pair.adjusted_p_value)
         rows.append(
             [
-                getattr(pair, names),
+                show_strategy(getattr(pair, names)),
                 format_number(pair.estimate.value),
                 interval,
                 p_value,
@@ -191,7 +196,7 @@ def table_untrained(result: UnitResult) -> list[list[str]]:
     if not columns:
         return []
     rows = [
-        [arm.name, *map(format_number, values), format_number(arm.average("metric"))]
+        [show_strategy(arm.name), *map(format_number, values), format_number(arm.average("metric"))]
         for arm, *values in zip(arms, *columns.values(), strict=True)
     ]
     return [["", *(f"untrained {name}" for name in columns), f"trained {result.metric_name} ({result.split})"], *rows]
@@ -220,7 +225,7 @@ def table_before_training(result: UnitResult) -> list[list[str]]:
 
 def list_task_blocks(results: Sequence[UnitResult], ranks: TaskRanks) -> list[Block]:
     ordered = sorted(ranks.mean_ranks.items(), key=lambda item: item[1])
-    table = [["", "mean rank"], *([name, f"{rank:.2f}"] for name, rank in ordered)]
+    table = [["", "mean rank"], *([show_strategy(name), f"{rank:.2f}"] for name, rank in ordered)]
     return [
         Block(f"Over {ranks.num_tasks} tasks: mean ranks (1 is best)", table),
         Block("Verdict over tasks", lines=[*describe_tasks(ranks), *describe_scope(results, ranks)]),
@@ -235,7 +240,7 @@ def table_shares(
     others = list(dict.fromkeys(task for by_task in uncounted.values() for task in by_task))
     rows = [
         [
-            name,
+            show_strategy(name),
             *(format_share(by_task[task]) for task in tasks),
             format_share(sum(by_task.values()) / len(tasks)),
             *(format_share(uncounted.get(name, {}).get(task)) for task in others),
@@ -263,7 +268,7 @@ def table_teacher(pairs: Sequence[TeacherPair]) -> list[list[str]]:
         last = [format_number(arm.average("last_metric")) for arm in own]
         mark = "" if result.counts_over_tasks else f" (teacher not beyond {result.teacher_lead.rival})"
         task = f"{result.unit.name}: {result.split} {result.metric_name}{mark}"
-        rows.append([task, pair.first, teacher, *numbers, *last])
+        rows.append([task, show_strategy(pair.first), teacher, *numbers, *last])
     return [[*header, "validation, last epoch, with", "without"], *rows]
 
 

@@ -15,6 +15,7 @@ from layer_distillation.comparison.pairs import Pair, PairedScores
 from layer_distillation.comparison.runs import Run
 from layer_distillation.comparison.statistics import Estimate, correlate_ranks
 from layer_distillation.comparison.teacher_lead import TeacherLead, measure_lead
+from layer_distillation.layers.strategies import show_strategy
 
 
 @dataclass
@@ -107,7 +108,9 @@ class UnitResult:
 def analyse_unit(unit: Unit, split: str, metric_name: str | None, num_resamples: int) -> UnitResult:
     """Raises ValueError for fewer than two arms, an unknown metric or a split without labels."""
     if len(unit.arms) < 2:
-        raise ValueError(f"{unit.name}: the only arm is {unit.arms[0].name}: give runs of at least two strategies")
+        raise ValueError(
+            f"{unit.name}: the only arm is {show_strategy(unit.arms[0].name)}: give runs of at least two strategies"
+        )
     first_run = unit.runs[0]
     split, metric_name = choose_split(first_run, split), choose_metric(first_run, metric_name)
     scores = PairedScores(unit, split, metric_name, num_resamples)

@@ -18,6 +18,7 @@ from layer_distillation.comparison.statistics import (
     has_power,
 )
 from layer_distillation.comparison.tasks import group_by_task, list_not_counted
+from layer_distillation.layers.strategies import show_strategy
 
 PRACTICALLY_INFINITE = 10**12
 ENOUGH_DRAWS_FOR_PERCENT = 20
@@ -42,8 +43,8 @@ def write_verdict(result: UnitResult) -> list[str]:
 def name_best(result: UnitResult) -> list[str]:
     """The arm on top, called the best only where all other strategies are shown to be worse."""
     best, what = result.best, f"{result.split} {result.metric_name}"
-    score = f"{best.name}, {what} {best.estimate.value:.4f} ({count(len(best.runs), 'seed')})"
-    rivals = [pair.second for pair in result.comparisons if not is_shown_worse(pair)]
+    score = f"{show_strategy(best.name)}, {what} {best.estimate.value:.4f} ({count(len(best.runs), 'seed')})"
+    rivals = [show_strategy(pair.second) for pair in result.comparisons if not is_shown_worse(pair)]
     note = ["All arms are controls: they are held against each other."] if best.arm.is_control else []
     if len(result.strategies) == 1:
         return [f"The only strategy: {score}."]
@@ -60,7 +61,7 @@ def is_shown_worse(pair: Pair) -> bool:
 def judge(pair: Pair, worse: str, open_question: str) -> str:
     """One comparison with the best arm."""
     if pair.estimate is None:
-        return f"{pair.second} shares no seed with {pair.first}: not compared."
+        return f"{show_strategy(pair.second)} shares no seed with {show_strategy(pair.first)}: not compared."
     first, second = name_compared(pair.first, pair), name_compared(pair.second, pair)
     if is_shown_worse(pair):
         return f"{second} {worse} {first} by {format_estimate(pair)}."
@@ -71,13 +72,14 @@ def judge(pair: Pair, worse: str, open_question: str) -> str:
 
 def name_compared(arm_name: str, pair: Pair) -> str:
     """One seed compares two students, and says nothing yet of the strategies that they stand for."""
-    return arm_name if len(pair.seeds) > 1 else f"{arm_name} with seed {pair.seeds[0]}"
+    name = show_strategy(arm_name)
+    return name if len(pair.seeds) > 1 else f"{name} with seed {pair.seeds[0]}"
 
 
 def judge_teacher_terms(pair: Pair) -> str:
     """A strategy with the teacher's terms against the same without."""
     if pair.estimate is None:
-        return f"{pair.second} shares no seed with {pair.first}: not compared."
+        return f"{show_strategy(pair.second)} shares no seed with {show_strategy(pair.first)}: not compared."
     first = name_compared(pair.first, pair)
     if pair.adjusted_p_value >= LEVEL:
         return (
@@ -97,7 +99,8 @@ def compare_last_epochs(pair: Pair, result: UnitResult) -> list[str]:
     metrics = {arm.name: arm.average("last_metric") for arm in (first, second)}
     ahead, behind = sorted(metrics, key=metrics.__getitem__, reverse=True)
     return [
-        f"But after the last epoch {ahead} is ahead of {behind}: {result.selecting_split} {result.metric_name} "
+        f"But after the last epoch {show_strategy(ahead)} is ahead of {show_strategy(behind)}: "
+        f"{result.selecting_split} {result.metric_name} "
         f"{metrics[ahead]:.4f} and {metrics[behind]:.4f}. So the choice of the epoch decides."
     ]
 
@@ -178,7 +181,7 @@ def agree(by_loss: list[ArmResult], by_metric: list[ArmResult]) -> bool:
 
 
 def name_in_order(arms: list[ArmResult]) -> str:
-    return " > ".join(arm.name for arm in arms)
+    return " > ".join(show_strategy(arm.name) for arm in arms)
 
 
 def describe_random_draws(result: UnitResult) -> list[str]:
@@ -191,9 +194,9 @@ def describe_random_draws(result: UnitResult) -> list[str]:
         for arm in strategies:
             beaten = sum(draw < arm.estimate.value for draw in draws)
             share = f" ({100 * beaten / len(draws):.0f} %)" if len(draws) >= ENOUGH_DRAWS_FOR_PERCENT else ""
-            lines.append(f"{arm.name}: better than {beaten} of {drawn}{share}.")
+            lines.append(f"{show_strategy(arm.name)}: better than {beaten} of {drawn}{share}.")
         lines += [
-            f"The draw with seed {draw.run.record.seed} has the layers of {arm.name}."
+            f"The draw with seed {draw.run.record.seed} has the layers of {show_strategy(arm.name)}."
             for draw, arm in product(random.runs, strategies)
             if draw.run.layers == arm.runs[0].run.layers
         ]
@@ -213,7 +216,7 @@ def describe_scope(results: Sequence[UnitResult], ranks: TaskRanks) -> list[str]
         ]
     names = {arm.name for result in results if result.counts_over_tasks for arm in result.strategies}
     if missing := sorted(names - ranks.mean_ranks.keys()):
-        lines.append(f"Not ranked, because not every task has it: {', '.join(missing)}.")
+        lines.append(f"Not ranked, because not every task has it: {', '.join(map(show_strategy, missing))}.")
     return lines
 
 
@@ -238,7 +241,7 @@ def describe_tasks(ranks: TaskRanks) -> list[str]:
         lines += describe_rank_differences(ranks)
     if ranks.pairwise_p_values:
         lines += [
-            f"{first} against {second}: Wilcoxon p {format_p_value(p_value)} (Holm)."
+            f"{show_strategy(first)} against {show_strategy(second)}: Wilcoxon p {format_p_value(p_value)} (Holm)."
             for (first, second), p_value in ranks.pairwise_p_values.items()
         ]
     else:
@@ -261,7 +264,11 @@ def describe_rank_differences(ranks: TaskRanks) -> list[str]:
         ]
         for first in ordered
     }
-    told_apart = [f"{first} ranks better than {' and '.join(others)}." for first, others in worse.items() if others]
+    told_apart = [
+        f"{show_strategy(first)} ranks better than {' and '.join(map(show_strategy, others))}."
+        for first, others in worse.items()
+        if others
+    ]
     return told_apart or ["So no pair of strategies is told apart."]
 
 

@@ -4,6 +4,7 @@ import difflib
 import math
 from dataclasses import dataclass, field
 
+from layer_distillation.losses.layer_matching import check_matching
 from layer_distillation.losses.schedules import Schedule, parse_schedules
 
 PREDICTION_TERMS = ("ce", "kl", "logit_cosine")
@@ -140,6 +141,7 @@ class LossFlags:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
+        check_matching(self.layer_matching)
 
         if self.class_weights is not None:
             parse_class_weights(self.class_weights)

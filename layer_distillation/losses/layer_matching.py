@@ -1,16 +1,20 @@
-"""Which teacher layer each student layer imitates. Where its weights come from is another axis: `student_init`."""
+"""Which teacher layer each student layer imitates. Where its weights come from is another axis: `layers`."""
 
 import difflib
 from collections.abc import Sequence
 
 from layer_distillation.architectures.traits import FINAL_NORM_MODEL_TYPES
-from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, choose_student_layers, parse_layer_list
+from layer_distillation.layers.strategies import (
+    LAYER_STRATEGIES,
+    LAYER_STRATEGY_ALIASES,
+    SEARCHED_STRATEGY_NAMES,
+    choose_student_layers,
+    parse_layer_list,
+)
 
 BLOCK, BEST = "block", "best"
-# What they name depends on the teacher or student at work on some rows: `run_preparation`.
-MATCHINGS_BY_DATA = (BEST, "influence", "cka", "greedy", "beam")
-
-
+# What they name depends on the teacher or student at work on some rows: `runs/preparation.py`.
+MATCHINGS_BY_DATA = (BEST, *SEARCHED_STRATEGY_NAMES)
 NAMED_MATCHINGS = (BLOCK, *(name for name in (*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES) if name != "scratch"))
 
 
@@ -39,11 +43,7 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
             return choose_student_layers(matching, teacher_num_layers, student_num_layers, seed=seed)
         except ValueError as error:
             raise ValueError(f"--layer_matching {matching}: {error}") from None
-    if not matching[:1].isdigit():
-        raise ValueError(
-            f"--layer_matching {matching} names no teacher layers: {suggest_matching(matching)}choose one of "
-            f"{', '.join([*NAMED_MATCHINGS, *MATCHINGS_BY_DATA])}, or list them, such as 1,3,5"
-        )
+    check_matching(matching)
     layers = parse_layer_list(matching)
     if len(layers) != student_num_layers:
         raise ValueError(
@@ -56,6 +56,18 @@ def resolve_layer_matching(matching: str, teacher_num_layers: int, student_num_l
             f"--layer_matching {matching} names layer {outside[0]}, and the teacher has 0 to {teacher_num_layers - 1}"
         )
     return layers
+
+
+def check_matching(matching: str) -> None:
+    """Raises ValueError where it is neither a name nor a list, whatever the teacher."""
+    if matching in (*NAMED_MATCHINGS, *MATCHINGS_BY_DATA):
+        return
+    if not matching[:1].isdigit():
+        raise ValueError(
+            f"--layer_matching {matching} names no teacher layers: {suggest_matching(matching)}choose one of "
+            f"{', '.join([*NAMED_MATCHINGS, *MATCHINGS_BY_DATA])}, or list them, such as 1,3,5"
+        )
+    parse_layer_list(matching)
 
 
 def suggest_matching(text: str) -> str:

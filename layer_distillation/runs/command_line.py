@@ -1,27 +1,33 @@
-"""From `run_distillation.py [recipe.yaml] --flags` to typed arguments, through one strict parser.
+"""From `run_distillation.py [recipe.yaml] --flags` to typed flags, through one strict parser and without torch.
 
 A recipe is turned into flags placed before the user's, so that types, choices, unknown keys and precedence are the
 parser's business alone. Whatever is wrong ends in one line on stderr and exit status 2.
 """
 
-import difflib
 import os
 import re
 import shlex
 import sys
+from argparse import SUPPRESS, Action
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 from transformers import HfArgumentParser
 
-from distill_trainer import DistillationTrainingArguments
+from layer_distillation.losses.flags import LossFlags
 from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.records.markdown_text import clean_text
+from layer_distillation.records.suggestions import suggest
+from layer_distillation.runs.flag_checks import check_training
+from layer_distillation.runs.help_pages import format_help_page
 from layer_distillation.runs.recipes import BUILT_IN_RECIPE, describe_missing, find_recipe, list_shipped_names
-from layer_distillation.students.arguments import StudentArguments, StudentSettings
+from layer_distillation.step.flags import TrainingFlags
+from layer_distillation.step.stock import make_stock_flags
+from layer_distillation.students.arguments import StudentArguments
 from layer_distillation.tasks.arguments import DataArguments, name_task
 from layer_distillation.teachers.arguments import TeacherArguments
 
@@ -30,20 +36,24 @@ DATA_SOURCES = ("task_name", "dataset_name", "train_file")
 NO_VALUES = ("", "null", "~")
 OTHER_RECIPES = {yaml.SequenceNode: "a list", yaml.ScalarNode: "a single value", type(None): "nothing"}
 MAX_NAME_CHARACTERS = 100
+TYPE_NAMES = {"int": "a whole number", "float": "a number"}
 
 
 @dataclass
-class RunArguments(StudentSettings):
-    """All that one run was told."""
+class RunTrainingFlags(LossFlags, TrainingFlags):
+    """What `make_training_flags` makes, for those who read it: with every field of the stock class as well."""
 
+
+@dataclass
+class RunFlags:
+    """All that one run was told, checked without torch; `runs/arguments.py` makes its `RunArguments` of it."""
+
+    student: StudentArguments
+    data: DataArguments
+    teacher: TeacherArguments
+    training: RunTrainingFlags
     recipe: str | None
     command: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every effective argument, without secrets."""
-        parts = [vars(self.student), vars(self.data), vars(self.teacher), self.training.to_dict()]
-        merged = {name: value for part in parts for name, value in part.items()}
-        return {name: value for name, value in merged.items() if not name.endswith("_token")}
 
 
 class OneLineParser(HfArgumentParser):
@@ -51,11 +61,25 @@ class OneLineParser(HfArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         choice = re.match(r"argument (\S+?)(?:/\S+)?: invalid choice: '(.*)' \(choose from (.*)\)$", message)
+        value = re.match(r"argument (\S+?)(?:/\S+)?: invalid (\w+) value: (.*)$", message)
         if choice:
             flag, got, valid = choice.groups()
             names = [name.strip("'\" ") for name in valid.split(",")]
             message = f"{flag} is {got!r}{suggest(got, names)}: choose one of {', '.join(names)}"
+        elif value and value[2] in TYPE_NAMES:
+            message = f"{value[1]} is {value[3]}: give {TYPE_NAMES[value[2]]}"
         exit_with_error(message)
+
+    def format_help(self, is_whole: bool = False) -> str:
+        return format_help_page(self, is_whole)
+
+
+class WholeHelp(Action):
+    """--help_all: every flag."""
+
+    def __call__(self, parser: OneLineParser, *_: Any) -> NoReturn:
+        parser._print_message(parser.format_help(is_whole=True), sys.stdout)
+        parser.exit()
 
 
 def exit_with_error(message: str, status: int = 2, is_shared: bool = True) -> NoReturn:
@@ -71,23 +95,27 @@ def exit_with_error(message: str, status: int = 2, is_shared: bool = True) -> No
     sys.exit(status)
 
 
-def suggest(got: str, names: Sequence[str]) -> str:
-    """`, did you mean x?` or nothing."""
-    close = difflib.get_close_matches(got, names, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+@cache
+def make_training_flags() -> type:
+    """The fields of `DistillationTrainingArguments` in a dataclass that does no more than hold them."""
+    return make_dataclass("AllTrainingFlags", [], bases=(RunTrainingFlags, make_stock_flags()))
 
 
 def make_parser() -> OneLineParser:
-    return OneLineParser(
-        (StudentArguments, DataArguments, TeacherArguments, DistillationTrainingArguments),
+    parser = OneLineParser(
+        (StudentArguments, DataArguments, TeacherArguments, make_training_flags()),
         prog=name_speaker(SCRIPT),
         allow_abbrev=False,
         usage="%(prog)s [recipe] [--flag value ...]",
+        description="Distils a shallow student out of some layers of a teacher. Without flags: the built-in task, "
+        "nothing is downloaded.",
     )
+    parser.add_argument("--help_all", "--help-all", action=WholeHelp, nargs=0, default=SUPPRESS, help="Every flag.")
+    return parser
 
 
-def parse_command_line(argv: Sequence[str]) -> RunArguments:
-    """The effective arguments; ends the process with status 2 where they are wrong."""
+def parse_flags(argv: Sequence[str]) -> RunFlags:
+    """The effective flags; ends the process with status 2 where they are wrong, and with 0 where help is asked for."""
     parser = make_parser()
     recipe, flags = split_recipe(parser, list(argv))
     if recipe is None and not any(is_given(source, flags) for source in DATA_SOURCES):
@@ -101,10 +129,11 @@ def parse_command_line(argv: Sequence[str]) -> RunArguments:
         if not is_given("output_dir", flags):
             flags.append(f"--output_dir={choose_output_dir(parser, flags)}")
         student, data, teacher, training = parser.parse_args_into_dataclasses(flags)
+        check_training(training)
     except ValueError as error:
         exit_with_error(str(error))
     command = write_command(argv, training.hub_token)
-    return RunArguments(student, data, teacher, training, recipe=str(recipe) if recipe else None, command=command)
+    return RunFlags(student, data, teacher, training, recipe=str(recipe) if recipe else None, command=command)
 
 
 def write_command(argv: Sequence[str], secret: str | None) -> str:
@@ -206,7 +235,7 @@ def check_known(parser: OneLineParser, flags: Sequence[str]) -> None:
     if unknown:
         name = unknown[0].split("=")[0]
         valid = [f"--{flag}" for flag in list_flags(parser)]
-        parser.error(f"unknown argument {name}{suggest(name, valid)}: {name_commands(SCRIPT)} --help lists all")
+        parser.error(f"unknown argument {name}{suggest(name, valid)}: {name_commands(SCRIPT)} --help_all lists all")
 
 
 def choose_output_dir(parser: OneLineParser, flags: Sequence[str]) -> str:

@@ -14,10 +14,11 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.records.folders import find_existing
 from layer_distillation.runs.reload_check import UnusableStudentError
 from layer_distillation.step.restoring import RestoreError
 from layer_distillation.step.training_watch import NonFiniteLossError
-from layer_distillation.teachers.supply import find_existing, format_bytes
+from layer_distillation.teachers.supply import format_bytes
 
 REASON_CHARACTERS = 160
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})

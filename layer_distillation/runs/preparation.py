@@ -1,18 +1,15 @@
-"""What a run needs before any training: its arguments checked, its record opened, data, teacher and student.
+"""What a run needs before any training: its record opened, data, teacher and student.
 
-Entry: `set_up_logging`, `check_arguments`, `open_record`, `prepare_run`, in this order.
+Entry: `open_record`, then `prepare_run`.
 """
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
-import transformers
 from accelerate import PartialState
 from transformers import (
     EvalPrediction,
@@ -21,15 +18,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from layer_distillation.cards.publish import PushTarget, check_push
-from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.class_weights import check_class_weights
 from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
-from layer_distillation.runs.command_line import RunArguments
+from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.facts import describe_hardware, describe_labels, describe_task, list_versions, timed
-from layer_distillation.runs.reporters import check_reporters
 from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers, load_further_configs
 from layer_distillation.students.layer_plan import count_student_layers, plan_layers
 from layer_distillation.students.layer_search import (
@@ -54,7 +48,7 @@ from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.metrics import compute_task_metrics
 from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
-from layer_distillation.tasks.transfer_set import add_transfer_set, check_transfer_set
+from layer_distillation.tasks.transfer_set import add_transfer_set
 from layer_distillation.teachers.label_matching import relabel_task
 from layer_distillation.teachers.loading import (
     Teacher,
@@ -63,7 +57,6 @@ from layer_distillation.teachers.loading import (
     locate_teacher,
     prepare_teacher,
 )
-from layer_distillation.teachers.supply import find_existing
 
 logger = logging.getLogger(__name__)
 
@@ -78,55 +71,6 @@ class PreparedRun:
     layers: list[int | None]
     layer_matching: list[int]
     projection_start: dict[int, torch.Tensor] | None = None
-
-
-def set_up_logging(training: DistillationTrainingArguments) -> None:
-    """Messages on stderr, from the main process alone; the libraries' from warnings on."""
-    level = training.get_process_log_level()
-    is_main = PartialState().is_main_process
-    logging.basicConfig(format="%(message)s", level=min(level, logging.INFO) if is_main else logging.ERROR)
-    for library in ("httpx", "httpx2", "httpcore2", "filelock", "fsspec", "urllib3"):
-        logging.getLogger(library).setLevel(max(level, logging.WARNING))
-    transformers.logging.set_verbosity(level if is_main else logging.ERROR)
-    datasets.logging.set_verbosity(max(level, logging.WARNING) if is_main else logging.ERROR)
-
-
-def check_arguments(arguments: RunArguments) -> None:
-    """What the flags alone can show to be wrong."""
-    if arguments.training.push_to_hub:
-        check_push(make_push_target(arguments.training))
-    check_transfer_set(arguments.data, arguments.training.get_largest_weights())
-    check_reporters(arguments.training.report_to)
-    has_own_data = arguments.data.task_name != "natural_logic"
-    if has_own_data and arguments.teacher.teacher_model_name_or_path is None:
-        raise ValueError(
-            "no teacher is named: give --teacher_model_name_or_path a folder or a Hub name (only the built-in task "
-            "brings its own teacher)"
-        )
-    resume = arguments.training.resume_from_checkpoint
-    folder = Path(arguments.training.output_dir)
-    check_writable(folder, "--output_dir")
-    check_writable(Path(arguments.teacher.cache_dir).expanduser(), "--cache_dir")
-    if resume is not None and not (Path(resume).is_dir() and Path(resume).resolve().parent == folder.resolve()):
-        raise ValueError(f"--resume_from_checkpoint {resume} is no checkpoint of {folder}: leave it out to go on there")
-
-
-def make_push_target(training: DistillationTrainingArguments) -> PushTarget:
-    """The user's name for it, else the folder's; without an owner the token's."""
-    name = training.hub_model_id or Path(training.output_dir).resolve().name
-    return PushTarget(name, training.hub_private_repo, training.hub_revision, training.hub_token)
-
-
-def check_writable(folder: Path, flag: str) -> None:
-    """Raises ValueError where a folder, or what it is to be made in, can take no files: training would be for nothing.
-
-    Nothing is written: a folder appears with what is to be in it.
-    """
-    existing = find_existing(folder)
-    if not existing.is_dir():
-        raise ValueError(f"{flag} {folder} cannot be made, {existing} is a file: give another {flag}")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"{flag} {folder} cannot be written, {existing} is read-only: give another {flag}")
 
 
 def open_record(folder: Path, arguments: RunArguments) -> RunRecord:

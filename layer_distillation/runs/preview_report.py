@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.runs.report import AGREEMENT_TITLES, format_value
 
 DISTANCES = ("kl_to_teacher", "mse_to_teacher")  # a regression has the second
@@ -50,7 +51,10 @@ class Preview:
 
 def format_preview(preview: Preview, folder: Path) -> str:
     """The table, nearest to the teacher first, and where the rest is."""
-    rows = [[format_cell(value) for value in row.values()] for row in list_rows(preview)]
+    rows = [
+        [format_cell(value) for value in (row | {"strategy": show_strategy(row["strategy"])}).values()]
+        for row in list_rows(preview)
+    ]
     header = list(list_rows(preview)[0])
     teacher = {"strategy": "teacher", **{name: format_value(value) for name, value in preview.teacher_scores.items()}}
     rows.append([teacher.get(name, "") for name in header])

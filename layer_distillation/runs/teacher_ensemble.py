@@ -21,7 +21,7 @@ from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, PreT
 from layer_distillation.outputs.ensemble_logits import mix_logits
 from layer_distillation.outputs.store import TeacherStore
 from layer_distillation.records.run_record import RunRecord
-from layer_distillation.runs.command_line import RunArguments
+from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.facts import describe_teacher, timed
 from layer_distillation.runs.predictions import score_logits
 from layer_distillation.students.source import check_same_vocabulary, load_other_config

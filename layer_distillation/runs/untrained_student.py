@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.runs.predictions import select_scores
 from layer_distillation.runs.preparation import make_scorer
+from layer_distillation.step.progress import silence
 from layer_distillation.tasks.loading import TaskData
 
 
@@ -34,6 +35,7 @@ def score_untrained(
         processing_class=tokenizer,
         compute_metrics=make_scorer(data),
     )
+    silence(scorer)
     scores = select_scores(scorer.predict(rows, metric_key_prefix=split).metrics, split)
     scorer.model.to("cpu")  # a trainer is a reference cycle: its model would stay on the GPU until it is collected
     return scores

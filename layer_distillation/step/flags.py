@@ -21,6 +21,7 @@ UNSUPPORTED = (
     ("bf16_full_eval", False, "it would cast the student that is saved; take --bf16"),
     ("fp16_full_eval", False, "it would cast the student that is saved; take --fp16"),
 )
+STRATEGIES = ("no", "steps", "epoch")
 SAMPLING_STRATEGIES = ("random", "sequential")
 TRAINED_TYPES = ("float32", "bfloat16")  # a weight in float16 has no optimizer here: its gradients are not unscaled
 
@@ -61,6 +62,17 @@ class StepFlags:
 class TrainingFlags(StepFlags):
     """How long and how fast the student learns, what of it is kept, and who is told; the best student is what stays."""
 
+    output_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where checkpoints, the student and its record go (default: runs/<task>/<strategy>-seed<seed>)."
+        },
+    )
+    seed: int = field(default=42, metadata={"help": "Of the order of the rows, dropout, and what is drawn anew."})
+    push_to_hub: bool = field(default=False, metadata={"help": "Push the finished student, the best one, to the Hub."})
+    hub_model_id: str | None = field(
+        default=None, metadata={"help": "Its name there, such as user/name (default: the name of the folder)."}
+    )
     hub_token: str | None = field(
         default=None,
         metadata={
@@ -85,9 +97,16 @@ class TrainingFlags(StepFlags):
     num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of AdamW."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of all steps."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    eval_strategy: str = field(
+        default="epoch", metadata={"help": "When to evaluate: no, steps or epoch.", "choices": [*STRATEGIES]}
+    )
+    save_strategy: str = field(
+        default="epoch",
+        metadata={"help": "When to save: no, steps, epoch or best.", "choices": [*STRATEGIES, "best"]},
+    )
+    logging_strategy: str = field(
+        default="epoch", metadata={"help": "When to log: no, steps or epoch.", "choices": [*STRATEGIES]}
+    )
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best student, not the last."})
     metric_for_best_model: str = field(
         default="loss", metadata={"help": "What chooses the best student: loss (the task's) or one of its metrics."}

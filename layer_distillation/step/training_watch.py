@@ -15,14 +15,19 @@ class NonFiniteLossError(RuntimeError):
 
 class LossWatch:
     """The first step whose loss, and the first whose teacher, was no number; kept on the device, because reading it
-    would make every step wait."""
+    would make every step wait. `step_loss` is that of the last step, summed over its batches."""
 
     def __init__(self, device: torch.device) -> None:
         self._bad_loss_step = torch.tensor(-1, device=device)
         self._bad_teacher_step = torch.tensor(-1, device=device)
+        self.step_loss = torch.tensor(0.0, device=device)
+
+    def begin_step(self) -> None:
+        self.step_loss = torch.zeros_like(self.step_loss)
 
     def watch_loss(self, loss: Tensor, step: int) -> None:
         self._bad_loss_step = keep_first_bad(self._bad_loss_step, loss, step)
+        self.step_loss = self.step_loss + loss.detach()
 
     def watch_teacher(self, logits: Tensor, step: int) -> None:
         self._bad_teacher_step = keep_first_bad(self._bad_teacher_step, logits, step)

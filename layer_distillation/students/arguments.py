@@ -1,18 +1,44 @@
-"""What a user says of the student: its layers, how wide it is, and which checkpoint its weights come from."""
+"""What a user says of the student: its layers, how wide it is, and which checkpoint its weights come from.
+
+Checked without torch.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.layers.strategies import (
+    LAYER_STRATEGIES,
+    LAYER_STRATEGY_ALIASES,
+    SEARCHED_STRATEGY_NAMES,
+    parse_layer_list,
+)
 from layer_distillation.records.student_names import STUDENT_SIZES, name_folder, name_variant
-from layer_distillation.students.layer_search import SEARCHED_STRATEGIES, SearchArguments
-from layer_distillation.students.width import WIDTH_INITS
-from layer_distillation.tasks.arguments import DataArguments
-from layer_distillation.teachers.arguments import TeacherArguments
-from student_init import LAYER_STRATEGIES, LAYER_STRATEGY_ALIASES, parse_layer_list
 
-DEFAULT_STRATEGY = "top"
 SAVED_TYPES = ("float32", "bfloat16", "float16")
+DEFAULT_STRATEGY = "even"
+WIDTH_INITS = ("truncation", "importance", "principal_components")
+
+
+@dataclass
+class SearchArguments:
+    """What only the strategies are told that look at data."""
+
+    calibration_rows: int = field(
+        default=256,
+        metadata={
+            "help": "Training rows, drawn by --sample_seed, by which the strategies influence, cka, greedy and beam "
+            "choose: the same rows, hence the same layers, for every --seed."
+        },
+    )
+    beam_width: int = field(
+        default=4, metadata={"help": "How many subsets of each size the strategy beam goes on from."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.calibration_rows < 2:
+            raise ValueError(f"--calibration_rows is {self.calibration_rows}: give at least 2, better some hundreds")
+        if self.beam_width < 1:
+            raise ValueError(f"--beam_width is {self.beam_width}: give at least 1, which is the strategy greedy")
 
 
 @dataclass
@@ -89,8 +115,8 @@ class StudentArguments(OriginArguments):
         metadata={
             "help": "Which teacher layers the student starts from, counted from the input: top = first (nearest the "
             "input), bottom = last (nearest the output), odd, even, ... Chosen by looking at training rows: "
-            f"{', '.join(SEARCHED_STRATEGIES)}. Default: {DEFAULT_STRATEGY}.",
-            "choices": [*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES, *SEARCHED_STRATEGIES],
+            f"{', '.join(SEARCHED_STRATEGY_NAMES)}. Default: {DEFAULT_STRATEGY}.",
+            "choices": [*LAYER_STRATEGIES, *LAYER_STRATEGY_ALIASES, *SEARCHED_STRATEGY_NAMES],
         },
     )
     student_num_layers: int | None = field(
@@ -148,13 +174,3 @@ class StudentArguments(OriginArguments):
         if self.layer_strategy is None:
             return f"layers-{'-'.join(map(str, parse_layer_list(self.student_layers)))}"
         return LAYER_STRATEGY_ALIASES.get(self.layer_strategy, self.layer_strategy)
-
-
-@dataclass
-class StudentSettings:
-    """What planning, making and matching a student reads."""
-
-    student: StudentArguments
-    data: DataArguments
-    teacher: TeacherArguments
-    training: DistillationTrainingArguments

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
 from layer_distillation.architectures.traits import warn_about
+from layer_distillation.layers.strategies import choose_student_layers, parse_layer_list
 from layer_distillation.losses.flags import STATE_TERMS
 from layer_distillation.losses.layer_matching import (
     BEST,
@@ -23,18 +24,11 @@ from layer_distillation.losses.terms import (
     select_term_weights,
 )
 from layer_distillation.outputs.relation_targets import resolve_relation_layer
-from layer_distillation.students.arguments import StudentSettings
 from layer_distillation.students.layer_search import SEARCHED_STRATEGIES
 from layer_distillation.students.preparation import plan_student
+from layer_distillation.students.settings import StudentSettings
 from layer_distillation.tasks.model_checks import explain_errors
-from student_init import (
-    check_layers_fit,
-    check_skeleton,
-    choose_student_layers,
-    find_layer_stack,
-    get_num_layers,
-    parse_layer_list,
-)
+from student_init import check_layers_fit, check_skeleton, find_layer_stack, get_num_layers
 
 STAND_IN = "top"  # possible wherever any layers are: what is checked with it holds for as many others
 

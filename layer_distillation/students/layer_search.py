@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +31,6 @@ INFLUENCE = "block influence, 1 - cosine of the layer's input and output"
 COVER = "linear CKA with the kept layer that is most alike"
 DIVERGENCE = "KL(teacher || untrained student) in nats"
 SQUARED_ERROR = "squared difference of the teacher's and the untrained student's output"
-
-
-@dataclass
-class SearchArguments:
-    """What only the strategies are told that look at data."""
-
-    calibration_rows: int = field(
-        default=256,
-        metadata={
-            "help": "Training rows, drawn by --sample_seed, by which the strategies influence, cka, greedy and beam "
-            "choose: the same rows, hence the same layers, for every --seed."
-        },
-    )
-    beam_width: int = field(
-        default=4, metadata={"help": "How many subsets of each size the strategy beam goes on from."}
-    )
-
-    def __post_init__(self) -> None:
-        if self.calibration_rows < 2:
-            raise ValueError(f"--calibration_rows is {self.calibration_rows}: give at least 2, better some hundreds")
-        if self.beam_width < 1:
-            raise ValueError(f"--beam_width is {self.beam_width}: give at least 1, which is the strategy greedy")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from layer_distillation.layers.strategies import Layers
 from layer_distillation.losses.layer_matching import (
     BEST,
     FINAL_NORM_MODEL_TYPES,
@@ -22,9 +23,9 @@ from layer_distillation.losses.layer_matching import (
 from layer_distillation.losses.projections import fit_projections
 from layer_distillation.losses.terms import list_projected_pairs, select_term_weights
 from layer_distillation.records.process_locks import agree_on_failure
-from layer_distillation.students.arguments import StudentSettings
 from layer_distillation.students.layer_scores import Batch
 from layer_distillation.students.layer_similarity import compare_with_teacher, iterate_batches, run_teacher, sample_rows
+from layer_distillation.students.settings import StudentSettings
 from layer_distillation.students.source import (
     check_same_vocabulary,
     check_source,
@@ -50,7 +51,7 @@ from layer_distillation.students.width_measures import (
 )
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.loading import Teacher, fingerprint_model
-from student_init import Layers, build_student, get_num_layers
+from student_init import build_student, get_num_layers
 
 logger = logging.getLogger(__name__)
 

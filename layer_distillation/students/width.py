@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from layer_distillation.layers.strategies import Layers
 from layer_distillation.students.width_names import UNITS_CONFIG_NAMES, WIDTH_NAMES
-from student_init import Layers, collect_tensors, find_layer_stack, get_num_layers, initialise_student, map_tensor_name
+from student_init import collect_tensors, find_layer_stack, get_num_layers, initialise_student, map_tensor_name
 
-WIDTH_INITS = ("truncation", "importance", "principal_components")
 HIDDEN, QUERIES, KEYS, UNITS, POOLED, HEADS = "hidden", "queries", "keys", "units", "pooled", "heads"
 
 

@@ -13,8 +13,11 @@ from pathlib import Path
 
 from layer_distillation.records.checkpoints import list_checkpoints
 from layer_distillation.records.run_record import FINISHED, find_damage
-from layer_distillation.runs.command_line import exit_with_error, parse_command_line
-from layer_distillation.runs.preparation import check_arguments, open_record
+from layer_distillation.runs.arguments import parse_command_line
+from layer_distillation.runs.command_line import exit_with_error
+from layer_distillation.runs.flag_checks import check_arguments
+from layer_distillation.runs.preparation import open_record
+from layer_distillation.runs.reporters import check_reporters
 from layer_distillation.sweep.plan import OPEN
 
 
@@ -36,6 +39,7 @@ def check_run(flags: Sequence[str]) -> str:
     """
     arguments = parse_command_line(flags)
     check_arguments(arguments)
+    check_reporters(arguments.training.report_to)
     folder = Path(arguments.training.output_dir)
     try:
         record = open_record(folder, arguments)

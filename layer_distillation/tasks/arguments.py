@@ -1,16 +1,24 @@
-"""Which data: the TASKS table and the command line's data arguments, checked before anything is read or downloaded."""
+"""Which data: the TASKS table and the command line's data arguments, checked before anything is read or downloaded.
+
+Without torch, and without `datasets`.
+"""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from layer_distillation.tasks import natural_logic
-from layer_distillation.tasks.columns import suggest_name
-from layer_distillation.tasks.files import check_data_file
-from layer_distillation.tasks.labels import LABEL_KINDS
-from layer_distillation.tasks.metrics import METRICS
+from layer_distillation.records.suggestions import suggest_name
+from layer_distillation.tasks.file_checks import check_data_file
 
 BUILT_IN_TASK = "natural_logic"
+BUILT_IN_MAX_LENGTH = 32  # positions of its teacher; no sentence pair is longer
+LABEL_KINDS = ("classes", "numbers")
+METRIC_NAMES = (  # as `metrics.METRICS` has them
+    *("accuracy", "precision", "micro_precision", "macro_precision", "weighted_precision"),
+    *("recall", "micro_recall", "macro_recall", "weighted_recall", "f1", "micro_f1", "macro_f1", "weighted_f1"),
+    *("matthews_correlation", "roc_auc", "average_precision", "pearson", "spearmanr"),
+)
 DEFAULT_MAX_LENGTH = 128
 MIN_MAX_LENGTH = 8
 MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
@@ -43,7 +51,7 @@ TASKS: dict[str, TaskSpec] = {
         config=None,
         text_columns=("premise", "hypothesis"),
         metrics=("accuracy", "macro_f1"),
-        max_length=natural_logic.MAX_POSITIONS,
+        max_length=BUILT_IN_MAX_LENGTH,
     ),
     "cola": specify_glue("cola", ("sentence",), ("matthews_correlation", "accuracy")),
     "sst2": specify_glue("sst2", ("sentence",), ("accuracy",)),
@@ -109,15 +117,15 @@ class DataArguments:
     metrics: str | None = field(
         default=None,
         metadata={
-            "help": f"What else scores the rows, as a,b: some of {', '.join(METRICS)}. Of own data the first one is "
-            "the headline, before accuracy,macro_f1 (of numbers pearson,spearmanr); a named task has its own first."
+            "help": f"What else scores the rows, as a,b: some of {', '.join(METRIC_NAMES)}. Of own data the first one "
+            "is the headline, before accuracy,macro_f1 (of numbers pearson,spearmanr); a named task has its own first."
         },
     )
     max_length: int | None = field(
         default=None,
         metadata={
             "help": f"Tokens per example, longer ones are cut (default: {DEFAULT_MAX_LENGTH}; {BUILT_IN_TASK}: "
-            f"{natural_logic.MAX_POSITIONS}; or what tokenizer and model take, where that is less)."
+            f"{BUILT_IN_MAX_LENGTH}; or what tokenizer and model take, where that is less)."
         },
     )
     max_train_samples: int | None = field(
@@ -182,16 +190,26 @@ class DataArguments:
             raise ValueError(f"--validation_split {self.validation_split!r}: choose by rows not trained on.")
 
     def check_values(self) -> None:
-        unknown = [name for name in (self.metrics or "accuracy").split(",") if name not in METRICS]
+        unknown = [name for name in (self.metrics or "accuracy").split(",") if name not in METRIC_NAMES]
         if unknown:
-            hint = suggest_name(unknown[0], METRICS)
-            raise ValueError(f"Unknown --metrics {unknown[0]!r}: choose from {', '.join(METRICS)}.{hint}")
+            hint = suggest_name(unknown[0], METRIC_NAMES)
+            raise ValueError(f"Unknown --metrics {unknown[0]!r}: choose from {', '.join(METRIC_NAMES)}.{hint}")
         if self.max_length is not None and self.max_length < MIN_MAX_LENGTH:
             raise ValueError(f"--max_length {self.max_length} is too short: give at least {MIN_MAX_LENGTH} tokens.")
         for name in ("max_train_samples", "max_eval_samples", "max_unlabeled_samples"):
             value = vars(self)[name]
             if value is not None and value < 1:
                 raise ValueError(f"--{name} {value} leaves nothing: give at least 1, or leave it out to use all rows.")
+
+
+def check_transfer_set(arguments: DataArguments, term_weights: Mapping[str, float]) -> None:
+    """Raises ValueError where no term of the loss, by name and largest weight, could learn from text without labels."""
+    others = [name for name, weight in term_weights.items() if weight > 0 and name != "ce"]
+    if arguments.unlabeled_file is not None and not others:
+        raise ValueError(
+            f"--unlabeled_file {arguments.unlabeled_file} has no labels, and cross-entropy is the only term of the "
+            "loss: set --kl_weight or another term's weight above 0, or drop --unlabeled_file"
+        )
 
 
 def name_task(arguments: DataArguments) -> str:

@@ -3,12 +3,11 @@
 Entry: `find_label_column`, `find_text_columns`, `check_texts`.
 """
 
-import difflib
 import re
 import sys
-from collections.abc import Iterable
 from typing import Any
 
+from layer_distillation.records.suggestions import suggest_name
 from layer_distillation.tasks.files import RawSplit
 
 MAX_NUMBER_CHARACTERS = 400  # longer ones are no finite float, and from 4,300 digits on Python reads no int
@@ -117,9 +116,3 @@ def is_text(values: list[Any]) -> bool:
 
 def shorten(value: Any) -> str:
     return repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-
-
-def suggest_name(name: str, valid_names: Iterable[str]) -> str:
-    """ " Did you mean 'x'?", or nothing where no name is near."""
-    near = difflib.get_close_matches(name, list(valid_names), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""

@@ -3,7 +3,7 @@
 Text stays as it is written: "NA", "null", "None" and "1" are text, where pandas and `load_dataset` make them missing
 values or numbers. What the labels are is decided later, in `labels`.
 
-Entry: `read_data_file`, `read_dataset`; `check_data_file` costs nothing and comes first.
+Entry: `read_data_file`, `read_dataset`.
 """
 
 import json
@@ -17,6 +17,7 @@ import pyarrow.parquet
 from datasets import ClassLabel, Dataset, Features
 
 from layer_distillation.tasks.delimited import read_delimited
+from layer_distillation.tasks.file_checks import check_data_file
 
 MAX_INT_DIGITS = 4300
 HUGGINGFACE_SCHEMA_KEY = b"huggingface"
@@ -34,16 +35,6 @@ class RawSplit:
     columns: dict[str, list]
     class_names: dict[str, list[str]] = field(default_factory=dict)
     bare_columns: frozenset[str] = frozenset()
-
-
-def check_data_file(flag: str, path: str) -> None:
-    """ValueError unless `path` is a file with contents and an extension that we read."""
-    if not Path(path).is_file():
-        raise ValueError(f"{flag} {path} is not a file: check the path (relative to {Path.cwd()}).")
-    if Path(path).suffix.lower() not in READERS:
-        raise ValueError(f"{flag} {path} ends in {Path(path).suffix!r}: give a file with one of {', '.join(READERS)}.")
-    if Path(path).stat().st_size == 0:
-        raise ValueError(f"{flag} {path} is empty (0 bytes): give a file with rows.")
 
 
 def read_data_file(path: str) -> RawSplit:

@@ -32,7 +32,6 @@ MAX_SHOWN = 5
 LEADING_ZERO = re.compile(r"[+-]?0\d")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
-LABEL_KINDS = ("classes", "numbers")
 CLASS_NAMES, BOOLEANS, WHOLE_NUMBERS, NUMBERS = "class names", "booleans", "whole numbers", "numbers"
 
 

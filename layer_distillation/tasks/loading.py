@@ -52,9 +52,9 @@ def load_task(arguments: DataArguments) -> TaskData:
     warn_of_overlap("train", sampled["train"], sampled, text_columns)
     metric_names = choose_metrics(arguments.metrics, label_names, spec.metrics if spec else ())
     logger.info(
-        "Task %s: rows %s, text columns %s, labels %s",
-        *(name_task(arguments), {name: len(split) for name, split in sampled.items()}, text_columns),
-        "numbers" if label_names is None else label_names,
+        "task %s: %s rows; text: %s; labels: %s",
+        *(name_task(arguments), ", ".join(f"{len(split):,} {name}" for name, split in sampled.items())),
+        *(", ".join(text_columns), "numbers" if label_names is None else ", ".join(label_names)),
     )
     return TaskData(
         name=name_task(arguments),

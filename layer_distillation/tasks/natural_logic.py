@@ -31,6 +31,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
+from layer_distillation.tasks.arguments import BUILT_IN_MAX_LENGTH
+
 LABEL_NAMES: tuple[str, ...] = ("entailment", "neutral", "contradiction")
 ENTAILMENT, NEUTRAL, CONTRADICTION = range(3)
 
@@ -53,7 +55,7 @@ ADJECTIVES = tuple(sorted(ADJECTIVE_SCALES))
 MAX_ROWS = 45_000  # beyond, hypotheses without an unused premise for every label become the rule
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-MAX_POSITIONS = 32
+MAX_POSITIONS = BUILT_IN_MAX_LENGTH
 ENCODER_LAYERS = 12
 HIDDEN_SIZE = 64
 ATTENTION_HEADS = 2

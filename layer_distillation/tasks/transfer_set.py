@@ -4,12 +4,11 @@ Its rows count in every term of the loss but cross-entropy (of a regression, the
 looks at training rows sees the labelled ones alone: the teacher's fine-tuning, the task's fingerprint, strategies and
 widths that are chosen by data. So all these are the same with a transfer set and without.
 
-Entry: `check_transfer_set`, before anything is loaded, then `add_transfer_set`.
+Entry: `add_transfer_set`; `check_transfer_set` of the arguments comes before anything is loaded.
 """
 
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 from layer_distillation.tasks.arguments import DataArguments
@@ -22,16 +21,6 @@ from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 from layer_distillation.tasks.tokenizing import UNLABELLED_ROWS
 
 logger = logging.getLogger(__name__)
-
-
-def check_transfer_set(arguments: DataArguments, term_weights: Mapping[str, float]) -> None:
-    """Raises ValueError where no term of the loss, by name and largest weight, could learn from text without labels."""
-    others = [name for name, weight in term_weights.items() if weight > 0 and name != "ce"]
-    if arguments.unlabeled_file is not None and not others:
-        raise ValueError(
-            f"--unlabeled_file {arguments.unlabeled_file} has no labels, and cross-entropy is the only term of the "
-            "loss: set --kl_weight or another term's weight above 0, or drop --unlabeled_file"
-        )
 
 
 def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:

@@ -141,7 +141,9 @@ def write_part(
     logits = np.empty((spec.num_rows, spec.num_labels), np.float32)
     columns = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in rows.column_names]
     batches = plan_batches(measure_lengths(rows), device)[state.process_index :: state.num_processes]
-    for batch_rows in tqdm(batches, desc="teacher outputs", disable=not state.is_main_process, leave=False):
+    for batch_rows in tqdm(
+        batches, desc="the teacher's outputs", disable=None if state.is_main_process else True, leave=False
+    ):
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers, spec.relation_layers)

@@ -22,6 +22,7 @@ from layer_distillation.losses.terms import (
 )
 from layer_distillation.outputs.relation_targets import resolve_relation_layer
 from layer_distillation.outputs.store import StoreSpec, TeacherStore, make_spec
+from layer_distillation.records.folders import find_existing
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.loading import Teacher
@@ -161,11 +162,6 @@ def count_epochs(training: DistillationTrainingArguments, num_rows: int) -> floa
 
 def locate_stores(arguments: TeacherArguments) -> Path:
     return Path(arguments.cache_dir).expanduser() / "teacher_outputs"
-
-
-def find_existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return folder if folder.exists() else find_existing(folder.parent)
 
 
 def format_bytes(count: float) -> str:

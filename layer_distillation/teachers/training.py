@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.process_locks import hold_lock_together
+from layer_distillation.step.progress import tell_story
 from layer_distillation.tasks.loading import TaskData
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def fine_tune(
 ) -> None:
     """Trains the whole model on the task's loss, and moves the epoch with the lowest eval_loss to `folder`."""
     work_folder = folder.with_suffix(".unfinished")
-    logger.info("fine-tuning the teacher, once; it will be kept in %s", folder)
+    logger.info("the teacher's head is untrained: it is fine-tuned once, and kept in %s", folder)
     trainer = DistillationTrainer(
         model=model,
         args=dataclasses.replace(arguments, output_dir=str(work_folder)),
@@ -59,6 +60,7 @@ def fine_tune(
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
     )
+    tell_story(trainer, "fine-tuning the teacher", data.metric_names[0])
     trainer.train(resume_from_checkpoint=find_checkpoint(work_folder))
     if trainer.is_world_process_zero():
         keep_teacher(trainer.model, tokenizer, folder)

@@ -189,7 +189,7 @@ def test_the_comparisons_row_is_in_the_card(tmp_path):
     assert section[:3] == [
         "| strategy | test accuracy | seeds | behind the best | corrected p |",
         "|---|---|---|---|---|",
-        f"| top | {mean} ± {deviation} | {len(seeds)} ({', '.join(seeds)}) | {behind} [{low}, {high}] "
+        f"| top (first) | {mean} ± {deviation} | {len(seeds)} ({', '.join(seeds)}) | {behind} [{low}, {high}] "
         f"| {float(top['p_holm']):.4f} |",
     ]
     best = f"{float(arms['even']['metric']):.4f} ({len(seeds)} seeds)"

@@ -18,11 +18,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import push_student
 from distill_trainer import DistillationTrainingArguments
 from hub_server import DROP, HubServer, environment, format_requests, use_hub
-from layer_distillation.cards.publish import PushError, PushTarget, check_push, push_folder
+from layer_distillation.cards.publish import PushError, push_folder
+from layer_distillation.cards.push_target import PushTarget, check_push
 from layer_distillation.records.run_record import FINISHED, check_finished
-from layer_distillation.runs.preparation import make_push_target
+from layer_distillation.runs.flag_checks import make_push_target
+from layer_distillation.runs.stages import push_result
 from made_students import make_record, write_student
-from run_distillation import push_result
 
 NAME = "user/student"
 TARGET = PushTarget(NAME)
@@ -65,7 +66,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_a_push_without_a_token_is_refused_with_the_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr("layer_distillation.cards.publish.get_token", lambda: None)
+    monkeypatch.setattr("layer_distillation.cards.push_target.get_token", lambda: None)
     with pytest.raises(ValueError, match="hf auth login"):
         check_push(TARGET)
 

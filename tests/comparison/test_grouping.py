@@ -213,7 +213,7 @@ def test_a_training_loss_of_other_terms_is_remarked(tmp_path):
     write_sweep(tmp_path, ("top", "odd"), seeds=(1,))
     write_run(tmp_path / "alone", "top", 1, arguments=WITHOUT_TEACHER)
     [remark] = group_one(tmp_path).remarks
-    assert remark.startswith("training loss: what it sums in top, without teacher is not")
+    assert remark.startswith("training loss: what it sums in top (first), without teacher is not")
 
 
 # ---- what is varied on purpose -----------------------------------------------------------------------------------
@@ -364,4 +364,4 @@ def test_training_losses_that_a_varied_setting_changes_are_remarked(tmp_path, se
     write_run(tmp_path / "other", arguments=setting)
     runs, _ = read_runs(find_run_folders([tmp_path]), varied=list(setting))
     [unit] = group_runs(runs)
-    assert any(remark.startswith("training loss: what it sums in top,") for remark in unit.remarks)
+    assert any(remark.startswith("training loss: what it sums in top (first),") for remark in unit.remarks)

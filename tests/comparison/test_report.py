@@ -36,7 +36,14 @@ def sweep(tmp_path):
 def test_the_published_table_comes_first_with_the_teacher_on_top(sweep):
     table = list_unit_blocks(analyse(sweep))[0].table
     assert table[0][:4] == ["Student layer", "Training loss", "Validation loss", "Validation accuracy"]
-    assert [row[0] for row in table[1:]] == ["Teacher", "top", "bottom", "random", "scratch", "top, without teacher"]
+    assert [row[0] for row in table[1:]] == [
+        "Teacher",
+        "top (first)",
+        "bottom (last)",
+        "random",
+        "scratch",
+        "top (first), without teacher",
+    ]
     teacher = read_runs([sweep / "top1"])[0][0].record.teacher["metrics"]["validation"]
     assert table[1] == ["Teacher", "-", f"{teacher['loss']:.4f}", f"{teacher['accuracy']:.4f}", "-", "-", "all 4"]
     assert [row[6] for row in table[2:6]] == ["0 1", "2 3", "drawn by seed", "fresh"]
@@ -49,15 +56,15 @@ def test_the_metric_after_the_last_epoch_stands_beside_that_of_the_kept_one(tmp_
         write_run(tmp_path / f"top{seed}", "top", seed, history=[{"epoch": 3.0, "step": 9, "eval_accuracy": accuracy}])
     write_run(tmp_path / "odd", "odd", 1)
     rows = {row[0]: row for row in list_unit_blocks(analyse(tmp_path))[0].table}
-    assert [rows[name][5] for name in ("Student layer", "top", "odd")] == ["At the end", "0.6250", "-"]
+    assert [rows[name][5] for name in ("Student layer", "top (first)", "odd")] == ["At the end", "0.6250", "-"]
 
 
 def test_over_seeds_there_is_a_spread_only_where_there_are_seeds(sweep):
     rows = {row[0]: row for row in find(list_unit_blocks(analyse(sweep)), "Over seeds").table}
-    assert rows["top, without teacher"][1] == "1"
-    assert rows["top, without teacher"][4].endswith(" ± -")
-    assert rows["top"][1] == "2"
-    assert float(rows["bottom"][4].split(" ± ")[1]) > 0
+    assert rows["top (first), without teacher"][1] == "1"
+    assert rows["top (first), without teacher"][4].endswith(" ± -")
+    assert rows["top (first)"][1] == "2"
+    assert float(rows["bottom (last)"][4].split(" ± ")[1]) > 0
 
 
 def test_it_says_where_the_rows_also_chose_the_epoch(sweep):
@@ -73,7 +80,7 @@ def test_it_says_where_the_rows_also_chose_the_epoch(sweep):
     losses = [f"{teacher[split]['loss']:.4f}" for split in ("validation", "test")]
     assert other.table[1] == ["Teacher", "-", *losses, f"{teacher['test']['accuracy']:.4f}", "-", "-"]
     assert same.table[1][2] == losses[0]
-    top = next(row for row in other.table if row[0] == "top")
+    top = next(row for row in other.table if row[0] == "top (first)")
     assert top[-1] == f"{analyse(sweep).best.average('metric') / teacher['test']['accuracy']:.1%}"
 
 
@@ -90,14 +97,14 @@ def test_tasks_without_a_common_pair_of_strategies_have_no_verdict(tmp_path):
 
 def test_differences_controls_and_teacher_terms_are_tables_of_their_own(sweep):
     blocks = list_unit_blocks(analyse(sweep))
-    [bottom] = find(blocks, "Difference from the best, top").table[1:]
-    assert bottom[0] == "bottom"
+    [bottom] = find(blocks, "Difference from the best, top (first)").table[1:]
+    assert bottom[0] == "bottom (last)"
     assert float(bottom[1]) > 0.1
     assert bottom[4] == "2"
     assert bottom[5].endswith("(seed 1)")
     controls = find(blocks, "Random and fresh layers").table[1:]
     assert [row[0] for row in controls] == ["random", "scratch"]
-    assert [row[0] for row in find(blocks, "With the teacher's terms").table[1:]] == ["top"]
+    assert [row[0] for row in find(blocks, "With the teacher's terms").table[1:]] == ["top (first)"]
 
 
 def test_empty_blocks_are_left_out(tmp_path):
@@ -113,7 +120,7 @@ def test_arms_that_share_no_seed_have_dashes(tmp_path):
     blocks = list_unit_blocks(analyse(tmp_path))
     assert find(blocks, "Difference").table[1] == ["odd", "-", "-", "-", "none shared", "-"]
     assert find(blocks, "Remarks").lines == [
-        "missing: top has no run with seed 2",
+        "missing: top (first) has no run with seed 2",
         "missing: odd has no run with seed 1",
     ]
 
@@ -142,7 +149,7 @@ def test_the_worth_of_the_teacher_is_told_by_the_start_that_has_it(tmp_path):
         write_run(tmp_path / f"alone{seed}", "top", seed, 0.7, arguments=WITHOUT_TEACHER)
     [unit] = group_runs(read_runs(find_run_folders([tmp_path]), ["temperature"])[0])
     table = find(list_unit_blocks(analyse_unit(unit, "auto", None, 200)), "With the teacher").table
-    assert sorted(row[0] for row in table[1:]) == ["top, temperature 1", "top, temperature 4"]
+    assert sorted(row[0] for row in table[1:]) == ["top (first), temperature 1", "top (first), temperature 4"]
 
 
 def test_the_student_before_training_stands_beside_what_it_became(tmp_path):
@@ -159,14 +166,14 @@ def test_the_student_before_training_stands_beside_what_it_became(tmp_path):
     assert sorted(rows) == [
         ["odd", "-", "-", "-", trained["odd"]],
         ["scratch", "2.3000", "0.2500", "0.1250", trained["scratch"]],
-        ["top", "0.8000", "0.2500", "0.1250", trained["top"]],
+        ["top (first)", "0.8000", "0.2500", "0.1250", trained["top"]],
     ]
 
 
 def test_ranks_over_tasks_are_sorted_and_the_method_stands_last(sweep):
     ranks = rank_over_tasks(["bottom", "top"], np.array([[0.5, 0.8], [0.6, 0.9]]))
     blocks = list_blocks([analyse(sweep)], ranks, [])
-    assert find(blocks, "Over 2 tasks").table == [["", "mean rank"], ["top", "1.00"], ["bottom", "2.00"]]
+    assert find(blocks, "Over 2 tasks").table == [["", "mean rank"], ["top (first)", "1.00"], ["bottom (last)", "2.00"]]
     assert blocks[-1].title == "How it was computed"
     assert len(blocks[-1].lines) == 7
     assert "200 times" in blocks[-1].lines[2]

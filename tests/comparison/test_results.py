@@ -186,7 +186,7 @@ def test_a_draw_that_is_a_strategy_with_its_seed_counts_once(tmp_path):
     result = analyse(tmp_path)
     top = next(group for group in group_starts(result.arms) if group[0].run.layers == STARTS["top"])
     assert [run.run.record.seed for run in top] == [1, 2]
-    assert describe_random_draws(result)[-1] == "The draw with seed 1 has the layers of top."
+    assert describe_random_draws(result)[-1] == "The draw with seed 1 has the layers of top (first)."
 
 
 def test_starts_of_another_width_are_starts_of_their_own(tmp_path):
@@ -208,7 +208,7 @@ def test_random_draws_stand_beside_the_strategies_of_their_settings(tmp_path):
     lines = describe_random_draws(analyse_unit(unit, "test", None, 200))
     assert [line.partition(":")[0] for line in lines] == [
         "1 random draw, temperature 2",
-        "top, temperature 2",
+        "top (first), temperature 2",
         "1 random draw, temperature 4",
-        "top, temperature 4",
+        "top (first), temperature 4",
     ]

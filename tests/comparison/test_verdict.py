@@ -55,18 +55,18 @@ def analyse(folder: Path) -> UnitResult:
 
 def test_a_clear_difference_is_said_with_its_interval():
     sentence = judge(make_pair(0.05, 0.001), "is worse than", "cannot be told apart from")
-    assert sentence == "odd is worse than top by 0.0500 [0.0400, 0.0600], corrected p 0.0010 (3 seeds)."
+    assert sentence == "odd is worse than top (first) by 0.0500 [0.0400, 0.0600], corrected p 0.0010 (3 seeds)."
 
 
 def test_a_control_that_beats_the_best_is_said_so():
     sentence = judge(make_pair(-0.05, 0.00001), "is worse than", "cannot be told apart from")
-    assert sentence == "odd is better than top by 0.0500 [0.0400, 0.0600], corrected p <0.0001 (3 seeds)."
+    assert sentence == "odd is better than top (first) by 0.0500 [0.0400, 0.0600], corrected p <0.0001 (3 seeds)."
 
 
 def test_a_difference_that_may_be_chance_is_no_verdict():
     sentence = judge(make_pair(0.005, 0.2), "is worse than", "cannot be told apart from")
     needed = find_needed_seeds(0.005, SEEDS_DECIDE, 0.05)
-    assert sentence.startswith("odd cannot be told apart from top on these data: difference 0.0050 [")
+    assert sentence.startswith("odd cannot be told apart from top (first) on these data: difference 0.0050 [")
     assert f"about {needed} seeds would be needed" in sentence
     assert judge(make_pair(0.005, 0.05), "is worse than", "cannot").startswith("odd cannot")
 
@@ -110,23 +110,27 @@ def test_needed_numbers_have_two_digits_and_round_up():
 
 def test_no_shared_seed_is_no_comparison():
     pair = Pair("top", "odd", [], None, 1.0, 0.05, None)
-    assert judge(pair, "is worse than", "cannot") == "odd shares no seed with top: not compared."
-    assert judge_teacher_terms(pair) == "odd shares no seed with top: not compared."
+    assert judge(pair, "is worse than", "cannot") == "odd shares no seed with top (first): not compared."
+    assert judge_teacher_terms(pair) == "odd shares no seed with top (first): not compared."
 
 
 def test_teacher_terms_help_harm_or_show_nothing():
-    assert judge_teacher_terms(make_pair(0.05, 0.001)).startswith("The teacher's terms help top by 0.0500 [0.0400")
-    assert judge_teacher_terms(make_pair(-0.05, 0.001)).startswith("The teacher's terms harm top by 0.0500 [0.0400")
-    assert "no difference for top that these data show" in judge_teacher_terms(make_pair(0.005, 0.3))
+    assert judge_teacher_terms(make_pair(0.05, 0.001)).startswith(
+        "The teacher's terms help top (first) by 0.0500 [0.0400"
+    )
+    assert judge_teacher_terms(make_pair(-0.05, 0.001)).startswith(
+        "The teacher's terms harm top (first) by 0.0500 [0.0400"
+    )
+    assert "no difference for top (first) that these data show" in judge_teacher_terms(make_pair(0.005, 0.3))
 
 
 def test_the_verdict_names_the_best_first_and_says_what_one_seed_hides(tmp_path):
     for strategy, accuracy in {"top": 0.9, "bottom": 0.3, "scratch": 0.2}.items():
         write_run(tmp_path / strategy, strategy, 1, accuracy)
     lines = write_verdict(analyse(tmp_path))
-    assert lines[0].startswith("Best: top, test accuracy 0.")
-    assert lines[1].startswith("bottom with seed 1 is worse than top with seed 1 by 0.")
-    assert lines[2].startswith("scratch with seed 1 (control) is worse than top with seed 1 by 0.")
+    assert lines[0].startswith("Best: top (first), test accuracy 0.")
+    assert lines[1].startswith("bottom (last) with seed 1 is worse than top (first) with seed 1 by 0.")
+    assert lines[2].startswith("scratch with seed 1 (control) is worse than top (first) with seed 1 by 0.")
     assert "how much another seed changes is unknown" in lines[3]
 
 
@@ -148,7 +152,7 @@ def test_one_strategy_among_controls_and_controls_alone_are_said_to_be_so(tmp_pa
     assert lines[0] == "All arms are controls: they are held against each other."
     assert lines[1].startswith("Best: random, test accuracy 0.")
     write_run(tmp_path / "top", "top", 1, 0.5)
-    assert write_verdict(analyse(tmp_path))[0].startswith("The only strategy: top, test accuracy 0.")
+    assert write_verdict(analyse(tmp_path))[0].startswith("The only strategy: top (first), test accuracy 0.")
 
 
 def test_equal_students_have_no_best(tmp_path):
@@ -158,7 +162,7 @@ def test_equal_students_have_no_best(tmp_path):
     record.strategy = "first two"
     record.write(tmp_path / "other")
     lines = write_verdict(analyse(tmp_path))
-    assert lines[0].endswith("not shown to be better than top.")
+    assert lines[0].endswith("not shown to be better than top (first).")
     assert "difference 0.0000 [0.0000, 0.0000], corrected p 1.0000 (1 seed); there is none to see." in lines[1]
 
 
@@ -170,8 +174,8 @@ def test_a_gain_that_the_choice_of_the_epoch_makes_is_said(tmp_path, last, is_sa
         write_run(tmp_path / name, "top", 1, accuracy, arguments=arguments, history=history)
     lines = [line for line in write_verdict(analyse(tmp_path)) if line.startswith("But after the last epoch")]
     assert lines == is_said * [
-        "But after the last epoch top, without teacher is ahead of top: validation accuracy 0.9000 and 0.7000. So "
-        "the choice of the epoch decides."
+        "But after the last epoch top (first), without teacher is ahead of top (first): validation accuracy 0.9000 and "
+        "0.7000. So the choice of the epoch decides."
     ]
 
 
@@ -181,8 +185,11 @@ def test_random_draws_are_counted_not_turned_into_percent(tmp_path):
     for seed in range(5):
         write_run(tmp_path / f"random{seed}", "random", seed, 0.95 if seed == 0 else 0.7, seed_spread=0)
     lines = describe_random_draws(analyse(tmp_path))
-    assert lines[1:3] == ["top: better than 4 of 5 random draws.", "bottom: better than 0 of 5 random draws."]
-    assert lines[3:] == ["The draw with seed 2 has the layers of bottom."]
+    assert lines[1:3] == [
+        "top (first): better than 4 of 5 random draws.",
+        "bottom (last): better than 0 of 5 random draws.",
+    ]
+    assert lines[3:] == ["The draw with seed 2 has the layers of bottom (last)."]
 
 
 def test_loss_and_metric_that_disagree_are_flagged(tmp_path):
@@ -192,7 +199,8 @@ def test_loss_and_metric_that_disagree_are_flagged(tmp_path):
     assert describe_ranks(result) == []
     result.strategies[0].runs[0].validation_loss = 9.0
     assert describe_ranks(result) == [
-        "validation loss and accuracy rank the strategies differently: by loss odd > top; by accuracy top > odd."
+        "validation loss and accuracy rank the strategies differently: by loss odd > top (first); by accuracy "
+        "top (first) > odd."
     ]
 
 
@@ -247,8 +255,8 @@ def test_the_needed_number_of_tasks_is_the_least_that_could_do(num_arms):
 @pytest.mark.parametrize(
     ("friedman", "critical", "sentence"),
     [
-        (0.03, 2.7, "even ranks better than bottom."),
-        (0.03, 1.2, "even ranks better than odd and bottom."),
+        (0.03, 2.7, "even ranks better than bottom (last)."),
+        (0.03, 1.2, "even ranks better than odd and bottom (last)."),
         (0.03, 3.5, "So no pair of strategies is told apart."),
         (0.2, 2.7, "So no strategy is shown to rank better than another."),
     ],

@@ -18,7 +18,7 @@ from layer_distillation.records.run_record import (
     read_run_record,
     summarize_history,
 )
-from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.arguments import parse_command_line
 
 
 def make_record(**arguments: object) -> RunRecord:

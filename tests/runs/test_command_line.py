@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from layer_distillation.losses.flags import TERM_NAMES
-from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.runs.recipes import BUILT_IN_RECIPE
 from tiny_project import write_csv
 
@@ -35,8 +35,8 @@ def test_with_no_data_named_the_built_in_recipe_runs():
     arguments = parse_command_line([])
     assert arguments.data.task_name == "natural_logic"
     assert arguments.recipe == str(BUILT_IN_RECIPE)
-    assert arguments.student.strategy_name == "top"
-    assert arguments.training.output_dir == "runs/natural_logic/top-seed42"
+    assert arguments.student.strategy_name == "even"
+    assert arguments.training.output_dir == "runs/natural_logic/even-seed42"
 
 
 def test_flags_after_the_recipe_win(recipe):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.runs.recipes import BUILT_IN_RECIPE, SHIPPED_RECIPES, find_recipe, list_shipped_names
 
 

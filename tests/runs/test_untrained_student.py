@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import run_distillation
 from layer_distillation.records.run_record import read_run_record
+from layer_distillation.runs import stages
 from layer_distillation.tasks.metrics import compute_task_loss
 from run_distillation import main
 from student_init import build_student
@@ -43,7 +43,7 @@ def test_the_record_says_how_good_the_student_was_before_training(tmp_path, flag
 
 @pytest.mark.slow
 def test_a_student_that_keeps_all_layers_is_its_teacher_before_training(tmp_path, flags):
-    assert main([*flags, "--student_num_layers=4", "--learning_rate=1e-2"]) == 0
+    assert main([*flags, "--layer_strategy=top", "--student_num_layers=4", "--learning_rate=1e-2"]) == 0
     record = read_run_record(tmp_path / "run")
     assert record.student["untrained"]["agreement"] == 1.0
     assert record.student["untrained"]["loss"] == pytest.approx(record.teacher["metrics"]["validation"]["loss"])
@@ -56,7 +56,7 @@ def test_a_student_that_keeps_all_layers_is_its_teacher_before_training(tmp_path
 )
 def test_training_is_the_same_bit_for_bit_without_the_scoring(tmp_path, flags, monkeypatch, options):
     assert main(replace_flag(flags, output_dir=tmp_path / "with", **options)) == 0
-    monkeypatch.setattr(run_distillation, "score_untrained", lambda *_: {})
+    monkeypatch.setattr(stages, "score_untrained", lambda *_: {})
     assert main(replace_flag(flags, output_dir=tmp_path / "without", **options)) == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("with", "without")]
     assert weights[0] == weights[1]

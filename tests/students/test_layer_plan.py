@@ -7,7 +7,7 @@ from transformers import BigBirdConfig, GPT2Config
 
 from conftest import make_bert
 from layer_distillation.architectures import traits
-from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.students.layer_plan import plan_layers
 from layer_distillation.students.layer_search import SEARCHED_STRATEGIES
 from tiny_project import make_project

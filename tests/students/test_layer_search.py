@@ -11,7 +11,7 @@ import preview_strategies
 from calibration_tools import make_batches, make_idle
 from conftest import make_bert
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.runs.facts import describe_student
 from layer_distillation.runs.preparation import PreparedRun, open_record, prepare_run
 from layer_distillation.students import layer_scores

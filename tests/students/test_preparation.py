@@ -16,7 +16,7 @@ from layer_distillation.losses.layer_matching import MATCHINGS_BY_DATA, resolve_
 from layer_distillation.losses.projections import Projections
 from layer_distillation.outputs.compared import run_model
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.runs.preparation import PreparedRun, open_record, prepare_run
 from layer_distillation.students.layer_search import SEARCHED_STRATEGIES
 from layer_distillation.students.layer_similarity import iterate_batches
@@ -401,7 +401,7 @@ REFUSED = {
 
 
 def expect_one_line(flags: list[str], message: str, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("run_distillation.distil", lambda *_: pytest.fail("it went on"))
+    monkeypatch.setattr("layer_distillation.runs.stages.distil", lambda *_: pytest.fail("it went on"))
     with pytest.raises(SystemExit) as exit_info:
         main(flags)
     assert exit_info.value.code == 2

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import make_bert
-from layer_distillation.runs.command_line import parse_command_line
+from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.runs.preparation import open_record, prepare_run
 from tiny_project import make_project, write_tokenizer
 

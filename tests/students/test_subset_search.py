@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from calibration_tools import make_batches
 from conftest import make_bert
 from layer_distillation.students import subset_search
+from layer_distillation.students.arguments import SearchArguments
 from layer_distillation.students.layer_scores import SubsetScorer
-from layer_distillation.students.layer_search import SearchArguments
 from layer_distillation.students.subset_search import ScoreSubsets, Subset, beam_search, cover_layers, measure_cover
 
 

@@ -78,8 +78,10 @@ def test_strategies_choose_ascending_layers_or_say_why_not(
         with pytest.raises(ValueError, match=f"need 1 to {teacher_num_layers}"):
             choose()
     elif student_num_layers > most:
-        with pytest.raises(ValueError, match=f"'{strategy}' has at most {most} layers.*use strategy 'spread'"):
+        with pytest.raises(ValueError, match=f"'{strategy}' has at most {most} layers.*has as many: top,") as refusal:
             choose()
+        for name in str(refusal.value).rpartition(": ")[2].split(", "):  # every one that is named has as many
+            assert len(choose_student_layers(name, teacher_num_layers, student_num_layers)) == student_num_layers
     elif strategy == "scratch":
         assert choose() == [None] * student_num_layers
     else:
