@@ -233,7 +233,7 @@ def test_the_command_is_kept_without_the_token_however_it_was_given():
 
 def test_help_says_where_a_token_is_not_seen(capsys):
     with pytest.raises(SystemExit):
-        parse_command_line(["--help"])
+        parse_command_line(["--help_all"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "sees it in the list of processes: run `hf auth login`, or set HF_TOKEN" in shown
 

@@ -4,6 +4,7 @@ import inspect
 import json
 
 import pytest
+from accelerate import PartialState
 from transformers import Trainer, TrainingArguments
 
 from layer_distillation.runs.command_line import parse_flags
@@ -66,6 +67,7 @@ def make_flags(**changes: object) -> dict[str, object]:
 def test_what_the_class_refuses_is_refused_without_it(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message.replace("{", r"\{")):
         check_stock_flags(make_flags(**changes), num_processes=2)
+    PartialState._reset_state()  # that an earlier test made
     with pytest.raises((ValueError, TypeError, OSError)):
         TrainingArguments(str(tmp_path), **changes)
 

@@ -45,7 +45,7 @@ def test_finished_half_done_and_new_runs_are_told_apart(tmp_path, flags, check, 
     pushed = [*runs["done"], "--push_to_hub", "true", "--hub_token", "hf_x"]
     assert not (tmp_path / "new").exists()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("layer_distillation.runs.preparation.check_push", lambda *_: None)
+        patch.setattr("layer_distillation.runs.flag_checks.check_push", lambda *_: None)
         assert check_run(pushed) == "open"  # its student may still have to be pushed
 
 
