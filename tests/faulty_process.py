@@ -10,7 +10,6 @@ from transformers import TrainerCallback
 import run_distillation
 from conftest import check_group_has_ended
 from layer_distillation.records.process_locks import leave_process_group
-from layer_distillation.runs import stages
 from layer_distillation.teachers import store_filling as teacher_store_filling
 
 
@@ -36,12 +35,12 @@ def make_killed_trainer(*arguments):
 
 
 if __name__ == "__main__":
-    make_trainer = stages.make_trainer
+    make_trainer = run_distillation.make_trainer
     fault = os.environ["FAULT"] if os.environ["RANK"] == "1" else ""
     if fault == "raise in filling":
         teacher_store_filling.write_part = raise_out_of_memory
     elif fault == "kill at step 4":
-        stages.make_trainer = make_killed_trainer
+        run_distillation.make_trainer = make_killed_trainer
     exit_status = run_distillation.main()
     leave_process_group()
     check_group_has_ended()

@@ -19,7 +19,6 @@ from sudden_death import run_script
 TESTS = Path(__file__).resolve().parent
 PRELOADED = (
     "run_distillation",
-    "layer_distillation.runs.stages",
     "compare_strategies",
     "layer_distillation.comparison.pictures",
 )

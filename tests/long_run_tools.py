@@ -15,7 +15,6 @@ from transformers import TrainerCallback
 
 import conftest  # noqa: F401 - the paths, and one thread
 import run_distillation
-from layer_distillation.runs import stages
 from tiny_project import make_project, write_csv
 
 NUM_STEPS, WATCHED_STEPS = 2000, (500, 1000, 1500, 1999)
@@ -45,14 +44,14 @@ def train_many_steps(folder: Path, teacher_outputs: str) -> dict[str, Any]:
     """Two epochs of 1,000 steps with the flags' defaults for logging, evaluating and saving."""
     flags = make_project(folder)
     write_csv(folder / "train.csv", 8 * NUM_STEPS // 2, seed=1)
-    measured, make_trainer = [], stages.make_trainer
+    measured, make_trainer = [], run_distillation.make_trainer
 
     def make_measured_trainer(*arguments):
         trainer = make_trainer(*arguments)
         trainer.add_callback(Measure(measured))
         return trainer
 
-    stages.make_trainer = make_measured_trainer
+    run_distillation.make_trainer = make_measured_trainer
     status = run_distillation.main([*flags, f"--teacher_outputs={teacher_outputs}"])
     record = (folder / "run" / "run_record.json").stat().st_size
     return {"status": status, "measured": measured, "record_bytes": record}

@@ -16,7 +16,6 @@ import datasets
 import transformers
 
 import run_distillation
-from layer_distillation.runs import stages
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.preparation import PreparedRun
 from tiny_project import write_csv, write_teacher
@@ -62,7 +61,7 @@ def try_input(flags: list[str]) -> Accepted | Refused:
     datasets.disable_progress_bars()
     transformers.logging.disable_progress_bar()
     with (
-        mock.patch.object(stages, "distil", stop),
+        mock.patch.object(run_distillation, "distil", stop),
         mock.patch(
             "layer_distillation.teachers.loading.fine_tune_once",
             side_effect=AssertionError("the teacher would be trained"),

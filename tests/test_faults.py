@@ -14,6 +14,7 @@ import pytest
 from transformers import TrainerCallback
 
 import compare_strategies
+import run_distillation
 from fault_tools import (
     NO_MOUNT,
     disk_full_from_write,
@@ -25,7 +26,6 @@ from fault_tools import (
     run_quietly,
 )
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import stages
 from simulated_runs import write_run
 from tiny_project import make_project
 
@@ -147,7 +147,7 @@ def compare(flags: Sequence[str]) -> int:
 def test_a_file_in_place_of_a_folder_is_refused_before_anything_is_read(tmp_path, flag, monkeypatch):
     flags = make_project(tmp_path)
     (tmp_path / "file").touch()
-    monkeypatch.setattr(stages, "prepare_run", lambda *_: pytest.fail("data were read"))
+    monkeypatch.setattr(run_distillation, "prepare_run", lambda *_: pytest.fail("data were read"))
     fail([*flags, f"--{flag}={tmp_path}/file/below"], 2, rf"--{flag} .*/file is a file: give another --{flag}")
     assert not (tmp_path / "run").exists()
 
@@ -178,7 +178,7 @@ class AtStep(TrainerCallback):
 @pytest.mark.parametrize("step", [0, 4])
 def test_a_cache_removed_before_or_in_training_changes_nothing_and_is_made_anew(tmp_path, monkeypatch, step):
     """Step 0: after the store was filled. What is mapped stays readable."""
-    flags, make_trainer = make_project(tmp_path), stages.make_trainer
+    flags, make_trainer = make_project(tmp_path), run_distillation.make_trainer
     metrics = finish(flags)
     removed = []
 
@@ -188,10 +188,10 @@ def test_a_cache_removed_before_or_in_training_changes_nothing_and_is_made_anew(
         trainer.add_callback(AtStep(step, lambda: removed.append(shutil.rmtree(tmp_path / "cache"))))
         return trainer
 
-    monkeypatch.setattr(stages, "make_trainer", make_trainer_without_cache)
+    monkeypatch.setattr(run_distillation, "make_trainer", make_trainer_without_cache)
     assert finish([*flags, f"--output_dir={tmp_path / 'lost'}"]) == metrics
     assert removed
-    monkeypatch.setattr(stages, "make_trainer", make_trainer)
+    monkeypatch.setattr(run_distillation, "make_trainer", make_trainer)
     assert finish([*flags, f"--output_dir={tmp_path / 'later'}"]) == metrics
     assert len(list((tmp_path / "cache" / "teacher_outputs").glob("*/manifest.json"))) == 3
 

@@ -16,7 +16,6 @@ from kill_moments import LOOP, STAGES, find_repeats, list_differences, list_kept
 from kill_study import CLOCK, count_kills, kill_tree, run_study
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import stages
 from layer_distillation.sweep.check import check_run
 from sudden_death import VARIABLE
 from test_run_all_strategies import wait_for
@@ -168,7 +167,7 @@ def test_checkpoints_of_a_run_that_was_killed_while_it_removed_them_are_removed_
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
     assert check_run(flags) == "open"
-    monkeypatch.setattr(stages, "distil", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(run_distillation, "distil", lambda *_: pytest.fail("trained again"))
     assert run_distillation.main(replace_flag(flags, keep_checkpoints="true")) == 0
     assert left.exists()
     assert run_distillation.main(flags) == 0

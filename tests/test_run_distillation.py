@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
+import run_distillation
 from conftest import make_bert, pad_rows
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import stages
 from run_distillation import main
 from tiny_project import COLOURS, make_project, write_csv, write_teacher
 
@@ -105,18 +105,18 @@ def test_an_interrupted_run_started_again_ends_with_the_same_numbers(tmp_path, f
         replace_flag(flags, **({"num_train_epochs": 3} | options | {"output_dir": tmp_path / name})) for name in names
     )
     assert main(whole) == 0
-    make_trainer = stages.make_trainer
+    make_trainer = run_distillation.make_trainer
 
     def make_breaking_trainer(*arguments):
         trainer = make_trainer(*arguments)
         trainer.add_callback(StopAtStep(step))
         return trainer
 
-    monkeypatch.setattr(stages, "make_trainer", make_breaking_trainer)
+    monkeypatch.setattr(run_distillation, "make_trainer", make_breaking_trainer)
     with pytest.raises(KeyboardInterrupt):
         main(broken)
     assert read_run_record(tmp_path / "broken").status == "running"
-    monkeypatch.setattr(stages, "make_trainer", make_trainer)
+    monkeypatch.setattr(run_distillation, "make_trainer", make_trainer)
     assert main(broken) == 0
     assert read_run_record(tmp_path / "broken").metrics == read_run_record(tmp_path / "whole").metrics
     assert read_run_record(tmp_path / "broken").student == read_run_record(tmp_path / "whole").student
@@ -173,7 +173,7 @@ def test_a_run_that_was_begun_with_another_teacher_or_start_is_not_gone_on_with(
 
 
 def test_an_unfinished_record_says_what_was_begun(tmp_path, flags, monkeypatch):
-    monkeypatch.setattr("layer_distillation.runs.stages.make_trainer", lambda *_: sys.exit(3))
+    monkeypatch.setattr("run_distillation.make_trainer", lambda *_: sys.exit(3))
     with pytest.raises(SystemExit):
         main(flags)
     record = read_run_record(tmp_path / "run")
@@ -207,7 +207,7 @@ def test_a_run_begun_on_other_rows_is_not_gone_on_with(tmp_path, flags, capsys):
 
 def test_a_finished_run_is_not_trained_again(tmp_path, flags, monkeypatch, capsys):
     assert main(flags) == 0
-    monkeypatch.setattr(stages, "prepare_run", lambda *_: pytest.fail("prepared again"))
+    monkeypatch.setattr(run_distillation, "prepare_run", lambda *_: pytest.fail("prepared again"))
     assert main(flags) == 0
     assert "agrees with the teacher" in capsys.readouterr().out
 
@@ -374,7 +374,7 @@ def refuse(capsys: pytest.CaptureFixture, flags: list[str]) -> str:
 def test_bad_input_ends_in_one_line_and_status_2_before_any_training(case, tmp_path, flags, capsys, monkeypatch):
     values, prepare, message = REFUSALS[case]
     monkeypatch.setattr("layer_distillation.cards.push_target.get_token", lambda: None)
-    monkeypatch.setattr(stages, "distil", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(run_distillation, "distil", lambda *_: pytest.fail("training began"))
     if prepare is not None:
         prepare(tmp_path)
     line = refuse(capsys, replace_flag(flags, **values))

@@ -29,7 +29,7 @@ from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.loading import load_teacher_config, load_tokenizer
 from packed_runs import unpack_run
 from strange_inputs import Accepted, Refused, make_flags, try_input
-from tiny_project import make_project, write_csv, write_teacher, write_tokenizer
+from tiny_project import make_project, write_csv, write_teacher
 from tiny_training import make_trainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -277,7 +277,7 @@ def test_a_list_of_layers_too_long_for_a_name_asks_for_the_folder(capsys):
 
 
 def test_the_names_of_chat_templates_become_no_files(tmp_path):
-    write_tokenizer(tmp_path / "teacher")
+    write_teacher(tmp_path / "teacher")
     templates = [{"name": "default", "template": "x"}, {"name": "../../../evil", "template": "x"}]
     edit_json(tmp_path / "teacher" / "tokenizer_config.json", chat_template=templates)
     assert AutoTokenizer.from_pretrained(tmp_path / "teacher").chat_template

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import distill_trainer
+import run_distillation
 from fault_tools import fail, finish
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import stages
 from tiny_project import make_project, write_csv, write_teacher
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -111,7 +111,7 @@ def test_a_teacher_with_weights_that_are_no_numbers_is_refused_before_training(t
     flags = make_project(tmp_path, has_head=has_head)
     name = "encoder.layer.1.output.dense.weight"
     spoil_teacher(tmp_path, f"bert.{name}" if has_head else name, value=value)
-    monkeypatch.setattr(stages, "make_trainer", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(run_distillation, "make_trainer", lambda *_: pytest.fail("training began"))
     fail(flags, 2, rf"{name} with numbers that are not finite: give a model")
     assert not list((tmp_path / "cache").rglob("manifest.json"))
 
@@ -129,7 +129,7 @@ def make_rare_token_nan(folder: Path, **options: object) -> list[str]:
 
 def test_a_teacher_whose_outputs_are_no_numbers_is_named_before_training(tmp_path, monkeypatch):
     flags = make_rare_token_nan(tmp_path)
-    monkeypatch.setattr(stages, "make_trainer", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(run_distillation, "make_trainer", lambda *_: pytest.fail("training began"))
     fail(
         [*flags, "--hidden_weight=0", "--pkd_weight=0"],
         2,

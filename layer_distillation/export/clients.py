@@ -22,7 +22,9 @@ def open_pytorch(folder: Path, threads: int) -> Answer:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    return ask_pytorch(AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32), threads)
+    return ask_pytorch(
+        AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True), threads
+    )
 
 
 def ask_pytorch(model: "PreTrainedModel", threads: int) -> Answer:

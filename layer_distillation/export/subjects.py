@@ -103,7 +103,9 @@ def load_rows(texts: TaskData, tokenizer: PreTrainedTokenizerBase, record: RunRe
 def load_student(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Raises ValueError where the folder's model or tokenizer cannot be loaded."""
     with explain_errors(str(folder), f"the student in {folder} cannot be loaded", "run its command again"):
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True
+        ).eval()
         return model, AutoTokenizer.from_pretrained(folder)
 
 

@@ -29,7 +29,9 @@ def check_reload(
     """
     try:
         with quiet_loading():
-            loaded = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            loaded = AutoModelForSequenceClassification.from_pretrained(
+                folder, trust_remote_code=trust_remote_code, use_safetensors=True
+            )
     except Exception as error:  # whatever the libraries raise
         reason = " ".join(str(error).split())[:REASON_CHARACTERS]
         raise UnusableStudentError(

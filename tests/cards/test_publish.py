@@ -22,8 +22,8 @@ from layer_distillation.cards.publish import PushError, push_folder
 from layer_distillation.cards.push_target import PushTarget, check_push
 from layer_distillation.records.run_record import FINISHED, check_finished
 from layer_distillation.runs.flag_checks import make_push_target
-from layer_distillation.runs.stages import push_result
 from made_students import make_record, write_student
+from run_distillation import push_result
 
 NAME = "user/student"
 TARGET = PushTarget(NAME)

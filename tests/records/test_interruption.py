@@ -10,7 +10,6 @@ from transformers import TrainerCallback
 import run_distillation
 from layer_distillation.records.interruption import Interrupted, describe_interruption, signals_as_exceptions
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import stages
 from tiny_project import make_project
 
 
@@ -31,14 +30,14 @@ class Signal(TrainerCallback):
 )
 def test_a_signal_ends_the_run_with_one_line_and_it_goes_on(tmp_path, monkeypatch, capsys, number, status, step, kept):
     flags = [*make_project(tmp_path), "--num_train_epochs=2"]
-    make_trainer = stages.make_trainer
+    make_trainer = run_distillation.make_trainer
 
     def make_signalled_trainer(*arguments):
         trainer = make_trainer(*arguments)
         trainer.add_callback(Signal(number, step))
         return trainer
 
-    monkeypatch.setattr(stages, "make_trainer", make_signalled_trainer)
+    monkeypatch.setattr(run_distillation, "make_trainer", make_signalled_trainer)
     before = signal.getsignal(number)
     assert run_distillation.main(flags) == status
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("run_distillation.py: ")]
@@ -46,7 +45,7 @@ def test_a_signal_ends_the_run_with_one_line_and_it_goes_on(tmp_path, monkeypatc
     assert signal.Signals(number).name in lines[0]
     assert kept in lines[0]
     assert signal.getsignal(number) is before
-    monkeypatch.setattr(stages, "make_trainer", make_trainer)
+    monkeypatch.setattr(run_distillation, "make_trainer", make_trainer)
     assert run_distillation.main(flags) == 0
     assert read_run_record(tmp_path / "run").status == "finished"
 

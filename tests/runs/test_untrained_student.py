@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import run_distillation
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import stages
 from layer_distillation.tasks.metrics import compute_task_loss
 from run_distillation import main
 from student_init import build_student
@@ -56,7 +56,7 @@ def test_a_student_that_keeps_all_layers_is_its_teacher_before_training(tmp_path
 )
 def test_training_is_the_same_bit_for_bit_without_the_scoring(tmp_path, flags, monkeypatch, options):
     assert main(replace_flag(flags, output_dir=tmp_path / "with", **options)) == 0
-    monkeypatch.setattr(stages, "score_untrained", lambda *_: {})
+    monkeypatch.setattr(run_distillation, "score_untrained", lambda *_: {})
     assert main(replace_flag(flags, output_dir=tmp_path / "without", **options)) == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("with", "without")]
     assert weights[0] == weights[1]

@@ -401,7 +401,7 @@ REFUSED = {
 
 
 def expect_one_line(flags: list[str], message: str, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("layer_distillation.runs.stages.distil", lambda *_: pytest.fail("it went on"))
+    monkeypatch.setattr("run_distillation.distil", lambda *_: pytest.fail("it went on"))
     with pytest.raises(SystemExit) as exit_info:
         main(flags)
     assert exit_info.value.code == 2

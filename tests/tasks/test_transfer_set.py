@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from datasets import Dataset, DatasetDict, Value
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import run_distillation
 from conftest import make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.records.run_record import read_run_record
-from layer_distillation.runs import stages
 from layer_distillation.tasks import loading as tasks
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.loading import TaskData, load_task
@@ -269,17 +269,17 @@ def test_an_interrupted_run_goes_on_with_them(tmp_path, flags, monkeypatch):
     steps = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
     whole, broken = (replace_flag(flags, **steps, output_dir=tmp_path / name) for name in ("whole", "broken"))
     assert main(whole) == 0
-    make_trainer = stages.make_trainer
+    make_trainer = run_distillation.make_trainer
 
     def make_breaking_trainer(*arguments):
         trainer = make_trainer(*arguments)
         trainer.add_callback(StopAtStep(7))
         return trainer
 
-    monkeypatch.setattr(stages, "make_trainer", make_breaking_trainer)
+    monkeypatch.setattr(run_distillation, "make_trainer", make_breaking_trainer)
     with pytest.raises(KeyboardInterrupt):
         main(broken)
-    monkeypatch.setattr(stages, "make_trainer", make_trainer)
+    monkeypatch.setattr(run_distillation, "make_trainer", make_trainer)
     assert main(broken) == 0
     assert read_run_record(tmp_path / "broken").metrics == read_run_record(tmp_path / "whole").metrics
 
