@@ -44,6 +44,7 @@ from layer_distillation.outputs.store import StoredOutputsCollator, TeacherStore
 from layer_distillation.step.length_pools import PooledLengthSampler, make_pooled_sampler
 from layer_distillation.step.restoring import RestoringTrainer
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
+from layer_distillation.step.weight_types import hold_weights_in
 from layer_distillation.trainer import checks
 from layer_distillation.trainer.evaluation import ExactEvaluationTrainer
 from layer_distillation.trainer.wrappers import count_multiplied, wrap_for_training
@@ -123,6 +124,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer):
     def _prepare_terms(self, student: PreTrainedModel) -> None:
         """Makes the models show what the terms compare, and decides where the teachers' outputs come from."""
         self.args.check()
+        hold_weights_in(student, self.args.student_dtype)
         self._prepared = frozenset(self.term_weights)
         teachers = [] if self.teacher is None else [self.teacher, *self.further_teachers]
         checks.check_configs(student.config, [teacher.config for teacher in teachers])

@@ -49,6 +49,19 @@ def test_a_student_handed_over_in_half_precision_trains_as_its_float32_self(tmp_
     assert (trained.bert.embeddings.LayerNorm.weight != start).all()
 
 
+def test_a_student_of_model_init_trains_in_float32_too(tmp_path):
+    arguments = DistillationTrainingArguments(output_dir=str(tmp_path), **SETTINGS)
+    trainer = DistillationTrainer(
+        model_init=lambda: make_bert(2, seed=2).to(torch.bfloat16),
+        teacher=make_bert(4, seed=1),
+        args=arguments,
+        data_collator=pad_rows,
+        train_dataset=Dataset.from_list(make_rows(16)),
+    )
+    trainer.train()
+    assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("loaded", [torch.bfloat16, torch.float16])
 def test_a_teacher_of_half_precision_teaches_and_stays_it(tmp_path, loaded):
     teacher = make_bert(4, seed=1).to(loaded)
@@ -107,7 +120,7 @@ def test_the_student_is_saved_in_the_named_type_and_scored_as_a_reload(tmp_path,
     assert f"| weights saved in | {saved} |" in (tmp_path / "run" / "README.md").read_text()
     kept = next(entry for entry in record.history if entry["epoch"] == record.best_epoch)
     assert record.metrics["validation"]["loss"] != kept["eval_loss"]  # of the rounded weights, not of those before
-    assert record.metrics["validation"]["loss"] == pytest.approx(score_reload(tmp_path, student), abs=1e-3)
+    assert record.metrics["validation"]["loss"] == pytest.approx(score_reload(tmp_path, student), abs=1e-5)
 
 
 def score_reload(folder: Path, student: PreTrainedModel) -> float:
