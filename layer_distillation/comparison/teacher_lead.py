@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layer_distillation.comparison.metrics import limit_resamples, make_scorer, resample_scores, score_all_rows
+from layer_distillation.comparison.metrics import (
+    RANKING_NAMES,
+    limit_resamples,
+    make_scorer,
+    resample_scores,
+    score_all_rows,
+)
 from layer_distillation.comparison.runs import Run
 from layer_distillation.comparison.statistics import Estimate, compare_runs, compute_covariance
 
@@ -32,6 +38,8 @@ class TeacherLead(NamedTuple):
 
     @property
     def rival(self) -> str:
+        if self.metric_name in RANKING_NAMES:
+            return "one answer for all rows"
         if self.answer is None:
             return "zero"
         return "the majority class" if self.metric_name == "accuracy" else f"answering {self.answer} always"
@@ -53,8 +61,11 @@ def measure_lead(run: Run, split: str, metric_name: str) -> TeacherLead | None:
     if split not in run.labelled_rows or f"{split}.teacher_logits" not in run.arrays:
         return None
     labels = run.get_labels(split)
-    answers = np.zeros(1) if run.is_regression else np.unique(labels)
-    decisions = np.stack([run.get_decisions(split, "teacher"), *(np.full_like(labels, answer) for answer in answers)])
+    given = run.get_answers(metric_name, split, "teacher")
+    is_ranking = metric_name in RANKING_NAMES  # which scores every constant alike: all rows are tied
+    answers = np.zeros(1) if run.is_regression or is_ranking else np.unique(labels)
+    constants = [np.zeros_like(given) if is_ranking else np.full_like(labels, answer) for answer in answers]
+    decisions = np.stack([given, *constants])
     scores = score_all_rows(make_scorer(metric_name, decisions, labels), len(labels))
     best = 1 + int(np.argmax(scores[1:]))
     scorer = make_scorer(metric_name, decisions[[0, best]], labels)
@@ -62,5 +73,6 @@ def measure_lead(run: Run, split: str, metric_name: str) -> TeacherLead | None:
     num_resamples = limit_resamples(NUM_RESAMPLES, metric_name, len(labels), 2, num_classes)
     covariance = compute_covariance(resample_scores(scorer, len(labels), num_resamples))
     estimate = compare_runs(scores[[0, best]], covariance, [0], [1], len(labels))
-    answer = str(run.record.task["label_names"][answers[best - 1]]) if scores[best] > 0 else None
+    is_named = scores[best] > 0 and not is_ranking
+    answer = str(run.record.task["label_names"][answers[best - 1]]) if is_named else None
     return TeacherLead(metric_name, float(scores[0]), float(scores[best]), answer, estimate)

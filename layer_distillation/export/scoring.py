@@ -104,8 +104,8 @@ def measure_change(logits: Logits, run: Run) -> dict[str, float]:
     """The headline of some logits less that of the run's student, with a 95 % interval of the same resampled rows."""
     split, name = find_headline(run)
     labels = run.get_labels(split)
-    decisions = np.stack([place_logits(run, logits).get_decisions(split), run.get_decisions(split)])
-    scorer = make_scorer(name, decisions, labels)
+    answers = np.stack([place_logits(run, logits).get_answers(name, split), run.get_answers(name, split)])
+    scorer = make_scorer(name, answers, labels)
     num_classes = 1 if run.is_regression else len(run.record.task["label_names"])
     num_resamples = limit_resamples(RESAMPLES, name, len(labels), 2, num_classes)
     drawn = resample_scores(scorer, len(labels), num_resamples)

@@ -70,6 +70,14 @@ def test_each_metric_is_held_against_its_best_constant_answer(tmp_path, metric_n
         assert (lead.constant, lead.rival, lead.is_shown) == (pytest.approx(constant), rival, is_shown)
 
 
+@pytest.mark.parametrize(("metric_name", "constant"), [("roc_auc", 0.5), ("average_precision", 0.25)])
+def test_a_ranking_is_held_against_rows_that_are_all_tied(tmp_path, metric_name, constant):
+    labels = np.repeat([0, 1], [75, 25])
+    lead = measure_lead(make_run(tmp_path / "a", labels, labels, "accuracy"), "test", metric_name)
+    assert (lead.teacher, lead.constant, lead.rival) == (1.0, pytest.approx(constant), "one answer for all rows")
+    assert lead.is_shown
+
+
 def test_a_teacher_that_is_a_constant_itself_is_not_beyond_it(tmp_path):
     labels = np.repeat([1, 0], [60, 40])
     lead = measure_lead(make_run(tmp_path / "a", labels, np.ones_like(labels), "accuracy"), "test", "accuracy")
