@@ -12,6 +12,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from layer_distillation.cards.inheritance import describe_inheritance
+from layer_distillation.cards.limits import find_max_length, list_limits
 from layer_distillation.cards.metadata import build_card_metadata, find_origin
 from layer_distillation.cards.scores import ComparisonRow, Interval, Score
 from layer_distillation.comparison.runs import TEACHER_TERMS
@@ -273,35 +274,3 @@ def is_there(value: str) -> bool:
         return Path(value).exists()
     except OSError:  # too long for a path
         return False
-
-
-def find_max_length(record: RunRecord) -> int:
-    """Tokens, at most; records of before have no other length than the one asked for."""
-    return record.task.get("max_length") or record.arguments["max_length"]
-
-
-def describe_cuts(record: RunRecord) -> str:
-    """Such as `: of train 12 of 100 rows and 3.4 % of the tokens`, over the splits of which something was cut."""
-    cuts = [
-        f"of {escape_markdown(name)} {facts['cut_rows']:,} of {facts['rows']:,} rows and "
-        f"{100 * facts['cut_token_share']:.1f} % of the tokens"
-        for name, facts in record.task.get("texts", {}).items()
-        if facts["cut_rows"]
-    ]
-    return f": {', '.join(cuts)}" if cuts else ""
-
-
-def list_limits(record: RunRecord) -> list[str]:
-    limits = [
-        "Trained and scored on one task: nothing was measured on other data, and it inherits the teacher's biases.",
-        f"Texts are cut at {find_max_length(record)} tokens, as in training{describe_cuts(record)}.",
-        f"One run, seed {record.seed}: a difference of one or two points from another run is within what a seed "
-        "changes.",
-    ]
-    if unknown := record.task.get("texts", {}).get("train", {}).get("unknown_token_share", 0):
-        limits.append(f"{100 * unknown:.1f} % of the tokens of the training texts are unknown to its tokenizer.")
-    if absent := record.task.get("labels_without_rows"):
-        limits.append(f"No training row had the label {', '.join(map(code_span, absent))}: it is the teacher's alone.")
-    if not record.teacher["is_trained"]:
-        limits.append("The teacher's head was untrained: what was imitated is noise, as an experiment.")
-    return limits
