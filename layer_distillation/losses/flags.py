@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from layer_distillation.losses.layer_matching import check_matching
@@ -109,7 +110,7 @@ class LossFlags:
     )
 
     @property
-    def parsed_schedules(self) -> dict[str, Schedule]:
+    def parsed_schedules(self) -> Mapping[str, Schedule]:
         """Field name -> how it changes."""
         return parse_schedules(self.schedules, SCHEDULED_NAMES)
 

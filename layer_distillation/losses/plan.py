@@ -20,7 +20,7 @@ class LossPlan:
         self.has_teacher = has_teacher
 
     @property
-    def schedules(self) -> dict[str, Schedule]:
+    def schedules(self) -> Mapping[str, Schedule]:
         """Read anew at every step, as all that the arguments say is: they may be set between two trainings."""
         return self.args.parsed_schedules if self.has_teacher else {}
 

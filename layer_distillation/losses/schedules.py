@@ -6,6 +6,8 @@ that are done, so that a resumed run and every process go through the same value
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 SHAPES: dict[str, Callable[[float], float]] = {
@@ -21,7 +23,8 @@ class Schedule(NamedTuple):
     end: float
 
 
-def parse_schedules(text: str, names: Sequence[str]) -> dict[str, Schedule]:
+@lru_cache  # it is asked for at every step; nobody changes what it gives
+def parse_schedules(text: str, names: tuple[str, ...]) -> Mapping[str, Schedule]:
     """`name=shape:end` pairs, separated by commas, by name; what is not named stays constant.
 
     Raises:
@@ -36,7 +39,7 @@ def parse_schedules(text: str, names: Sequence[str]) -> dict[str, Schedule]:
         if shape not in SHAPES:
             raise ValueError(f"--schedules has {entry!r}: write {name}=SHAPE:END, SHAPE one of {', '.join(SHAPES)}")
         schedules[name] = Schedule(shape, parse_end(entry, end))
-    return schedules
+    return MappingProxyType(schedules)
 
 
 def format_schedules(given: str | Mapping[str, Sequence]) -> str:
