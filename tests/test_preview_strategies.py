@@ -163,7 +163,7 @@ def test_listed_layers_are_one_more_strategy(tmp_path, flags):
     ],
 )
 def test_bad_flags_end_in_one_line_and_status_2(option, message, flags, capsys, monkeypatch):
-    monkeypatch.setattr(preview_strategies, "prepare_teacher", lambda *_: pytest.fail("went on"))
+    monkeypatch.setattr("layer_distillation.runs.preview.prepare_teacher", lambda *_: pytest.fail("went on"))
     with pytest.raises(SystemExit) as stopped:
         main([*flags, option])
     assert stopped.value.code == 2

@@ -194,7 +194,7 @@ def test_the_comparisons_row_is_in_the_card(tmp_path):
     ]
     best = f"{float(arms['even']['metric']):.4f} ({len(seeds)} seeds)"
     assert section[4] == f"- Best: even, test accuracy {best}."
-    assert section[5].startswith(f"- top is worse than even by {behind} [{low}, {high}], corrected p ")
+    assert section[5].startswith(f"- top (first) is worse than even by {behind} [{low}, {high}], corrected p ")
     assert section[6] == ""
 
 

@@ -28,7 +28,7 @@ from layer_distillation.outputs.ensemble_logits import mix_logits
 from layer_distillation.outputs.store import TeacherStore, make_spec
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.runs import preparation as run_preparation
-from layer_distillation.runs import stages, teacher_ensemble
+from layer_distillation.runs import teacher_ensemble
 from layer_distillation.runs.teacher_ensemble import fingerprint_ensemble, list_further
 from layer_distillation.teachers import store_filling as teacher_store_filling
 from layer_distillation.teachers import training as teacher_training
@@ -391,7 +391,7 @@ REFUSALS = {
 @pytest.mark.parametrize("case", REFUSALS)
 def test_bad_teachers_end_in_one_line_and_status_2_before_any_training(case, tmp_path, flags, capsys, monkeypatch):
     values, prepare, message = REFUSALS[case]
-    monkeypatch.setattr(stages, "distil", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(run_distillation, "distil", lambda *_: pytest.fail("training began"))
     monkeypatch.setattr(teacher_training, "fine_tune", lambda *_: pytest.fail("a teacher was trained"))
     if prepare is not None:
         prepare(tmp_path)
