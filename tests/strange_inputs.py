@@ -62,7 +62,9 @@ def try_input(flags: list[str]) -> Accepted | Refused:
     transformers.logging.disable_progress_bar()
     with (
         mock.patch.object(run_distillation, "distil", stop),
-        mock.patch.object(run_distillation, "logging_redirect_tqdm", contextlib.nullcontext),  # no messages: lines count
+        mock.patch.object(
+            run_distillation, "logging_redirect_tqdm", contextlib.nullcontext
+        ),  # no messages: lines count
         mock.patch(
             "layer_distillation.teachers.loading.fine_tune_once",
             side_effect=AssertionError("the teacher would be trained"),

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import preview_strategies
 import run_distillation
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.students.representation_similarity import linear_cka

@@ -179,7 +179,7 @@ def test_an_unfinished_record_says_what_was_begun(tmp_path, flags, monkeypatch):
     record = read_run_record(tmp_path / "run")
     assert record.status == "running"
     assert record.teacher["fingerprint"]
-    assert record.student == {"layers": [0, 1], "layer_matching": [1, 3], "source": None}
+    assert record.student == {"layers": [0, 2], "layer_matching": [1, 3], "source": None}
 
 
 def test_a_checkpoint_that_a_kill_left_incomplete_is_passed_over(tmp_path, flags):

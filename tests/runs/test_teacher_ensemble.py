@@ -21,6 +21,7 @@ from transformers import (
 )
 
 import preview_strategies
+import run_distillation
 from conftest import make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.losses.functions import kl_divergence_loss, logit_cosine_loss

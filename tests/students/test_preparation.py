@@ -62,7 +62,7 @@ def test_a_plain_student_is_what_build_student_makes_and_looks_at_no_rows(flags,
     for name in ("make_calibration_batches", "run_teacher", "narrow_student", "load_source"):
         monkeypatch.setattr(f"layer_distillation.students.preparation.{name}", lambda *_: pytest.fail("not asked for"))
     run = prepare(flags)
-    plain = build_student(run.teacher.model, [0, 1], "top", "teacher", seed=42)
+    plain = build_student(run.teacher.model, [0, 2], "even", "teacher", seed=42)
     assert hold_the_same(run.student.state_dict(), plain.state_dict())
     assert run.student.config.to_dict() == plain.config.to_dict()
     assert (run.layer_matching, run.projection_start) == ([1, 3], None)
@@ -471,8 +471,8 @@ def test_names_of_folders_tell_such_students_apart(tmp_path, flags):
         )
     }
     assert list(folders.values()) == [
-        "top-seed42",
-        "top-hidden-8-truncation-seed42",
-        "top-from-base-model-seed42",
+        "even-seed42",
+        "even-hidden-8-truncation-seed42",
+        "even-from-base-model-seed42",
         "model-small-seed42",
     ]
