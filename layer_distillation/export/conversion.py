@@ -42,7 +42,7 @@ def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Pa
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     try:
-        with quiet_exporter():
+        with quiet_exporter(), without_cache(model):
             torch.onnx.export(
                 model.eval(),
                 kwargs=tensors,
@@ -114,6 +114,19 @@ def check_answers(
                 f"{form} of this {model.config.model_type} answers otherwise than PyTorch ({worst:.2g} off for {rows} "
                 f"rows of {tokens} tokens, {padding} of them padding): another --opset may help; nothing was written"
             )
+
+
+@contextlib.contextmanager
+def without_cache(model: PreTrainedModel) -> Iterator[None]:
+    """A decoder returns its cache beside the logits, which the exporter has no type for and no classifier needs."""
+    before = model.config.to_dict().get("use_cache")
+    if before is not None:
+        model.config.use_cache = False
+    try:
+        yield
+    finally:
+        if before is not None:
+            model.config.use_cache = before
 
 
 @contextlib.contextmanager
