@@ -5,7 +5,8 @@ import pytest
 
 from conftest import make_bert
 from layer_distillation.export.clients import ask_pytorch, open_onnx
-from layer_distillation.export.conversion import check_answers, check_opset, make_batch
+from layer_distillation.export.conversion import check_answers, check_opset, convert, make_batch
+from test_student_init import ARCHITECTURES, make_teacher
 
 
 def test_the_file_answers_as_the_model_at_other_shapes_with_and_without_padding(exported):
@@ -41,3 +42,25 @@ def test_a_file_of_another_model_is_refused(exported):
 def test_an_opset_that_nobody_tried_is_refused():
     with pytest.raises(ValueError, match=r"--opset is 7: give 18 to 23 \(default 20\)"):
         check_opset(7)
+
+
+# torch 2.13 cannot write longformer and xlnet; qwen3 with a sliding window is written and answers otherwise.
+WRITTEN = sorted(ARCHITECTURES.keys() - {"longformer", "xlnet", "qwen3"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITTEN)
+def test_other_architectures_are_written_and_answer_alike(name, exported, tmp_path):
+    _, tokenizer, _ = exported
+    model = make_teacher(name)
+    convert(model, tokenizer, tmp_path / "model.onnx", 20)
+    check_answers(open_onnx(tmp_path / "model.onnx", 1), ask_pytorch(model, 1), model, tokenizer, "onnx")
+    assert "use_cache" not in model.config.to_dict() or model.config.use_cache == make_teacher(name).config.use_cache
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["longformer", "xlnet"])
+def test_an_architecture_that_cannot_be_written_is_named(name, exported, tmp_path):
+    _, tokenizer, _ = exported
+    with pytest.raises(ValueError, match=rf"{name} cannot be written as ONNX by torch .*: deploy its PyTorch folder"):
+        convert(make_teacher(name), tokenizer, tmp_path / "model.onnx", 20)
