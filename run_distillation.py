@@ -46,6 +46,7 @@ from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.runs.arguments import RunArguments, complete_arguments
 from layer_distillation.runs.command_line import SCRIPT, exit_with_error
 from layer_distillation.runs.console import set_up_logging
+from layer_distillation.runs.exporting import export_result
 from layer_distillation.runs.facts import describe_student, measure_peak_memory, timed
 from layer_distillation.runs.failures import describe_failure
 from layer_distillation.runs.flag_checks import make_push_target
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_to_its_end(arguments: RunArguments) -> int:
-    """The stages, the report and the push, or as far as a signal lets them come; returns the exit status."""
+    """The stages, the report, the export and the push, or as far as a signal lets them come; returns the exit status."""
     folder = Path(arguments.training.output_dir)
     try:
         with signals_as_exceptions():
@@ -108,8 +109,9 @@ def run_to_its_end(arguments: RunArguments) -> int:
             print(f"\n{name_speaker(SCRIPT)}: {describe_interruption(folder, interrupted)}", file=sys.stderr)
         return interrupted.exit_status
     if PartialState().is_main_process:
-        print(format_report(record, str(folder)))
-    return push_result(folder, arguments)
+        print(format_report(record, str(folder)), flush=True)
+    exported = export_result(folder, arguments.student, arguments.teacher.cache_dir)
+    return push_result(folder, arguments) or exported
 
 
 def run_stages(arguments: RunArguments) -> RunRecord:

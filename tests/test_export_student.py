@@ -33,7 +33,7 @@ def packages() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("packages")
 def test_killed_at_any_time_no_half_artifact_has_a_final_name(finished, tmp_path):
-    """SIGKILL after 4 seconds of an export, then after half as much again; the last start ends whole, and nothing is left over."""
+    """SIGKILL after 4 seconds of an export, then after half as much again; the last ends whole, nothing is left."""
     shutil.copytree(finished, tmp_path / "run")
     command = [sys.executable, str(ROOT / "export_student.py"), str(tmp_path / "run"), "--formats=onnx,onnx-int8"]
     command += ["--timing_seconds=0.01", "--no_controls", "--trim_vocabulary"]

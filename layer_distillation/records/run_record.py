@@ -22,6 +22,7 @@ HARMLESS_ARGUMENTS = frozenset(
         "dataloader_pin_memory",
         "dataloader_prefetch_factor",
         "disable_tqdm",
+        "export",
         "hub_always_push",
         "hub_model_id",
         "hub_private_repo",
@@ -38,6 +39,7 @@ HARMLESS_ARGUMENTS = frozenset(
         "resume_from_checkpoint",
         "run_name",
         "skip_memory_metrics",
+        "trim_vocabulary",
     ]
 )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from layer_distillation.cards.push_target import PushTarget, check_push
 from layer_distillation.records.folders import check_writable
+from layer_distillation.runs.exporting import check_export
 from layer_distillation.step.flags import TrainingFlags, check_numbers, check_supported
 from layer_distillation.step.stock_checks import check_stock_flags
 from layer_distillation.tasks.arguments import BUILT_IN_TASK, check_transfer_set
@@ -37,6 +38,7 @@ def check_arguments(arguments: RunFlags | RunArguments) -> None:
     training, teacher = arguments.training, arguments.teacher
     if training.push_to_hub:
         check_push(make_push_target(training))
+    check_export(arguments.student)
     check_transfer_set(arguments.data, training.get_largest_weights())
     if arguments.data.task_name != BUILT_IN_TASK and teacher.teacher_model_name_or_path is None:
         raise ValueError(

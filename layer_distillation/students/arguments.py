@@ -133,6 +133,16 @@ class StudentArguments(OriginArguments):
             "choices": list(SAVED_TYPES),
         },
     )
+    export: str | None = field(
+        default=None,
+        metadata={
+            "help": "Export the finished student too, as export_student.py does with these --formats, such as "
+            "onnx,onnx-int8; scored and timed beside the teacher. Default: none."
+        },
+    )
+    trim_vocabulary: bool = field(
+        default=False, metadata={"help": "With --export: also the student with the tokens of its texts alone."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
