@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_to_its_end(arguments: RunArguments) -> int:
-    """The stages, the report, the export and the push, or as far as a signal lets them come; returns the exit status."""
+    """Stages, report, export and push, or as far as a signal lets them come; returns the exit status."""
     folder = Path(arguments.training.output_dir)
     try:
         with signals_as_exceptions():

@@ -13,7 +13,7 @@ MAIN_FLAGS = {
     "student": ("layer_strategy", "student_num_layers", "student_layers"),
     "loss": ("ce_weight", "kl_weight", "hidden_weight", "pkd_weight", "temperature", "layer_matching"),
     "training": ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "seed"),
-    "output": ("output_dir", "report_to"),
+    "output": ("output_dir", "export", "report_to"),
     "Hub": ("push_to_hub", "hub_model_id"),
 }
 # Of --help_all: the first group of which a name begins with one of these words has the flag.
@@ -25,7 +25,7 @@ WORDS = {
     "loss": ("ce_", "kl_", "hidden_", "attention_", "logit_cosine", "pkd_", "embedding_", "relation_", "rkd_")
     + ("class_weights", "temperature", "schedules", "intermediate_", "second_stage", "layer_matching"),
     "output": ("output_dir", "keep_checkpoints", "save_", "resume_from", "logging_", "log_", "report_to", "run_name")
-    + ("disable_tqdm", "project", "trackio_"),
+    + ("disable_tqdm", "project", "trackio_", "export", "trim_vocabulary"),
     "Hub": ("push_to_hub", "hub_"),
     "several processes": ("ddp_", "fsdp", "deepspeed", "local_rank", "accelerator_config", "parallelism_config")
     + ("average_tokens",),
