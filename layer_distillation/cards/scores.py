@@ -15,6 +15,7 @@ from scipy import stats
 from layer_distillation.comparison.metrics import limit_resamples, make_scorer, resample_scores
 from layer_distillation.comparison.runs import SAME_SCORE, Run, check_predictions, read_predictions
 from layer_distillation.comparison.statistics import CONFIDENCE
+from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.command_names import name_commands
 from layer_distillation.records.run_record import RunRecord
 
@@ -172,5 +173,8 @@ def find_row(unit: dict[str, Any], record: RunRecord, arm: str) -> ComparisonRow
         difference=row["difference_to_best"],
         interval=(row["difference_low"], row["difference_high"]) if has_difference else None,
         p_value=row["p_holm"],
-        verdict=[unit["verdict"][0], *(line for line in unit["verdict"][1:] if line.startswith(f"{arm} "))],
+        verdict=[
+            unit["verdict"][0],
+            *(line for line in unit["verdict"][1:] if line.startswith(f"{show_strategy(arm)} ")),
+        ],
     )
