@@ -4,7 +4,7 @@
     accelerate launch run_distillation.py recipes/sick_minilm.yaml --train_file ... --layer_strategy even
 
 Layers are numbered from the input: `top` (`first`) are those nearest the input, `bottom` (`last`) nearest the output.
-The main path, top to bottom: `main`, `run_stages`, `run_alone`, `distil`, `finish_run`.
+The main path, top to bottom: `main`, `run_to_its_end`, `run_stages`, `run_alone`, `distil`, `finish_run`.
 """
 
 import sys

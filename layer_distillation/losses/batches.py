@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from layer_distillation.losses.class_weights import weigh_labels
-from layer_distillation.losses.functions import IGNORED_LABEL
 from layer_distillation.outputs.compared import ModelOutputs, make_mask
 
 ItemCounts = dict[str, Tensor]
@@ -53,8 +52,8 @@ def put_on(count: Tensor | int, device: torch.device) -> Tensor:
 
 
 def is_labelled(labels: Tensor) -> Tensor:
-    """(batch,) of bool: regression marks a missing target by nan, classification by -100."""
-    return ~labels.isnan() if labels.is_floating_point() else labels != IGNORED_LABEL
+    """(batch,) of bool: regression marks a missing target by nan, classification by -100, GLUE's test rows by -1."""
+    return ~labels.isnan() if labels.is_floating_point() else labels >= 0
 
 
 def keep_rows(batch: Mapping[str, Any], num_rows: int) -> dict[str, Any]:

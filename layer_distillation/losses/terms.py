@@ -45,7 +45,7 @@ DISTRIBUTION_MODEL_TYPES = tuple(
 
 
 def place_head(config: PreTrainedConfig) -> str:
-    """Which of a row's states the head for sequence classification reads: a key of `head_state_losses.STATE_PLACES`."""
+    """Which of a row's states the head for sequence classification reads: a key of `head_states.STATE_PLACES`."""
     if config.model_type in LAST_TOKEN_MODEL_TYPES:
         return "last"  # the first token of a decoder sees no other
     # ModernBERT and EuroBERT; "late" is the mean of what the head makes of every token.

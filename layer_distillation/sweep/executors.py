@@ -1,4 +1,4 @@
-"""Who executes a plan, and in which order: `EXECUTORS`. The records that the runs leave are the same.
+"""Who executes a plan: `EXECUTORS`. The records that the runs leave are the same.
 
 An executor takes the runs with their states, says when each begins, and yields how each has ended.
 """

@@ -169,6 +169,15 @@ def test_rows_without_a_mask_are_all_real(tmp_path):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("label", [-100, -1])
+def test_a_label_below_0_is_none_as_in_the_test_rows_of_glue(tmp_path, label):
+    ours, _ = make_pair(tmp_path)
+    rows = Dataset.from_list([row | {"labels": label} for row in make_rows(NUM_ROWS, seed=9)])
+    scores = ours.evaluate(rows)
+    assert scores["eval_kl_to_teacher"] == pytest.approx(ours.evaluate()["eval_kl_to_teacher"])
+    assert "eval_loss" not in scores
+
+
 def test_an_evaluation_set_without_labels_is_scored_for_its_closeness_to_the_teacher(tmp_path):
     rows = Dataset.from_list(make_rows(NUM_ROWS, seed=9))
     ours, stock = make_pair(tmp_path, compute_metrics=Seen())
