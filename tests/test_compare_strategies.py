@@ -237,6 +237,7 @@ def test_an_unwritable_output_is_an_error(sweep, tmp_path, capsys):
     assert "file" in refuse(capsys, sweep, "--output_dir", tmp_path / "file", "--no_pictures")
 
 
+@pytest.mark.slow
 def test_sixty_runs_take_seconds_and_no_torch(tmp_path):
     rows = {"train": 9, "validation": 500, "test": 5000}
     for strategy in STARTS:

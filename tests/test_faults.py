@@ -48,6 +48,7 @@ def fail_at_write(folder: Path, flags: Sequence[str], number: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_within_a_checkpoint_ends_in_one_line_and_the_run_goes_on(tmp_path):
     flags = [*make_project(tmp_path / "project"), "--num_train_epochs=1"]
     for name in ("whole", "broken"):

@@ -206,6 +206,7 @@ exit $?
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("launch", ["python", "launcher python"])
+@pytest.mark.slow
 def test_a_signal_ends_the_loop_and_all_that_it_started_at_once(loop, number, status, launch):
     launcher = loop.stub.with_name("launcher")
     launcher.write_text(LAUNCHER)

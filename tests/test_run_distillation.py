@@ -69,6 +69,7 @@ def test_the_best_student_is_kept_and_not_the_last(tmp_path, flags):
     assert min(losses) < losses[-1]
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_gives_the_same_numbers_and_another_seed_others(tmp_path, flags):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert main(replace_flag(flags, output_dir=tmp_path / name, seed=seed)) == 0
@@ -99,6 +100,7 @@ EARLY_STOPPING = {"learning_rate": 0.3, "warmup_steps": 0, "num_train_epochs": 8
         (EARLY_STOPPING, 6),
     ],
 )
+@pytest.mark.slow
 def test_an_interrupted_run_started_again_ends_with_the_same_numbers(tmp_path, flags, monkeypatch, options, step):
     names = ("whole", "broken")
     whole, broken = (
@@ -127,6 +129,7 @@ def test_an_interrupted_run_started_again_ends_with_the_same_numbers(tmp_path, f
     assert histories[0] == histories[1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_named_by_the_flag_is_gone_on_from(tmp_path, flags):
     """After two of three epochs' checkpoints, the first is named: epochs 2 and 3 are trained again, to the same end."""
     folder = tmp_path / "run"
@@ -149,6 +152,7 @@ OTHER_TEACHER = {
 
 
 @pytest.mark.parametrize("case", OTHER_TEACHER)
+@pytest.mark.slow
 def test_a_run_that_was_begun_with_another_teacher_or_start_is_not_gone_on_with(case, tmp_path, flags, capsys):
     """The same command, but what lies in a named folder is another model by now."""
     named, more, message = OTHER_TEACHER[case]
@@ -222,6 +226,7 @@ def test_a_finished_run_whose_student_was_cut_short_on_disk_is_trained_again(tmp
     assert read_run_record(tmp_path / "run").metrics == whole.metrics
 
 
+@pytest.mark.slow
 def test_an_untrained_teacher_is_fine_tuned_once_and_found_again(tmp_path, caplog):
     flags = make_project(tmp_path, has_head=False)
     with caplog.at_level("INFO"):

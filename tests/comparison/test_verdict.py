@@ -35,6 +35,7 @@ from layer_distillation.comparison.verdict import (
     judge_teacher_terms,
     write_verdict,
 )
+from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.run_record import read_run_record
 from simulated_runs import write_run
 
@@ -141,8 +142,10 @@ def test_a_highest_mean_that_may_be_chance_is_not_called_the_best(tmp_path):
     result = analyse(tmp_path)
     first, second = (arm.name for arm in result.strategies[:2])
     line = write_verdict(result)[0]
-    assert line.startswith(f"Highest: {first}, test accuracy {result.best.estimate.value:.4f} (3 seeds); ")
-    assert line.endswith(f"not shown to be better than {second}.")
+    assert line.startswith(
+        f"Highest: {show_strategy(first)}, test accuracy {result.best.estimate.value:.4f} (3 seeds); "
+    )
+    assert line.endswith(f"not shown to be better than {show_strategy(second)}.")
 
 
 def test_one_strategy_among_controls_and_controls_alone_are_said_to_be_so(tmp_path):

@@ -186,6 +186,7 @@ def test_a_resumed_run_goes_through_the_same_weights_and_stages(tmp_path):
     assert_same_weights(whole.model.state_dict(), resumed.model.state_dict())
 
 
+@pytest.mark.slow
 def test_accumulation_equals_one_batch_with_schedules_and_stages(tmp_path):
     options = MORE_TERMS | TWO_STAGES | {"schedules": "temperature=linear:4,embedding_weight=cosine:0"}
     whole = train_weights(tmp_path, per_device_train_batch_size=8, **options)

@@ -28,6 +28,7 @@ class Signal(TrainerCallback):
     ("number", "status", "step", "kept"),
     [(signal.SIGTERM, 143, 4, "checkpoint-3 is kept"), (signal.SIGINT, 130, 1, "no checkpoint is in")],
 )
+@pytest.mark.slow
 def test_a_signal_ends_the_run_with_one_line_and_it_goes_on(tmp_path, monkeypatch, capsys, number, status, step, kept):
     flags = [*make_project(tmp_path), "--num_train_epochs=2"]
     make_trainer = run_distillation.make_trainer

@@ -40,6 +40,7 @@ def test_a_student_that_cannot_be_loaded_is_an_error(tmp_path):
         check_reload(student, tmp_path, BATCH)
 
 
+@pytest.mark.slow
 def test_a_run_whose_student_is_spoilt_on_its_way_to_the_disk_is_not_finished(tmp_path, monkeypatch, capsys):
     save = PreTrainedModel.save_pretrained
 

@@ -228,6 +228,7 @@ def test_a_single_teacher_is_recorded_without_members(tmp_path):
     assert "the mean of" not in (tmp_path / "run" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_live_runs_have_the_losses_of_stored_ones_and_any_order_of_further_teachers(tmp_path, flags):
     switched = f"{tmp_path / 'c'},{tmp_path / 'b'}"
     # Only terms without half-precision stores.
@@ -244,6 +245,7 @@ def test_live_runs_have_the_losses_of_stored_ones_and_any_order_of_further_teach
         assert entry.teacher["fingerprint"] == stored.teacher["fingerprint"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_after_one_teacher_pays_for_the_new_ones_alone(tmp_path, flags, monkeypatch):
     filled = count_fillings(monkeypatch)
     assert main(replace_flag(flags, additional_teachers=None, output_dir=tmp_path / "alone")) == 0
@@ -257,6 +259,7 @@ def test_an_ensemble_after_one_teacher_pays_for_the_new_ones_alone(tmp_path, fla
     assert filled == []
 
 
+@pytest.mark.slow
 def test_where_all_is_stored_no_teacher_s_weights_outlive_its_turn(tmp_path, flags, monkeypatch):
     made, alive, prepare = [], [], run_preparation.prepare_teacher
 
@@ -273,6 +276,7 @@ def test_where_all_is_stored_no_teacher_s_weights_outlive_its_turn(tmp_path, fla
     assert alive == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_seeds_make_several_teachers_of_one_encoder_and_the_first_is_todays(tmp_path, monkeypatch):
     flags = replace_flag(make_project(tmp_path, has_head=False), **FINE_TUNING)
     fine_tuned, fine_tune = [], teacher_training.fine_tune

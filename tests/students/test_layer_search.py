@@ -97,6 +97,7 @@ def prepare(flags: list[str]) -> PreparedRun:
 
 
 @pytest.mark.parametrize("strategy", ["influence", "beam"])
+@pytest.mark.slow
 def test_a_run_prints_and_records_the_scores_and_another_seed_reads_them(
     tmp_path, flags, strategy, monkeypatch, caplog
 ):

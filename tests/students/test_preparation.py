@@ -181,6 +181,7 @@ def test_a_narrower_student_keeps_components_where_it_has_fewer_dimensions(tmp_p
     assert hold_the_same(dict(chosen.state_dict()), dict(named.state_dict()))
 
 
+@pytest.mark.slow
 def test_a_default_start_of_a_narrower_student_is_recorded_and_named_as_if_it_had_been_asked_for(tmp_path, flags):
     folders = [tmp_path / "run", tmp_path / "named"]
     own = [*flags, "--student_hidden_size=8"]
@@ -316,6 +317,7 @@ def test_a_comparison_never_mixes_runs_of_different_sources_or_widths(tmp_path, 
 
 
 @pytest.mark.parametrize("with_head", [True, False])
+@pytest.mark.slow
 def test_an_existing_smaller_model_is_the_student(tmp_path, flags, with_head):
     sizes = {"num_layers": 2, "hidden_size": 8}
     existing = write_other_model(tmp_path / "small", with_head=with_head, **sizes)
@@ -373,6 +375,7 @@ def test_a_head_of_other_labels_is_drawn_anew_even_where_their_number_is_the_sam
     assert not torch.equal(students[1]["classifier.weight"], students[2]["classifier.weight"])
 
 
+@pytest.mark.slow
 def test_a_student_with_more_layers_than_its_teacher_trains(tmp_path, flags):
     deep = write_other_model(tmp_path / "deep", num_layers=6)
     assert main([*flags, f"--student_model_name_or_path={deep}"]) == 0

@@ -188,6 +188,7 @@ def read_embedding(folder: Path, word: str) -> torch.Tensor:
     return model.get_input_embeddings().weight[AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(word)]
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_them_and_says_so_in_record_card_and_report(tmp_path, flags, capsys):
     assert main(flags) == 0
     assert main(replace_flag(flags, unlabeled_file=None, output_dir=tmp_path / "without")) == 0
@@ -210,6 +211,7 @@ def test_a_run_trains_on_them_and_says_so_in_record_card_and_report(tmp_path, fl
     assert torch.equal(read_embedding(tmp_path / "without", "and"), before)
 
 
+@pytest.mark.slow
 def test_the_teacher_is_fine_tuned_on_the_labelled_rows_and_found_again(tmp_path, flags, caplog):
     make_project(tmp_path / "other", has_head=False)
     flags = replace_flag(flags, teacher_model_name_or_path=tmp_path / "other" / "teacher", teacher_num_train_epochs=1)
@@ -222,6 +224,7 @@ def test_the_teacher_is_fine_tuned_on_the_labelled_rows_and_found_again(tmp_path
     assert teachers[0] == teachers[1]
 
 
+@pytest.mark.slow
 def test_a_teacher_first_fine_tuned_beside_a_transfer_set_is_the_same(tmp_path, flags):
     make_project(tmp_path / "other", has_head=False)
     flags = replace_flag(flags, teacher_model_name_or_path=tmp_path / "other" / "teacher", teacher_num_train_epochs=1)
@@ -232,6 +235,7 @@ def test_a_teacher_first_fine_tuned_beside_a_transfer_set_is_the_same(tmp_path, 
     assert len(fingerprints) == 1
 
 
+@pytest.mark.slow
 def test_what_is_chosen_by_data_is_chosen_by_the_labelled_rows(tmp_path, flags):
     flags = replace_flag(flags, layer_strategy="beam")
     assert main(flags) == 0
@@ -240,6 +244,7 @@ def test_what_is_chosen_by_data_is_chosen_by_the_labelled_rows(tmp_path, flags):
     assert students[0]["layer_scores"] == students[1]["layer_scores"]
 
 
+@pytest.mark.slow
 def test_the_store_holds_the_teachers_outputs_for_all_rows_and_they_are_the_live_ones(tmp_path, flags):
     flags = replace_flag(flags, hidden_weight=0, pkd_weight=0, bf16="false")
     for source in ("stored", "live"):
@@ -252,6 +257,7 @@ def test_the_store_holds_the_teachers_outputs_for_all_rows_and_they_are_the_live
             assert own[name] == pytest.approx(other[name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_several_teachers_all_answer_for_them(tmp_path, flags):
     write_other_teacher(tmp_path / "second", seed=5)
     flags = replace_flag(
@@ -265,6 +271,7 @@ def test_several_teachers_all_answer_for_them(tmp_path, flags):
     assert [entry["train_kl_loss"] for entry in stored] == pytest.approx([e["train_kl_loss"] for e in live], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_them(tmp_path, flags, monkeypatch):
     steps = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
     whole, broken = (replace_flag(flags, **steps, output_dir=tmp_path / name) for name in ("whole", "broken"))

@@ -78,6 +78,7 @@ def make_trainer(folder: Path, source: str, **options) -> DistillationTrainer:
 
 
 @pytest.mark.parametrize("source", ["live", "stored"])
+@pytest.mark.slow
 def test_each_trial_is_the_training_of_its_arguments(tmp_path, kept, source):
     searching = make_trainer(tmp_path, source, model_init=make_student)
     best = searching.hyperparameter_search(lambda trial: trial, n_trials=len(TRIALS), backend="wandb")
