@@ -130,12 +130,13 @@ def tear_newest(root: str, sizes: dict[str, tuple[int, int]]) -> list[str]:
 def run_script(words: list[str]) -> None:
     """Runs a script, or `-P -m module`, as python would, watched as the environment says."""
     sys.argv = argv = words[2:] if words[:2] == ["-P", "-m"] else words
+    if argv is words:
+        sys.path.insert(0, str(Path(argv[0]).resolve().parent))
     if VARIABLE in os.environ:
         death = SuddenDeath(**json.loads(os.environ[VARIABLE]))
         death.watch_calls(Path(argv[0]).name)
         sys.addaudithook(death.watch)
     if argv is words:
-        sys.path.insert(0, str(Path(argv[0]).resolve().parent))
         runpy.run_path(argv[0], run_name="__main__")
     else:
         runpy.run_module(argv[0], run_name="__main__", alter_sys=True)

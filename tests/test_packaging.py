@@ -138,7 +138,10 @@ def call(command: list[str | Path], folder: Path, status: int = 0) -> subprocess
     """From another folder, with no path to the checkout; the venv's commands are found as after its activation."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment = kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment["PATH"] = f"{Path(command[0]).parent}{os.pathsep}{environment['PATH']}"
+    # and those of the libraries, which a real installation puts beside ours
+    environment["PATH"] = os.pathsep.join(
+        [f"{Path(command[0]).parent}", f"{Path(sys.executable).parent}", kept["PATH"]]
+    )
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -180,7 +183,8 @@ def test_the_wheel_holds_the_package_its_recipes_and_nothing_else(wheel):
     assert top == {"layer_distillation", information, *(f"{name}.py" for name in MODULES)}
     recipes = [f"layer_distillation/recipes/{path.name}" for path in sorted((ROOT / "recipes").glob("*.yaml"))]
     inside = [name for name in files if name.startswith("layer_distillation/")]
-    assert [name for name in inside if not name.endswith(".py")] == recipes
+    tables = ["layer_distillation/step/stock_flags.json"]
+    assert [name for name in inside if not name.endswith(".py")] == recipes + tables
     rooms = {path.relative_to(ROOT).as_posix() for path in (ROOT / "layer_distillation").rglob("*.py")}
     assert {name for name in inside if name.endswith(".py")} == rooms
     assert f"{information}/licenses/LICENSE" in files

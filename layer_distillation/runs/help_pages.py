@@ -5,6 +5,8 @@ Entry: `format_help_page`.
 
 from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter
 
+from layer_distillation.records.command_names import name_commands
+
 # The flags that most runs are told something by; every other one is on the page of --help_all.
 MAIN_FLAGS = {
     "teacher": ("teacher_model_name_or_path", "teacher_training", "teacher_outputs", "cache_dir"),
@@ -72,7 +74,7 @@ def format_help_page(parser: ArgumentParser, is_whole: bool) -> str:
         formatter.add_arguments(actions)
         formatter.end_section()
     formatter.add_text(WHOLE_HINT if is_whole else MAIN_HINT)
-    return formatter.format_help()
+    return name_commands(formatter.format_help())
 
 
 def group_flags(parser: ArgumentParser, is_whole: bool) -> dict[str, list[Action]]:

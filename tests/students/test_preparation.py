@@ -303,9 +303,9 @@ def test_a_comparison_never_mixes_runs_of_different_sources_or_widths(tmp_path, 
     assert not left_out
     (unit,) = group_runs(runs)
     assert {arm.name: arm.seeds for arm in unit.arms} == {
-        "top": [42],
-        "top, from source": [42, 43],
-        "top, hidden 8 (principal_components)": [42],
+        "even": [42],
+        "even, from source": [42, 43],
+        "even, hidden 8 (principal_components)": [42],
     }
     assert [(Path(entry.folder).name, entry.reason[:48]) for entry in unit.left_out] == [
         ("from_b", "another checkpoint that its weights came from")
