@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import TokenizersBackend
 
+import conftest  # noqa: F401 - the paths
 import run_distillation
 from layer_distillation.records.run_record import read_run_record
 from tiny_project import make_project

@@ -7,8 +7,8 @@ import sys
 import torch
 from transformers import TrainerCallback
 
+import conftest
 import run_distillation
-from conftest import check_group_has_ended
 from layer_distillation.records.process_locks import leave_process_group
 from layer_distillation.teachers import store_filling as teacher_store_filling
 
@@ -43,5 +43,5 @@ if __name__ == "__main__":
         run_distillation.make_trainer = make_killed_trainer
     exit_status = run_distillation.main()
     leave_process_group()
-    check_group_has_ended()
+    conftest.check_group_has_ended()
     sys.exit(exit_status)

@@ -11,8 +11,10 @@ Entry: `load_task`, `fingerprint_task`; between them `tokenizing.py`.
 import hashlib
 import json
 import logging
+from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset
+from huggingface_hub import snapshot_download
 
 from layer_distillation.tasks import natural_logic
 from layer_distillation.tasks.arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
@@ -132,12 +134,19 @@ def read_hub_splits(arguments: DataArguments) -> dict[str, RawSplit]:
 def download_dataset(name: str, config: str | None) -> DatasetDict:
     try:
         found = load_dataset(name, config)
-        return found if (text := list_text_features(found)) is None else load_dataset(name, config, features=text)
+        return found if (text := list_text_features(found)) is None else read_cells_as_text(name, config, text)
     except Exception as error:  # Its errors share no base: OSError, ValueError, RuntimeError, httpx's, its own.
         raise ValueError(
             f"The data set {name!r}, configuration {config!r}, did not load ({first_line(error)}): check both names "
             "and the network (with HF_HUB_OFFLINE=1 it must be cached), or give --train_file and --validation_file."
         ) from error
+
+
+def read_cells_as_text(name: str, config: str | None, text: Features) -> DatasetDict:
+    """The data set once more, from the files that loading it left in the Hub's cache: with `features`, `load_dataset`
+    keeps what it reads under a name that it does not find again offline."""
+    folder = name if Path(name).is_dir() else snapshot_download(name, repo_type="dataset", local_files_only=True)
+    return load_dataset(folder, config, features=text)
 
 
 def list_text_features(found: DatasetDict) -> Features | None:
