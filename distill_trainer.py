@@ -41,6 +41,7 @@ from layer_distillation.losses.terms import (
 from layer_distillation.outputs.compared import LiveTeacherOutputs, ModelOutputs, keep_inputs, make_mask, run_model
 from layer_distillation.outputs.ensemble_logits import check_same_labels
 from layer_distillation.outputs.store import StoredOutputsCollator, TeacherStore
+from layer_distillation.step.learning_rate import RuledRateTrainer
 from layer_distillation.step.length_pools import PooledLengthSampler, make_pooled_sampler
 from layer_distillation.step.restoring import RestoringTrainer
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
@@ -54,7 +55,7 @@ __all__ = ["DistillationTrainer", "DistillationTrainingArguments", "NonFiniteLos
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer):
+class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTrainer):
     """Trains `model` (the student) on `args`' weighted sum of terms; `eval_loss` is the task's loss alone.
 
     Args:
@@ -306,4 +307,4 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer):
 
     def raise_if_not_finite(self) -> None:
         """Raises NonFiniteLossError if the loss, or a live teacher, of any step so far was nan or infinite."""
-        self._loss_watch.raise_if_not_finite(self.args.learning_rate)
+        self._loss_watch.raise_if_not_finite(self.learning_rate)

@@ -173,6 +173,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
         logger.info("kept: the student of epoch %g, the best one", record.best_epoch)
     record.student = describe_student(trainer.model, run.layers, trainer.layer_matching, trainer.projections)
     record.student |= {"untrained": untrained, "train_batch_rows": trainer.state.train_batch_size}
+    record.student["learning_rate"] = trainer.learning_rate
     record.peak_memory_bytes = measure_peak_memory(arguments.training.device)
     if trainer.is_world_process_zero():
         with timed(record, "speed"):

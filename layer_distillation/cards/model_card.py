@@ -225,14 +225,14 @@ def list_settings(record: RunRecord) -> list[list[str]]:
     weights = [term for term in terms if not term.startswith("0 ")]
     kept = "the last" if record.best_epoch is None else f"the one after epoch {record.best_epoch:g}"
     precision = next((name for name in ("bf16", "fp16") if arguments[name]), "float32")
+    rate = record.student.get("learning_rate") or arguments["learning_rate"]  # older records have the second alone
     settings = {
         "training rows": f"{record.task['rows']['train']:,}",
         "unlabelled training rows": describe_unlabelled(record),
         "epochs": f"{arguments['num_train_epochs']:g}; kept is {kept}",
         "rows per step": f"{record.count_rows_per_step()}",
         "optimizer": f"{arguments['optim']}, weight decay {arguments['weight_decay']:g}",
-        "learning rate": f"{arguments['learning_rate']:g}, {arguments['lr_scheduler_type']}, warm-up "
-        f"{arguments['warmup_steps']:g}",
+        "learning rate": f"{rate:.3g}, {arguments['lr_scheduler_type']}, warm-up {arguments['warmup_steps']:g}",
         "loss": f"{' + '.join(weights)}, temperature {arguments['temperature']:g}",
         "class weights of ce": arguments.get("class_weights"),
         "schedules": arguments["schedules"],

@@ -95,7 +95,10 @@ class TrainingFlags(StepFlags):
         default=None, metadata={"help": "Stop after this many evaluations in a row without a better student."}
     )
     num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
-    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of AdamW."})
+    learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Peak learning rate of AdamW (default: by the number of steps and the student's width)."},
+    )
     warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of all steps."})
     eval_strategy: str = field(
         default="epoch", metadata={"help": "When to evaluate: no, steps or epoch.", "choices": [*STRATEGIES]}

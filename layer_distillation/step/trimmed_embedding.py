@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
 
 from layer_distillation.records.token_counts import find_used_tokens
+from layer_distillation.step.learning_rate import RuledRateTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ def trim_embedding(trainer: Trainer) -> AbstractContextManager[bool]:
 
 def overrides_parameter_hooks(trainer: Trainer) -> bool:
     """Whether a subclass, or the trainer itself, has a hook of its own that may name parameters."""
-    own = set(vars(trainer)).union(*(vars(kind) for kind in type(trainer).__mro__ if not issubclass(Trainer, kind)))
+    kinds = [kind for kind in type(trainer).__mro__ if not issubclass(RuledRateTrainer, kind)]
+    own = set(vars(trainer)).union(*map(vars, kinds))
     return not own.isdisjoint(PARAMETER_HOOKS)
 
 
