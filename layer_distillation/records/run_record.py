@@ -71,6 +71,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "student_model_name_or_path": None,
     "student_source_model": None,
     "student_width_init": "importance",
+    "teacher_layer_decay": 1.0,
     "teacher_seeds": "42",
     "unlabeled_file": None,
 }

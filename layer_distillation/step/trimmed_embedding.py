@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer
 
 from layer_distillation.records.token_counts import find_used_tokens
-from layer_distillation.step.learning_rate import RuledRateTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -96,10 +95,15 @@ def trim_embedding(trainer: Trainer) -> AbstractContextManager[bool]:
 
 
 def overrides_parameter_hooks(trainer: Trainer) -> bool:
-    """Whether a subclass, or the trainer itself, has a hook of its own that may name parameters."""
-    kinds = [kind for kind in type(trainer).__mro__ if not issubclass(RuledRateTrainer, kind)]
-    own = set(vars(trainer)).union(*map(vars, kinds))
+    """Whether a user's subclass, or the trainer itself, has a hook of its own that may name parameters."""
+    others = [kind for kind in type(trainer).__mro__ if not issubclass(Trainer, kind) and not is_ours(kind)]
+    own = set(vars(trainer)).union(*map(vars, others))
     return not own.isdisjoint(PARAMETER_HOOKS)
+
+
+def is_ours(kind: type) -> bool:
+    """Classes of this package take the used rows for the embedding that they are."""
+    return kind.__module__.split(".")[0] == __name__.split(".")[0]
 
 
 @contextmanager

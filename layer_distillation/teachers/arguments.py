@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 TEACHER_SEED = 42  # one teacher for all seeds of the student
 MAX_SEED = 2**32 - 1
+NO_LAYER_DECAY = 1.0
 
 
 @dataclass
@@ -45,6 +46,13 @@ class TeacherArguments:
     teacher_train_batch_size: int = field(default=32, metadata={"help": "Rows per step of its fine-tuning."})
     teacher_warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up: steps, or below 1 a share of them."})
     teacher_weight_decay: float = field(default=0.0, metadata={"help": "Weight decay of its fine-tuning."})
+    teacher_layer_decay: float = field(
+        default=NO_LAYER_DECAY,
+        metadata={
+            "help": "Layer-wise decay of its learning rate: the head learns at the full rate, each layer at this times "
+            "the rate of the one above it, the embeddings at the lowest; 1: all at one rate."
+        },
+    )
     teacher_adam_beta2: float = field(default=0.999, metadata={"help": "AdamW's second beta in its fine-tuning."})
     teacher_outputs: str = field(
         default="auto",
@@ -71,6 +79,8 @@ class TeacherArguments:
             raise ValueError("--teacher_training never needs --teacher_model_name_or_path: a model already fine-tuned")
         if not self.teacher_store_max_gb >= 0:  # nan is no limit either
             raise ValueError(f"--teacher_store_max_gb is {self.teacher_store_max_gb:g}: give 0 (no store) or more")
+        if not 0 < self.teacher_layer_decay <= 1:
+            raise ValueError(f"--teacher_layer_decay is {self.teacher_layer_decay:g}: give 1 (none) or less, above 0")
         self.check_teachers()
 
     @property

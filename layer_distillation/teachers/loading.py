@@ -36,7 +36,7 @@ from layer_distillation.tasks.model_checks import (
     quiet_loading,
 )
 from layer_distillation.tasks.natural_logic import build_untrained_model, write_untrained_encoder
-from layer_distillation.teachers.arguments import TEACHER_SEED, TeacherArguments
+from layer_distillation.teachers.arguments import NO_LAYER_DECAY, TEACHER_SEED, TeacherArguments
 from layer_distillation.teachers.folder_kinds import check_folder_kind
 from layer_distillation.teachers.label_matching import LabelMatch, adopt_labels, set_task_labels
 from layer_distillation.teachers.training import fine_tune_once
@@ -177,9 +177,8 @@ def prepare_teacher(
         logger.warning("the head of %s is untrained and stays so: what the student imitates is noise", name)
         return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=False)
     folder, seed = locate_fine_tuned(arguments, model, data_fingerprint), arguments.seeds[0]
-    fine_tune_once(
-        folder, model, tokenizer, data, make_training_arguments(arguments, training_arguments), compute_metrics
-    )
+    training = make_training_arguments(arguments, training_arguments)
+    fine_tune_once(folder, model, tokenizer, data, training, compute_metrics, arguments.teacher_layer_decay)
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
     )
@@ -191,6 +190,8 @@ def locate_fine_tuned(arguments: TeacherArguments, model: PreTrainedModel, data_
     settings = {key: value for key, value in asdict(arguments).items() if key in TEACHER_TRAINING_SETTINGS}
     settings["training_version"] = TEACHER_TRAINING_VERSION
     settings["seed"] = arguments.seeds[0]
+    if arguments.teacher_layer_decay != NO_LAYER_DECAY:  # teachers from before it existed are found
+        settings["teacher_layer_decay"] = arguments.teacher_layer_decay
     fingerprint = hash_text(json.dumps([fingerprint_model(model), data_fingerprint, settings], sort_keys=True))[:16]
     return Path(arguments.cache_dir).expanduser() / "teachers" / fingerprint
 
