@@ -23,6 +23,7 @@ from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.batches import ItemCounts, count_items, keep_rows, split_inputs
 from layer_distillation.losses.class_weights import resolve_class_weights
 from layer_distillation.losses.extra_terms import list_compared, read_extra_terms
+from layer_distillation.losses.flags import INTERMEDIATE_TERMS
 from layer_distillation.losses.plan import LossPlan, StageChange
 from layer_distillation.losses.projections import Projections, make_projections
 from layer_distillation.losses.term_means import TermMeans
@@ -144,6 +145,9 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         if self.projections is None or self.projections.layers != tuple(pairs):
             configs = student.config, self.teacher.config
             self.projections = make_projections(pairs, *configs, self.args.seed, self.projection_start)
+
+    def imitates_layers(self) -> bool:
+        return not self.term_weights.keys().isdisjoint(INTERMEDIATE_TERMS)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """The stock loop. It leaves the model that a reload of what is saved would give."""

@@ -1,9 +1,11 @@
-"""The peak learning rate where the user names none: by the number of steps and the width of the student.
+"""The peak learning rate where the user names none: by the number of steps, the student's width and what it imitates.
 
 AdamW moves each weight by about the learning rate a step, whatever the size of the gradients: a training of few steps
-needs a high one to come anywhere, and one of many steps a low one to come to rest. Of 250 to 20,000 rows of six tasks
-the best rate of a grid falls with the square root of the steps (docs/RESULTS.md); that a wider model takes a lower one,
-in proportion, is the rule of Yang et al. 2022 (arXiv:2203.03466, table 3: Adam, hidden weights).
+needs a high one to come anywhere, one of many steps a low one to come to rest. In grids over 250 to 20,000 rows of six
+tasks (docs/RESULTS.md) the best rate falls with the square root of the steps, and is twice as high where the student
+imitates the teacher's layers as where it has logits or labels alone: states are targets that do not overfit. That a
+wider model takes a lower rate, in proportion, is the rule of Yang et al. 2022 (arXiv:2203.03466, table 3: Adam, hidden
+weights), and was not measured here.
 
 Entry: `choose_learning_rate`; `RuledRateTrainer` takes it for a learning rate of None.
 """
@@ -18,12 +20,13 @@ from transformers import Trainer, TrainingArguments
 
 logger = logging.getLogger(__name__)
 
-RATE_OF_ONE_STEP, MEASURED_WIDTH, LARGEST = 4e-3, 384, 1e-3
+RATE_OF_ONE_STEP, MEASURED_WIDTH, LARGEST = 2e-3, 384, 1e-3
 
 
-def choose_learning_rate(num_steps: int, width: int) -> float:
+def choose_learning_rate(num_steps: int, width: int, imitates_layers: bool) -> float:
     """The peak of AdamW's learning rate for so many optimizer steps of a student with `width` hidden dimensions."""
-    return min(RATE_OF_ONE_STEP / num_steps**0.5 * MEASURED_WIDTH / width, LARGEST)
+    rate = RATE_OF_ONE_STEP / num_steps**0.5 * MEASURED_WIDTH / width
+    return min(2 * rate if imitates_layers else rate, LARGEST)
 
 
 class RuledRateTrainer(Trainer):
@@ -45,11 +48,15 @@ class RuledRateTrainer(Trainer):
         self.settle_learning_rate(num_training_steps)
         super().create_optimizer_and_scheduler(num_training_steps)
 
+    def imitates_layers(self) -> bool:
+        """Whether a term compares more than logits."""
+        return False
+
     def settle_learning_rate(self, num_steps: int) -> None:
         self.learning_rate = self.args.learning_rate
         if self.learning_rate is None:
             width = self.model.config.hidden_size
-            self.learning_rate = choose_learning_rate(num_steps, width)
+            self.learning_rate = choose_learning_rate(num_steps, width, self.imitates_layers())
             logger.info(
                 "learning rate %.2g, by %d steps and %d dimensions (--learning_rate names another)",
                 *(self.learning_rate, num_steps, width),

@@ -5,17 +5,19 @@ import logging
 import pytest
 
 from layer_distillation.losses.arguments import DistillationTrainingArguments
+from layer_distillation.losses.flags import INTERMEDIATE_TERMS
 from layer_distillation.step.learning_rate import LARGEST, choose_learning_rate
 from layer_distillation.step.trimmed_embedding import overrides_parameter_hooks
 from tiny_training import make_trainer
 
 
 def test_four_times_the_steps_halve_the_rate_and_twice_the_width_halves_it():
-    rate = choose_learning_rate(400, 384)
+    rate = choose_learning_rate(400, 384, imitates_layers=True)
     assert rate == pytest.approx(2e-4)
-    assert choose_learning_rate(1600, 384) == pytest.approx(rate / 2)
-    assert choose_learning_rate(400, 768) == pytest.approx(rate / 2)
-    assert choose_learning_rate(1, 16) == LARGEST
+    assert choose_learning_rate(1600, 384, imitates_layers=True) == pytest.approx(rate / 2)
+    assert choose_learning_rate(400, 768, imitates_layers=True) == pytest.approx(rate / 2)
+    assert choose_learning_rate(400, 384, imitates_layers=False) == pytest.approx(rate / 2)
+    assert choose_learning_rate(1, 16, imitates_layers=False) == LARGEST
 
 
 def find_peak(trainer) -> float:
@@ -33,12 +35,19 @@ def test_a_training_takes_the_rate_of_its_own_steps_and_leaves_the_arguments(tmp
     caplog.set_level(logging.INFO)
     trainer = train_without_rate(tmp_path, max_steps=4, trim_embedding=False)
     width = trainer.model.config.hidden_size
-    assert find_peak(trainer) == trainer.learning_rate == choose_learning_rate(4, width)
+    assert find_peak(trainer) == trainer.learning_rate == choose_learning_rate(4, width, imitates_layers=True)
     assert trainer.args.learning_rate is None
     assert f"by 4 steps and {width} dimensions (--learning_rate names another)" in caplog.text
     trainer.args.max_steps, trainer.optimizer, trainer.lr_scheduler = 9, None, None
     trainer.train()
-    assert find_peak(trainer) == choose_learning_rate(9, width)
+    assert find_peak(trainer) == choose_learning_rate(9, width, imitates_layers=True)
+
+
+def test_without_terms_on_layers_the_rate_is_half(tmp_path, monkeypatch):
+    monkeypatch.setattr("layer_distillation.step.learning_rate.LARGEST", 1.0)
+    whole = train_without_rate(tmp_path, max_steps=4).learning_rate
+    off = dict.fromkeys([f"{name}_weight" for name in INTERMEDIATE_TERMS], 0.0)
+    assert train_without_rate(tmp_path, max_steps=4, **off).learning_rate == pytest.approx(whole / 2)
 
 
 def test_a_rate_that_is_named_is_taken(tmp_path):
@@ -51,8 +60,9 @@ def test_no_rate_is_guessed_before_the_steps_are_known(tmp_path):
     trainer = make_trainer(tmp_path, learning_rate=None)
     with pytest.raises(ValueError, match="name one before train"):
         trainer.create_optimizer()
+    width = trainer.model.config.hidden_size
     trainer.create_optimizer_and_scheduler(25)
-    assert find_peak(trainer) == choose_learning_rate(25, trainer.model.config.hidden_size)
+    assert find_peak(trainer) == choose_learning_rate(25, width, imitates_layers=True)
 
 
 def test_the_rate_of_the_rule_leaves_the_embedding_trimmed(tmp_path):
