@@ -20,7 +20,14 @@ from transformers import EvalPrediction, PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from layer_distillation.losses.arguments import DistillationTrainingArguments
-from layer_distillation.losses.batches import ItemCounts, count_items, keep_rows, split_inputs
+from layer_distillation.losses.batches import (
+    ITEM_COLUMNS,
+    ItemCounts,
+    count_items,
+    find_items,
+    keep_rows,
+    split_inputs,
+)
 from layer_distillation.losses.class_weights import resolve_class_weights
 from layer_distillation.losses.extra_terms import list_compared, read_extra_terms
 from layer_distillation.losses.flags import INTERMEDIATE_TERMS
@@ -47,6 +54,9 @@ from layer_distillation.step.length_pools import PooledLengthSampler, make_poole
 from layer_distillation.step.restoring import RestoringTrainer
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
 from layer_distillation.step.weight_types import hold_weights_in
+from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.table import TASK_KINDS, find_model_kind
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.trainer import checks
 from layer_distillation.trainer.evaluation import ExactEvaluationTrainer
 from layer_distillation.trainer.wrappers import count_multiplied, wrap_for_training
@@ -67,6 +77,8 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         model: brought into `args.student_dtype`, float32, in place, whatever type it was loaded in.
         projection_start: where the projections start that a student of another width is given (see
             `losses/projections.py`).
+        task_kind: one of `TASK_KINDS` or its name, such as "multi-label"; by default that of the student's head and of
+            its config's problem_type.
         extra_terms: the user's own terms, name -> (weight, function) (see `losses/extra_terms.py`).
         The rest is `transformers.Trainer`'s; docs/TRAINER_ARGUMENTS.md says of each argument what becomes of it.
         A column `teacher_logits` takes the live teacher's place; a label of -100 (regression: nan) is none.
@@ -86,6 +98,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         projection_start: Mapping[int, Tensor] | None = None,
         further_teachers: Sequence[PreTrainedModel] = (),
         extra_terms: Mapping[str, Sequence[Any]] | None = None,
+        task_kind: TaskKind | str | None = None,
         **kwargs: Any,
     ) -> None:
         args = DistillationTrainingArguments("tmp_trainer") if args is None else args
@@ -95,6 +108,8 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         self.teacher_store = teacher if isinstance(teacher, TeacherStore) else None
         self.extra_terms = read_extra_terms(extra_terms, has_teacher=teacher is not None)
         self.loss_plan = LossPlan(args, has_teacher=teacher is not None)
+        self._wanted_kind = TASK_KINDS[task_kind] if isinstance(task_kind, str) else task_kind
+        self.task_kind = self._wanted_kind or TEXT_CLASSIFICATION
         self.layer_matching: list[int] = []
         self.head_places = ("first", "first")
         self.teacher_outputs: LiveTeacherOutputs | None = None
@@ -129,12 +144,13 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         hold_weights_in(student, self.args.student_dtype)
         self._prepared = frozenset(self.term_weights)
         teachers = [] if self.teacher is None else [self.teacher, *self.further_teachers]
-        checks.check_configs(student.config, [teacher.config for teacher in teachers])
+        self.task_kind = self._wanted_kind or find_model_kind(student)
+        checks.check_configs(student.config, [teacher.config for teacher in teachers], self.task_kind)
         if not teachers:
             return
         compared = list_compared(self.term_weights, self.extra_terms)
         self.layer_matching, layers = match_layers(student, self.teacher, self.args, compared)
-        self.head_places = place_head(student.config), place_head(self.teacher.config)
+        self.head_places = tuple(place_head(model.config, self.task_kind) for model in (student, self.teacher))
         check_same_labels(self.teacher.config, [model.config for model in self.further_teachers])
         if kind := switch_on_outputs(student, compared):
             logger.info("attention term: %s of the attention %s", self.args.attention_loss, kind)
@@ -209,12 +225,15 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
             teacher=self._get_teacher_outputs(model_inputs, stored, wanted) if weights.keys() - {"ce"} else None,
             labels=labels,
             attention_mask=mask,
-            counts=num_items_in_batch or count_items([inputs], student.logits.device, self.class_weights),
+            counts=num_items_in_batch
+            or count_items([inputs], student.logits.device, self.class_weights, self.task_kind),
             temperature=self.loss_plan.get_temperature(self.state.global_step, self.state.max_steps),
             num_pairs=num_pairs,
             head_places=self.head_places,
             class_weights=self.class_weights,
             compute_own_loss=self.compute_loss_func,
+            kind=self.task_kind,
+            is_item=find_items(inputs, self.task_kind),
         )
         terms = compute_terms(weights, batch, self.args, self.extra_terms)
         # DDP averages gradients over processes, but the counts are already global: undo the average.
@@ -264,7 +283,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
             rest = len(self.train_dataset) % (self._train_batch_size * self.accelerator.num_processes)
             if rest:
                 batches[-1] = keep_rows(batches[-1], rest - self.accelerator.process_index * self._train_batch_size)
-        counts = count_items(batches, device, self.class_weights)
+        counts = count_items(batches, device, self.class_weights, self.task_kind)
         totals = self.accelerator.reduce(torch.stack(list(counts.values())), reduction="sum")
         return batches, dict(zip(counts, totals.unbind(), strict=True))
 
@@ -272,7 +291,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        columns = [*self._signature_columns, "example_index", "teacher_logits"]
+        columns = [*self._signature_columns, "example_index", "teacher_logits", *ITEM_COLUMNS]
         if self.teacher_outputs is not None:
             columns += self.teacher_outputs.list_inputs()
         self._signature_columns = list(dict.fromkeys(columns))

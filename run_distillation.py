@@ -73,6 +73,7 @@ from layer_distillation.runs.untrained_student import score_untrained
 from layer_distillation.step.progress import tell_story
 from layer_distillation.step.weight_types import hold_weights_in
 from layer_distillation.students.layer_similarity import iterate_batches
+from layer_distillation.tasks.kinds.entry import LABELS
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     teacher_class, teacher_config = type(run.teacher.model), run.teacher.model.config
     layers, score = list_imitated_layers(run, arguments.training), make_scorer(run.data)
     imitated = gather_outputs(run.teacher, run.data, layers, arguments, record, score)
-    teacher_logits = mix_evaluation_logits(imitated.logits)
+    teacher_logits = mix_evaluation_logits(imitated.logits, is_binary=run.data.outputs == LABELS)
     begin_record(run, imitated.describe(score_logits(run.data, teacher_logits, score)), record, folder)
     run.data = add_teacher_logits(run.data, teacher_logits)
     with timed(record, "untrained"):  # before the trainer is made, which seeds everything anew
@@ -222,6 +223,7 @@ def make_trainer(run: PreparedRun, imitated: TeacherOutputs, arguments: RunArgum
         eval_dataset=run.data.first_validation,
         processing_class=run.teacher.tokenizer,
         compute_metrics=make_scorer(run.data),
+        task_kind=run.data.kind,
         callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
     )
 
@@ -244,7 +246,7 @@ def finish_run(
     run.teacher.tokenizer.save_pretrained(folder)
     rows = run.data.first_validation.select(range(min(RELOAD_CHECK_ROWS, len(run.data.first_validation))))
     batch = next(iterate_batches(rows, run.teacher.tokenizer, student.device))
-    check_reload(student, folder, batch, arguments.teacher.trust_remote_code)
+    check_reload(student, folder, batch, arguments.teacher.trust_remote_code, run.data.kind)
     write_model_card(record, folder)
     record.status = FINISHED
     record.write(folder)

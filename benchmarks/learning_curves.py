@@ -46,7 +46,7 @@ LOSS = "eval_loss"
 # What all curves of one picture have in common.
 COMMON: dict[str, Callable[[Run], Any]] = {
     "a task": lambda run: (run.record.task["name"], run.record.task["metric_names"]),
-    "validation rows": lambda run: np.sort(run.get_labels(run.selecting_split)).tolist(),
+    "validation rows": lambda run: np.sort(run.get_truth(run.selecting_split).labels).tolist(),
     "a teacher": lambda run: run.record.teacher["fingerprint"],
 }
 Curves = Mapping[str, Mapping[float, Sequence[float]]]  # arm -> epoch -> one value per seed

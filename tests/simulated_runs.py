@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from layer_distillation.comparison.metrics import make_scorer, score_all_rows
+from layer_distillation.comparison.metrics import score_all_rows
 from layer_distillation.records.run_record import FINISHED, RunRecord
+from layer_distillation.tasks.weighted_scores import make_scorer
 
 STARTS = {"top": [0, 1], "bottom": [2, 3], "odd": [1, 3], "even": [0, 2], "ends": [0, 3], "scratch": [None, None]}
 WITHOUT_TEACHER = {"ce_weight": 1.0, "kl_weight": 0.0, "hidden_weight": 0.0}

@@ -14,6 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from layer_distillation.records.markdown_text import clean_text
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.kinds.table import get_record_kind
 
 # The Hub refuses a whole push for a word it does not know: what does not look like its words is in the text alone.
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -48,7 +49,7 @@ def build_card_metadata(record: RunRecord, name: str) -> ModelCardData:
         license=licences[0] if licences else None,
         metrics=list(task["metric_names"]),
         model_name=clean_text(name),
-        pipeline_tag="text-classification",
+        pipeline_tag=get_record_kind(task).pipeline_tag,
         tags=["knowledge-distillation", "layer-pruning"],
         **named,
     )
@@ -59,7 +60,7 @@ def list_results(record: RunRecord, dataset_name: str | None) -> list[EvalResult
     task_name = clean_text(record.task["name"])
     return [
         EvalResult(
-            task_type="text-classification",
+            task_type=get_record_kind(record.task).pipeline_tag,
             dataset_type=dataset_name or task_name,
             dataset_name=task_name,
             dataset_config=record.task.get("dataset_config_name"),

@@ -3,7 +3,6 @@
 Entry: `build_model_card`. What nobody recorded is said to be unknown, or left out; nothing is made up.
 """
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.markdown_text import code_span, escape_markdown, fence_code, format_table
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.records.student_names import name_variant
+from layer_distillation.tasks.kinds.table import get_record_kind
 
 MOST_SHOWN_LABELS = 30
 SCORE_TITLES = {"agreement": "agreement with the teacher", "kl_to_teacher": "KL to the teacher"}
@@ -76,9 +76,11 @@ def name_member(member: dict[str, Any]) -> str:
 
 def describe_student(record: RunRecord) -> str:
     labels = record.task["label_names"]
-    answer = "a number" if labels is None else f"one of {', '.join(map(code_span, labels[:MOST_SHOWN_LABELS]))}"
-    if labels is not None and len(labels) > MOST_SHOWN_LABELS:
-        answer += f" and {len(labels) - MOST_SHOWN_LABELS} more"
+    answer = "a number"
+    if labels is not None:
+        more = f" and {len(labels) - MOST_SHOWN_LABELS} more" if len(labels) > MOST_SHOWN_LABELS else ""
+        shown = ", ".join(map(code_span, labels[:MOST_SHOWN_LABELS])) + more
+        answer = get_record_kind(record.task).describe_answer(shown)
     teacher, count = code_span(name_teacher(record.teacher)), len(record.student["layers"])
     began = f"cut from the {record.teacher['layers']} layers of {teacher}"
     if (origin := find_origin(record)) is not None:
@@ -93,17 +95,10 @@ def describe_student(record: RunRecord) -> str:
 
 
 def write_usage(record: RunRecord, location: str) -> str:
-    """Three lines; a record from before text columns were recorded is taken to have one."""
-    columns = record.task.get("text_columns", ["text"])
-    text = '"..."' if len(columns) == 1 else '{"text": "...", "text_pair": "..."}'
-    # A pipeline cuts no long text by itself, and turns one number into a probability.
+    """The lines that ask the student."""
+    # A pipeline cuts no long text by itself.
     options = f"truncation=True, max_length={find_max_length(record)}"
-    options += ', function_to_apply="none"' if record.task["label_names"] is None else ""
-    return (
-        "from transformers import pipeline\n"
-        f'classify = pipeline("text-classification", model={json.dumps(location, ensure_ascii=False)})\n'
-        f"print(classify({text}, {options}))"
-    )
+    return get_record_kind(record.task).write_call(record, location, options)
 
 
 def describe_scores(record: RunRecord, scores: Sequence[Score]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from layer_distillation.comparison.metrics import limit_resamples, make_scorer, resample_scores
+from layer_distillation.comparison.metrics import resample_scores
 from layer_distillation.comparison.runs import SAME_SCORE, Run, check_predictions, read_predictions
 from layer_distillation.comparison.statistics import CONFIDENCE
 from layer_distillation.layers.strategies import show_strategy
@@ -90,11 +90,13 @@ def estimate_interval(run: Run, split: str, name: str, model: str) -> Interval |
         chosen = [run.arrays.get(f"{split}.{side}_logits") for side in ("student", "teacher")]
         if model == "teacher" or chosen[1] is None:
             return None
-        return estimate_share(np.equal(*(logits.argmax(axis=-1) for logits in chosen)))
+        is_agreed = run.kind.compare_answers(*chosen, run.record.task.get("decision_threshold", 0.5))
+        return None if is_agreed is None else estimate_share(is_agreed)
     if name not in run.record.task["metric_names"]:
         return None
-    labels, answers = run.get_labels(split), run.get_answers(name, split, model)
-    return estimate_share(answers == labels) if name == "accuracy" else resample(run, name, answers, labels)
+    answers = run.get_answers(name, split, model)
+    is_right = run.mark_right(name, answers[None], split)
+    return resample(run, name, answers, split) if is_right is None else estimate_share(is_right[0])
 
 
 def estimate_share(is_counted: np.ndarray) -> Interval:
@@ -104,11 +106,10 @@ def estimate_share(is_counted: np.ndarray) -> Interval:
     return float(interval.low), float(interval.high)
 
 
-def resample(run: Run, name: str, answers: np.ndarray, labels: np.ndarray) -> Interval | None:
+def resample(run: Run, name: str, answers: np.ndarray, split: str) -> Interval | None:
     """Percentiles over resampled rows; None where all give one score, which says nothing of how sure it is."""
-    num_classes = 1 if run.is_regression else len(run.record.task["label_names"])
-    num_resamples = limit_resamples(RESAMPLES, name, len(labels), 1, num_classes)
-    scores = resample_scores(make_scorer(name, answers[None], labels), len(labels), num_resamples)
+    num_rows, num_resamples = run.get_truth(split).num_rows, run.limit_resamples(RESAMPLES, name, split, 1)
+    scores = resample_scores(run.make_scorer(name, answers[None], split), num_rows, num_resamples)
     tail = 50 * (1 - CONFIDENCE)
     low, high = (float(bound) for bound in np.percentile(scores, [tail, 100 - tail]))
     return (low, high) if low < high else None

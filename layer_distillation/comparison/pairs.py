@@ -10,13 +10,7 @@ import numpy as np
 
 from layer_distillation.comparison.arms import Arm
 from layer_distillation.comparison.grouping import Unit
-from layer_distillation.comparison.metrics import (
-    NUMBER_SCORERS,
-    limit_resamples,
-    make_scorer,
-    resample_scores,
-    score_all_rows,
-)
+from layer_distillation.comparison.metrics import resample_scores, score_all_rows
 from layer_distillation.comparison.runs import Run
 from layer_distillation.comparison.statistics import (
     LEVEL,
@@ -27,6 +21,7 @@ from layer_distillation.comparison.statistics import (
     compute_mcnemar,
     estimate_mean,
 )
+from layer_distillation.tasks.weighted_scores import NUMBER_SCORERS
 
 CORRELATIONS = ("matthews_correlation", *NUMBER_SCORERS)
 
@@ -59,15 +54,13 @@ class PairedScores:
 
     def __init__(self, unit: Unit, split: str, metric_name: str, num_resamples: int) -> None:
         runs = unit.runs
-        self.labels = runs[0].get_labels(split)
-        self.answers = np.stack([run.get_answers(metric_name, split) for run in runs])
-        self.num_rows = len(self.labels)
-        num_classes = 1 if runs[0].is_regression else len(runs[0].record.task["label_names"])
-        self.num_resamples = limit_resamples(num_resamples, metric_name, self.num_rows, len(runs), num_classes)
-        scorer = make_scorer(metric_name, self.answers, self.labels)
+        answers = np.stack([run.get_answers(metric_name, split) for run in runs])
+        self.num_rows = runs[0].get_truth(split).num_rows
+        self.num_resamples = runs[0].limit_resamples(num_resamples, metric_name, split, len(runs))
+        scorer = runs[0].make_scorer(metric_name, answers, split)
         self.scores = score_all_rows(scorer, self.num_rows)
         self.covariance = compute_covariance(resample_scores(scorer, self.num_rows, self.num_resamples))
-        self.is_accuracy = metric_name == "accuracy"
+        self.is_right = runs[0].mark_right(metric_name, answers, split)
         self.lowest_score = -1.0 if metric_name in CORRELATIONS else 0.0
         self.positions = {id(run): position for position, run in enumerate(runs)}
 
@@ -88,9 +81,8 @@ class PairedScores:
             return Pair(first.name, second.name, [], None, 1.0, level, None)
         estimate = compare_runs(self.scores, self.covariance, left, right, self.num_rows)
         mcnemar = None
-        if self.is_accuracy:
-            is_right = self.answers == self.labels
-            mcnemar = McNemar(seeds[0], *compute_mcnemar(is_right[left[0]], is_right[right[0]]))
+        if self.is_right is not None:
+            mcnemar = McNemar(seeds[0], *compute_mcnemar(self.is_right[left[0]], self.is_right[right[0]]))
         return Pair(first.name, second.name, seeds, estimate, estimate.p_value, level, mcnemar)
 
     def compare_all(self, pairs: Sequence[tuple[Arm, Arm]]) -> list[Pair]:

@@ -20,6 +20,7 @@ from layer_distillation.comparison.results import ArmResult, UnitResult
 from layer_distillation.comparison.statistics import TaskRanks
 from layer_distillation.comparison.tasks import group_by_task
 from layer_distillation.layers.strategies import show_strategy
+from layer_distillation.tasks.kinds.entry import NUMBER
 
 MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
 
@@ -46,7 +47,8 @@ def draw_unit(result: UnitResult, folder: Path) -> list[Path]:
     """Losses by epoch, the metric with intervals, where the layers come from, quality against size."""
     metric_name = f"{result.split} {result.metric_name}"
     curves = {show_strategy(arm.name): [run.run.record.history for run in arm.runs] for arm in result.arms}
-    task_loss = "squared error" if result.unit.runs[0].is_regression else "cross-entropy (nats)"
+    outputs = result.unit.runs[0].outputs
+    task_loss = "squared error" if outputs == NUMBER else "cross-entropy (nats)"
     plot_loss_curves(curves, folder / "loss_curves.png", task_loss)
     intervals = [make_interval(arm, arm in result.controls) for arm in result.arms]
     teacher_value = result.teacher_metric.get(result.split)

@@ -17,17 +17,12 @@ import numpy as np
 
 from layer_distillation.comparison.archives import PREDICTIONS_NAME
 from layer_distillation.comparison.finding import RunFolder, get_place
-from layer_distillation.comparison.metrics import (
-    CLASS_SCORERS,
-    NUMBER_SCORERS,
-    RANKING_NAMES,
-    SHOWN_BESIDE,
-    compute_margins,
-    make_scorer,
-    score_all_rows,
-)
+from layer_distillation.comparison.metrics import limit_resamples, score_all_rows
 from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, parse_run_record, read_run_record
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
+from layer_distillation.tasks.kinds.entry import LABELS, NUMBER, TaskKind, Truth
+from layer_distillation.tasks.kinds.table import get_record_kind
+from layer_distillation.tasks.weighted_scores import Scorer
 
 TEACHER_TERMS = (
     *("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"),
@@ -65,7 +60,8 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One finished run. `arrays` as in predictions.npz: `<split>.student_logits`, `.teacher_logits`, `.labels`.
+    """One finished run. `arrays` as in predictions.npz: `<split>.student_logits`, `.teacher_logits`, `.labels`, each of
+    the split's items; of a kind whose rows have several `.row_items` too, how many each row has.
 
     `varied` are the arguments that make arms of their own, beside the start.
     """
@@ -120,8 +116,13 @@ class Run:
         return self.record.task.get("unlabelled_fingerprint")
 
     @property
-    def is_regression(self) -> bool:
-        return self.record.task["label_names"] is None
+    def kind(self) -> TaskKind:
+        return get_record_kind(self.record.task)
+
+    @property
+    def outputs(self) -> str:
+        """What a model's outputs are: one of `tasks/kinds/entry.py`."""
+        return self.kind.get_outputs(self.record.task["label_names"])
 
     @property
     def selecting_split(self) -> str:
@@ -130,42 +131,54 @@ class Run:
 
     @cached_property
     def labelled_rows(self) -> dict[str, np.ndarray]:
-        """Per split that has any: where a label is, as a mask over the rows."""
+        """Per split that has any: where a label is, as a mask over the items, which mostly are the rows."""
         masks = {}
         for name, labels in self.arrays.items():
-            split, kind = name.rsplit(".", 1)
-            if kind == "labels":
-                flat = labels.reshape(len(labels))
-                masks[split] = ~np.isnan(flat) if self.is_regression else flat >= 0
+            split, part = name.rsplit(".", 1)
+            if part == "labels":
+                flat = labels.reshape(len(labels), -1)
+                masks[split] = (~np.isnan(flat) if self.outputs in (NUMBER, LABELS) else flat >= 0).all(axis=1)
         return {split: mask for split, mask in masks.items() if mask.any()}
 
-    def get_labels(self, split: str) -> np.ndarray:
-        """(labelled rows,)"""
-        mask = self.labelled_rows[split]
-        return self.arrays[f"{split}.labels"].reshape(len(mask))[mask]
-
-    def get_decisions(self, split: str, model: str = "student") -> np.ndarray:
-        """(labelled rows,): the class that student or teacher chose, or the score of a regression."""
-        logits = self.arrays[f"{split}.{model}_logits"][self.labelled_rows[split]]
-        return logits.reshape(len(logits)).astype(np.float64) if self.is_regression else logits.argmax(axis=-1)
+    def get_truth(self, split: str) -> Truth:
+        """The labelled items; of rows with several those rows that have any."""
+        mask, labels = self.labelled_rows[split], self.arrays[f"{split}.labels"]
+        labels = labels.reshape(len(mask)) if self.outputs == NUMBER else labels
+        row_items = self.arrays.get(f"{split}.row_items")
+        if row_items is not None:
+            rows = np.repeat(np.arange(len(row_items)), row_items)
+            counts = np.bincount(rows[mask], minlength=len(row_items))
+            row_items = counts[counts > 0]
+        threshold = self.record.task.get("decision_threshold", 0.5)
+        return Truth(labels[mask], self.record.task["label_names"], row_items, threshold)
 
     def get_answers(self, metric_name: str, split: str, model: str = "student") -> np.ndarray:
-        """What the metric scores: (labelled rows,) decisions, or margins of all classes, (labelled rows, classes)."""
-        if metric_name not in RANKING_NAMES:
-            return self.get_decisions(split, model)
-        return compute_margins(self.arrays[f"{split}.{model}_logits"][self.labelled_rows[split]])
+        """What the metric looks at, of every labelled item."""
+        logits = self.arrays[f"{split}.{model}_logits"][self.labelled_rows[split]]
+        return self.kind.read_answers(logits, metric_name, self.get_truth(split))
+
+    def make_scorer(self, metric_name: str, answers: np.ndarray, split: str) -> Scorer:
+        """The metric as a function of the rows' weights; answers: (runs, items, ...), each as `get_answers` gives."""
+        return self.kind.list_scorers(self.record.task["label_names"])[metric_name](answers, self.get_truth(split))
+
+    def limit_resamples(self, wanted: int, metric_name: str, split: str, num_runs: int) -> int:
+        truth = self.get_truth(split)
+        return limit_resamples(wanted, self.kind.count_products(metric_name, truth), truth.num_rows, num_runs)
+
+    def mark_right(self, metric_name: str, answers: np.ndarray, split: str) -> np.ndarray | None:
+        """(runs, rows), or None where the metric is no share of the rows."""
+        return self.kind.mark_right(answers, self.get_truth(split)) if metric_name == "accuracy" else None
 
     def score(self, metric_name: str, split: str, model: str = "student") -> float:
-        labels, answers = self.get_labels(split), self.get_answers(metric_name, split, model)
-        return float(score_all_rows(make_scorer(metric_name, answers[None], labels), len(labels))[0])
+        answers = self.get_answers(metric_name, split, model)
+        return float(
+            score_all_rows(self.make_scorer(metric_name, answers[None], split), self.get_truth(split).num_rows)[0]
+        )
 
     def list_metrics(self) -> list[str]:
         """The task's own, the main one first, then what else its labels allow."""
-        own = self.record.task["metric_names"]
-        possible = NUMBER_SCORERS if self.is_regression else CLASS_SCORERS
-        is_binary = not self.is_regression and len(self.record.task["label_names"]) == 2
-        beside = [name for name in SHOWN_BESIDE if name in possible and (name != "f1" or is_binary)]
-        return list(dict.fromkeys([*own, *beside]))
+        beside = self.kind.list_shown_beside(self.record.task["label_names"])
+        return list(dict.fromkeys([*self.record.task["metric_names"], *beside]))
 
 
 def read_runs(folders: Sequence[RunFolder], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:
@@ -192,7 +205,7 @@ def read_run(folder: RunFolder) -> Run:
         raise ValueError(f"unfinished (status {record.status}): start its command again")
     check_entries(record)
     run = Run(str(get_place(folder)), record, read_predictions(folder))
-    unknown = set(record.task["metric_names"]) - (NUMBER_SCORERS if run.is_regression else CLASS_SCORERS).keys()
+    unknown = set(record.task["metric_names"]) - run.kind.list_scorers(record.task["label_names"]).keys()
     if unknown or not record.task["metric_names"]:
         raise ValueError(f"its metrics {record.task['metric_names']} are not those of this version: run it again")
     check_predictions(run)
@@ -261,8 +274,15 @@ def check_predictions(run: Run) -> None:
     for split, num_rows in run.record.task["rows"].items():
         if split == "train":
             continue
-        logits, labels = (run.arrays.get(f"{split}.{kind}") for kind in ("student_logits", "labels"))
-        if logits is None or len(logits) != num_rows or (labels is not None and len(labels) != num_rows):
+        logits, labels = (run.arrays.get(f"{split}.{part}") for part in ("student_logits", "labels"))
+        row_items = run.arrays.get(f"{split}.row_items", np.ones(num_rows, np.int64))
+        num_items = int(row_items.sum())
+        if (
+            logits is None
+            or len(row_items) != num_rows
+            or len(logits) != num_items
+            or (labels is not None and len(labels) != num_items)
+        ):
             raise ValueError(
                 f"{PREDICTIONS_NAME} does not hold the {num_rows} {split} rows of the record: run it again"
             )

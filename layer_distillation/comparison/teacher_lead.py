@@ -10,15 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layer_distillation.comparison.metrics import (
-    RANKING_NAMES,
-    limit_resamples,
-    make_scorer,
-    resample_scores,
-    score_all_rows,
-)
+from layer_distillation.comparison.metrics import resample_scores, score_all_rows
 from layer_distillation.comparison.runs import Run
 from layer_distillation.comparison.statistics import Estimate, compare_runs, compute_covariance
+from layer_distillation.tasks.weighted_scores import RANKING_NAMES
 
 NUM_RESAMPLES = 2000  # the interval's width is then good to 2 %
 
@@ -55,24 +50,19 @@ class TeacherLead(NamedTuple):
 def measure_lead(run: Run, split: str, metric_name: str) -> TeacherLead | None:
     """Of the teacher of a run; None where its outputs on the split are not kept.
 
-    The answer is the class that scores highest: for accuracy the largest one, for F1 the class that it counts. Constant
+    The answer is the one that scores highest: for accuracy the largest class, for F1 the class that it counts. Constant
     answers have a Matthews correlation, and a correlation with numbers, of 0.
     """
     if split not in run.labelled_rows or f"{split}.teacher_logits" not in run.arrays:
         return None
-    labels = run.get_labels(split)
-    given = run.get_answers(metric_name, split, "teacher")
-    is_ranking = metric_name in RANKING_NAMES  # which scores every constant alike: all rows are tied
-    answers = np.zeros(1) if run.is_regression or is_ranking else np.unique(labels)
-    constants = [np.zeros_like(given) if is_ranking else np.full_like(labels, answer) for answer in answers]
-    decisions = np.stack([given, *constants])
-    scores = score_all_rows(make_scorer(metric_name, decisions, labels), len(labels))
+    truth, given = run.get_truth(split), run.get_answers(metric_name, split, "teacher")
+    constants = run.kind.list_constants(metric_name, given, truth)
+    answers = np.stack([given, *constants.values()])
+    scores = score_all_rows(run.make_scorer(metric_name, answers, split), truth.num_rows)
     best = 1 + int(np.argmax(scores[1:]))
-    scorer = make_scorer(metric_name, decisions[[0, best]], labels)
-    num_classes = 1 if run.is_regression else len(run.record.task["label_names"])
-    num_resamples = limit_resamples(NUM_RESAMPLES, metric_name, len(labels), 2, num_classes)
-    covariance = compute_covariance(resample_scores(scorer, len(labels), num_resamples))
-    estimate = compare_runs(scores[[0, best]], covariance, [0], [1], len(labels))
-    is_named = scores[best] > 0 and not is_ranking
-    answer = str(run.record.task["label_names"][answers[best - 1]]) if is_named else None
+    scorer = run.make_scorer(metric_name, answers[[0, best]], split)
+    num_resamples = run.limit_resamples(NUM_RESAMPLES, metric_name, split, 2)
+    covariance = compute_covariance(resample_scores(scorer, truth.num_rows, num_resamples))
+    estimate = compare_runs(scores[[0, best]], covariance, [0], [1], truth.num_rows)
+    answer = list(constants)[best - 1] if scores[best] > 0 and metric_name not in RANKING_NAMES else None
     return TeacherLead(metric_name, float(scores[0]), float(scores[best]), answer, estimate)

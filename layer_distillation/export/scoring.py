@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Dataset
 
 from layer_distillation.cards.scores import RESAMPLES, estimate_interval
-from layer_distillation.comparison.metrics import limit_resamples, make_scorer, resample_scores
+from layer_distillation.comparison.metrics import resample_scores, score_all_rows
 from layer_distillation.comparison.runs import Run, check_predictions, read_predictions
 from layer_distillation.comparison.statistics import CONFIDENCE
 from layer_distillation.export.clients import Answer, Batch
@@ -103,13 +103,10 @@ def agree(logits: np.ndarray, others: np.ndarray | None) -> float | None:
 def measure_change(logits: Logits, run: Run) -> dict[str, float]:
     """The headline of some logits less that of the run's student, with a 95 % interval of the same resampled rows."""
     split, name = find_headline(run)
-    labels = run.get_labels(split)
     answers = np.stack([place_logits(run, logits).get_answers(name, split), run.get_answers(name, split)])
-    scorer = make_scorer(name, answers, labels)
-    num_classes = 1 if run.is_regression else len(run.record.task["label_names"])
-    num_resamples = limit_resamples(RESAMPLES, name, len(labels), 2, num_classes)
-    drawn = resample_scores(scorer, len(labels), num_resamples)
-    values = np.asarray(scorer(np.ones((1, len(labels)), np.float32)))[0]
+    scorer, num_rows = run.make_scorer(name, answers, split), run.get_truth(split).num_rows
+    drawn = resample_scores(scorer, num_rows, run.limit_resamples(RESAMPLES, name, split, 2))
+    values = score_all_rows(scorer, num_rows)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(drawn[:, 0] - drawn[:, 1], [tail, 100 - tail])
     return {"difference": float(values[0] - values[1]), "low": float(low), "high": float(high)}

@@ -43,6 +43,42 @@ def cross_entropy_loss(
     return average_items(per_row, labels != IGNORED_LABEL, num_items)
 
 
+def binary_cross_entropy_loss(student_logits: Tensor, labels: Tensor, num_items: Count = None) -> Tensor:
+    """Binary cross-entropy in nats, mean over the labels of a row and over labelled rows, as in torch.
+
+    Args:
+        student_logits: (batch, labels).
+        labels: (batch, labels) of 0 and 1; nan marks a row without labels, which does not count.
+        num_items: labelled rows of the whole batch, where this is a part of it.
+    """
+    is_counted = ~labels.isnan().any(dim=-1)
+    targets = labels.float().nan_to_num()
+    per_label = F.binary_cross_entropy_with_logits(student_logits.float(), targets, reduction="none")
+    return average_items(per_label.mean(dim=-1), is_counted, num_items)
+
+
+def binary_kl_loss(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, num_items: Count = None
+) -> Tensor:
+    """T^2 * KL between the two distributions [p, 1 - p] of every label, p = sigmoid(logit / T), in nats; mean over the
+    labels of a row and over rows.
+
+    Multi-label logit distillation (Yang et al. 2023, Multi-Label Knowledge Distillation, arXiv:2308.06453, section 3,
+    there at T = 1, and both it and the cross-entropy a sum over labels: here both are the mean, as torch has the
+    latter, which leaves their proportion what it is there). The factor T^2 as for classes.
+
+    Args:
+        student_logits, teacher_logits: (batch, labels).
+    """
+    divergences = []
+    for side in (1.0, -1.0):
+        student_log, teacher_log = (
+            F.logsigmoid(side * logits.float() / temperature) for logits in (student_logits, teacher_logits)
+        )
+        divergences.append(F.kl_div(student_log, teacher_log, reduction="none", log_target=True))
+    return temperature**2 * average_rows(sum(divergences).mean(dim=-1), num_items)
+
+
 def squared_error_loss(student_scores: Tensor, targets: Tensor, num_items: Count = None) -> Tensor:
     """Squared error of a regression head, mean over rows whose target is known.
 

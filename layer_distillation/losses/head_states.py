@@ -32,7 +32,12 @@ def get_mean_state(states: Tensor, attention_mask: Tensor) -> Tensor:
     )
 
 
-STATE_PLACES = {"first": get_first_state, "last": get_last_state, "mean": get_mean_state}
+def get_item_states(states: Tensor, item_mask: Tensor) -> Tensor:
+    """(batch, tokens, hidden) -> (items, hidden): a head that reads every item's own."""
+    return states[item_mask.bool()].float()
+
+
+STATE_PLACES = {"first": get_first_state, "last": get_last_state, "mean": get_mean_state, "items": get_item_states}
 
 
 def read_head_states(
@@ -56,7 +61,7 @@ def patient_loss(
     num_items: Count = None,
     places: tuple[str, str] = ("first", "first"),
 ) -> Tensor:
-    """|| student / |student| - teacher / |teacher| ||^2 of the states that the heads read, mean over rows and pairs.
+    """|| student / |student| - teacher / |teacher| ||^2 of the states that the heads read, mean over items and pairs.
 
     Patient knowledge distillation (Sun et al. 2019, arXiv:1908.09355, equation 7, there a sum): of every matched layer
     only the direction of one state, that of [CLS] in the paper. It is 2 - 2 cosine.
@@ -64,7 +69,7 @@ def patient_loss(
     Args:
         student_hidden_states, teacher_hidden_states: one (batch, tokens, hidden) per pair.
         attention_mask: (batch, tokens), 1 for a real token; padding may be on either side.
-        num_items: rows of the whole batch, where this is a part of it.
+        num_items: rows, or items, of the whole batch, where this is a part of it.
         places: which state of a row the student's and the teacher's head read: a key of `STATE_PLACES`.
     """
     losses = []

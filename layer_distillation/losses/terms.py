@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -16,6 +17,7 @@ from layer_distillation.losses.extra_terms import ExtraTerm, OwnLoss, compute_ex
 from layer_distillation.losses.flags import PREDICTION_TERMS, STATE_TERMS
 from layer_distillation.losses.head_states import patient_loss, relational_loss
 from layer_distillation.losses.layer_matching import check_final_norm, resolve_layer_matching
+from layer_distillation.losses.output_losses import OUTPUT_LOSSES
 from layer_distillation.outputs.attention_targets import (
     ATTENTION_TARGETS,
     SCORES,
@@ -31,6 +33,8 @@ from layer_distillation.outputs.relation_targets import (
     switch_on_relations,
 )
 from layer_distillation.outputs.store import TeacherStore
+from layer_distillation.tasks.kinds.entry import LABELS, TaskKind
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from student_init import get_num_layers
 
 # A query sees all keys of its row, so that its distribution is known from the mask alone.
@@ -44,8 +48,10 @@ DISTRIBUTION_MODEL_TYPES = tuple(
 )
 
 
-def place_head(config: PreTrainedConfig) -> str:
-    """Which of a row's states the head for sequence classification reads: a key of `head_states.STATE_PLACES`."""
+def place_head(config: PreTrainedConfig, kind: TaskKind = TEXT_CLASSIFICATION) -> str:
+    """Which of a row's states the head reads: a key of `head_states.STATE_PLACES`."""
+    if kind.is_per_token:
+        return "items"
     if config.model_type in LAST_TOKEN_MODEL_TYPES:
         return "last"  # the first token of a decoder sees no other
     # ModernBERT and EuroBERT; "late" is the mean of what the head makes of every token.
@@ -205,12 +211,34 @@ class ComparedBatch:
     temperature: float
     num_pairs: int
     head_places: tuple[str, str] = ("first", "first")  # the states that the heads of student and teacher read
-    class_weights: Tensor | None = None  # (classes,), which the count of labelled rows has in it
+    class_weights: Tensor | None = None  # (classes,), which the count of labelled items has in it
     compute_own_loss: OwnLoss | None = None  # in the place of the cross-entropy
+    kind: TaskKind = TEXT_CLASSIFICATION
+    is_item: Tensor | None = None  # (batch, tokens) of bool, where the items are; None: the rows are
 
     @property
-    def is_regression(self) -> bool:
-        return self.student.logits.size(-1) == 1
+    def outputs(self) -> str:
+        """What the logits are: of a kind that may have one number, that where they have one."""
+        num_outputs = self.student.logits.size(-1)
+        return self.kind.get_outputs(None if num_outputs == 1 else [""] * num_outputs)
+
+    @property
+    def student_items(self) -> Tensor:
+        """The student's logits of the items: (items, outputs)."""
+        return self.kind.take_items(self.student.logits, self.is_item)
+
+    @property
+    def teacher_items(self) -> Tensor:
+        """(items, outputs), or of several teachers (items, teachers, outputs)."""
+        logits = self.teacher.logits
+        if logits.dim() == self.student.logits.dim():
+            return self.kind.take_items(logits, self.is_item)
+        return torch.stack([self.kind.take_items(own, self.is_item) for own in logits.unbind(dim=1)], dim=1)
+
+    @property
+    def head_mask(self) -> Tensor:
+        """(batch, tokens): the states that the heads read, where these are the items', else the real tokens."""
+        return self.attention_mask if self.is_item is None else self.is_item
 
     def get_pairs(self, with_last: bool = True) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Hidden states of the matched layers, of student and teacher; the embedding's lie before them."""
@@ -235,17 +263,19 @@ def compute_terms(
         weights: of the terms that count at this step, a user's own with them.
     """
     student, teacher, mask, counts = batch.student, batch.teacher, batch.attention_mask, batch.counts
-    tokens, rows = counts["tokens"], counts["rows"]
+    tokens, items = counts["tokens"], counts["items"]
     terms: dict[str, Callable[[], Tensor]] = {
         "ce": lambda: compute_task_term(batch),
         "kl": lambda: compute_logit_term(batch),
-        "logit_cosine": lambda: losses.logit_cosine_loss(student.logits, average_logits(teacher.logits), rows),
+        "logit_cosine": lambda: losses.logit_cosine_loss(
+            batch.student_items, average_logits(batch.teacher_items), items
+        ),
         "hidden": lambda: losses.hidden_state_loss(*batch.get_pairs(), mask, args.hidden_loss, tokens),
         "attention": lambda: losses.attention_loss(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
         ),
-        "pkd": lambda: patient_loss(*batch.get_pairs(args.pkd_last_layer), mask, rows, batch.head_places),
-        "rkd": lambda: relational_loss(*batch.get_unprojected_pairs(), mask, batch.head_places),
+        "pkd": lambda: patient_loss(*batch.get_pairs(args.pkd_last_layer), batch.head_mask, items, batch.head_places),
+        "rkd": lambda: relational_loss(*batch.get_unprojected_pairs(), batch.head_mask, batch.head_places),
         "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
         "relation": lambda: losses.relation_loss(
             student.relations[0], teacher.relations[0], mask, args.relation_heads, tokens
@@ -258,23 +288,21 @@ def compute_terms(
 
 
 def compute_task_term(batch: ComparedBatch) -> Tensor:
-    """The user's own loss, or cross-entropy or squared error; raises ValueError for labels of another form."""
-    check_labels(batch.labels, batch.student.logits)
-    num_items = batch.counts["labelled_rows"]
+    """The user's own loss, or that of the task's outputs; raises ValueError for labels of another form."""
+    items = batch.student_items
+    labels = None if batch.labels is None else batch.kind.take_labels(batch.labels, batch.is_item)
+    check_labels(labels, items, batch.outputs)
+    num_items = batch.counts["labelled_items"]
     num_items = num_items.where(num_items > 0, 1)  # a batch may hold no label at all
     if batch.compute_own_loss is not None:
         return batch.compute_own_loss(batch.student.raw, batch.labels, num_items_in_batch=num_items)
-    if batch.is_regression:
-        return losses.squared_error_loss(batch.student.logits, batch.labels, num_items)
-    return losses.cross_entropy_loss(batch.student.logits, batch.labels, num_items, batch.class_weights)
+    return OUTPUT_LOSSES[batch.outputs].task(items, labels, num_items, batch.class_weights)
 
 
 def compute_logit_term(batch: ComparedBatch) -> Tensor:
-    logits = batch.student.logits, mix_logits(batch.teacher.logits, batch.temperature)
-    rows = batch.counts["rows"]
-    if batch.is_regression:  # a single output has no distribution: the squared error takes the place of KL
-        return losses.squared_error_loss(*logits, rows)
-    return losses.kl_divergence_loss(*logits, batch.temperature, rows)
+    teacher_items = mix_logits(batch.teacher_items, batch.temperature, is_binary=batch.outputs == LABELS)
+    measure = OUTPUT_LOSSES[batch.outputs].divergence
+    return measure(batch.student_items, teacher_items, batch.temperature, batch.counts["items"])
 
 
 def add_terms(terms: Mapping[str, Tensor], weights: Mapping[str, float], logits: Tensor) -> Tensor:

@@ -116,6 +116,7 @@ class LiveTeacherOutputs:
         self.hidden_layers = tuple(hidden_layers)
         self.attention_layers = tuple(attention_layers)
         self.relation_layers = tuple(relation_layers)
+        self.is_binary = teacher.config.problem_type == "multi_label_classification"
 
     def list_inputs(self) -> list[str]:
         """What any of the teachers reads, some of it perhaps not the student."""
@@ -141,7 +142,11 @@ class LiveTeacherOutputs:
         """(batch, classes), without the intermediate outputs that only training needs."""
         with torch.autocast(self.teacher.device.type, enabled=False):
             logits = run_model(self.teacher, keep_inputs(self.teacher, inputs)).logits
-            return mix_logits(self._add_further(logits, inputs))
+            if not self.further_teachers:
+                return logits
+            all_logits = self._add_further(logits, inputs)
+            mixed = mix_logits(all_logits.movedim(1, -2).flatten(end_dim=-3), is_binary=self.is_binary)
+            return mixed.view(logits.shape)
 
     def _add_further(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes) of the teacher or, with further ones, (batch, teachers, classes) of all."""

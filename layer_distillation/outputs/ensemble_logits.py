@@ -8,21 +8,27 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 
-def mix_logits(teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """T * log(mean over teachers of softmax(logits / T)): whose softmax at T is the mean of the teachers' softmaxes.
+def mix_logits(teacher_logits: Tensor, temperature: float = 1.0, is_binary: bool = False) -> Tensor:
+    """T * log(mean over teachers of softmax(logits / T)): whose softmax at T is the mean of the teachers' softmaxes;
+    of outputs that are each decided by themselves (`is_binary`) the same of their sigmoids.
 
     The arithmetic mean of the members' distributions as soft target: Hinton et al. 2015 (arXiv:1503.02531, section 1),
     of softened outputs You et al. 2017 (Learning from Multiple Teacher Networks, doi 10.1145/3097983.3098135). One
     output (regression) has no distribution: its mean.
 
     Args:
-        teacher_logits: (batch, teachers, classes), or (batch, classes) of one teacher.
+        teacher_logits: (items, teachers, classes), or (items, classes) of one teacher.
 
     Returns:
-        (batch, classes)
+        (items, classes)
     """
     if teacher_logits.dim() == 2 or teacher_logits.size(-1) == 1:
         return average_logits(teacher_logits)
+    if is_binary:
+        given, not_given = (
+            F.logsigmoid(sign * teacher_logits.float() / temperature).logsumexp(dim=1) for sign in (1, -1)
+        )
+        return temperature * (given - not_given)
     log_probabilities = F.log_softmax(teacher_logits.float() / temperature, dim=-1)
     return temperature * (log_probabilities.logsumexp(dim=1) - math.log(teacher_logits.size(1)))
 

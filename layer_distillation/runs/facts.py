@@ -18,6 +18,7 @@ from layer_distillation.cards.teacher_card import read_teacher_card
 from layer_distillation.losses.projections import Projections, count_projections
 from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.kinds.entry import LABELS
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.loading import Teacher
 from student_init import get_num_layers
@@ -52,6 +53,7 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
     """The task's names, and how many rows each split has; `fingerprint` is of the labelled rows."""
     return {
         "name": data.name,
+        "kind": data.kind.name,
         "dataset_name": data.dataset_name,
         "dataset_config_name": data.dataset_config_name,
         "text_columns": list(data.text_columns),
@@ -69,6 +71,8 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
 def describe_labels(data: TaskData) -> dict[str, Any]:
     """The answers of the student, how the data write them where that differs, and those without a training row."""
     entries = {"label_names": data.label_names}
+    if data.outputs == LABELS:
+        entries["decision_threshold"] = data.decision_threshold
     if data.written_labels and list(data.written_labels.values()) != data.label_names:
         entries["written_labels"] = {data.label_names[index]: name for index, name in data.written_labels.items()}
     if absent := data.list_absent_labels():

@@ -10,8 +10,10 @@ from transformers import EvalPrediction
 
 from distill_trainer import DistillationTrainer
 from layer_distillation.losses.batches import is_labelled
+from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.metrics import compute_task_loss
+from layer_distillation.trainer.evaluated_rows import DistillationOutput
 
 PREDICTIONS_NAME = "predictions.npz"
 TIMING_SUFFIXES = ("runtime", "_per_second", "preparation_time")
@@ -27,12 +29,20 @@ def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predic
         if split == "train":
             continue
         output = trainer.predict(rows, metric_key_prefix=split)
-        arrays = {"student_logits": output.predictions, "teacher_logits": output.teacher_logits}
-        arrays["labels"] = output.label_ids
-        predictions[split] = {name: array for name, array in arrays.items() if array is not None}
+        predictions[split] = keep_items(output, data.kind)
         if f"{split}_loss" in output.metrics:
             metrics[split] = select_scores(output.metrics, split)
     return predictions, metrics
+
+
+def keep_items(output: DistillationOutput, kind: TaskKind) -> dict[str, np.ndarray]:
+    """Logits and labels of the items, without any padding; of a kind whose rows have several how many each row has."""
+    is_item = output.is_item
+    logits = {"student_logits": output.predictions, "teacher_logits": output.teacher_logits}
+    arrays = {name: kind.take_items(array, is_item) for name, array in logits.items() if array is not None}
+    if output.label_ids is not None:
+        arrays["labels"] = kind.take_labels(output.label_ids, is_item)
+    return arrays if is_item is None else arrays | {"row_items": is_item.sum(axis=1)}
 
 
 def select_scores(metrics: dict[str, float], split: str) -> dict[str, float]:
@@ -66,6 +76,6 @@ def score_logits(
     for split, rows in data.list_splits():
         labels = np.asarray(rows["labels"])
         if split in logits and is_labelled(torch.as_tensor(labels)).any():
-            metrics[split] = {"loss": compute_task_loss(logits[split], labels)}
+            metrics[split] = {"loss": compute_task_loss(logits[split], labels, data.outputs)}
             metrics[split] |= score(EvalPrediction(logits[split], labels))
     return metrics

@@ -46,7 +46,6 @@ from layer_distillation.students.preparation import (
 )
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.loading import fingerprint_task, load_task
-from layer_distillation.tasks.metrics import compute_task_metrics
 from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
 from layer_distillation.teachers.label_matching import relabel_task
@@ -117,7 +116,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     if PartialState().is_main_process:
         record.write(Path(arguments.training.output_dir))
     with timed(record, "teacher"):
-        check_origin_weights(arguments, config, tokenizer)
+        check_origin_weights(arguments, config, tokenizer, data.kind)
         check_further_teachers(arguments.teacher, tokenizer, data)
         teacher = prepare_teacher(
             arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
@@ -184,7 +183,7 @@ def search_layers(
 
     def calibrate() -> Calibration:
         batches = list(iterate_batches(rows, teacher.tokenizer, device))
-        return Calibration(teacher.model.to(device), batches, data.is_regression, arguments.training.disable_tqdm)
+        return Calibration(teacher.model.to(device), batches, data.outputs, arguments.training.disable_tqdm)
 
     spec = make_spec(
         strategy,
@@ -228,4 +227,4 @@ def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
 
 def make_scorer(data: TaskData) -> Callable[[EvalPrediction], dict[str, float]]:
     """The task's metrics as the Trainer wants them."""
-    return lambda prediction: compute_task_metrics(prediction.predictions, prediction.label_ids, data.metric_names)
+    return lambda prediction: data.score(prediction.predictions, prediction.label_ids)

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from layer_distillation.architectures.plain_logits import compute_plain_logits, describe_difference
-from layer_distillation.tasks.model_checks import quiet_loading
+from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
+from layer_distillation.tasks.model_checks import get_auto_class, quiet_loading
 
 REASON_CHARACTERS = 300
 
@@ -20,7 +22,11 @@ class UnusableStudentError(RuntimeError):
 
 
 def check_reload(
-    student: PreTrainedModel, folder: Path, inputs: Mapping[str, Tensor], trust_remote_code: bool = False
+    student: PreTrainedModel,
+    folder: Path,
+    inputs: Mapping[str, Tensor],
+    trust_remote_code: bool = False,
+    kind: TaskKind = TEXT_CLASSIFICATION,
 ) -> None:
     """Compares the logits of a padded batch.
 
@@ -29,7 +35,7 @@ def check_reload(
     """
     try:
         with quiet_loading():
-            loaded = AutoModelForSequenceClassification.from_pretrained(
+            loaded = get_auto_class(kind).from_pretrained(
                 folder, trust_remote_code=trust_remote_code, use_safetensors=True
             )
     except Exception as error:  # whatever the libraries raise

@@ -2,6 +2,7 @@
 
 from layer_distillation.cards.model_card import name_member
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.kinds.table import get_record_kind
 
 
 def format_report(record: RunRecord, folder: str) -> str:
@@ -28,10 +29,11 @@ def format_report(record: RunRecord, folder: str) -> str:
     for name, title in AGREEMENT_TITLES.items():
         if name in first:
             rows.append((title, "", format_value(first[name])))
+    auto_class = get_record_kind(record.task).auto_class
     seconds = " ".join(f"{stage} {value:.0f}" for stage, value in record.seconds.items())
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     table = "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip() for row in rows)
-    return f"\n{table}\n{format_members(record)}\nseconds: {seconds}\n\n{format_loading(folder)}"
+    return f"\n{table}\n{format_members(record)}\nseconds: {seconds}\n\n{format_loading(folder, auto_class)}"
 
 
 def format_members(record: RunRecord) -> str:
@@ -59,9 +61,8 @@ def format_value(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def format_loading(folder: str) -> str:
+def format_loading(folder: str, auto_class: str) -> str:
     """The code that loads the student."""
-    auto_class = "AutoModelForSequenceClassification"
     return f"from transformers import {auto_class}\nstudent = {auto_class}.from_pretrained({folder!r})"
 
 

@@ -179,12 +179,12 @@ def describe(
     return describe_teacher(teacher, arguments.teacher_revision, metrics) | {"seed": teacher.seed}
 
 
-def mix_evaluation_logits(logits: Sequence[SplitLogits]) -> SplitLogits:
+def mix_evaluation_logits(logits: Sequence[SplitLogits], is_binary: bool = False) -> SplitLogits:
     """Split -> logits of all teachers as one: log of their mean probabilities, or of a regression their mean."""
     if len(logits) == 1:
         return logits[0]
     stacked = {split: np.stack([own[split] for own in logits], axis=1) for split in logits[0]}
-    return {split: mix_logits(torch.from_numpy(array)).numpy() for split, array in stacked.items()}
+    return {split: mix_logits(torch.from_numpy(array), is_binary=is_binary).numpy() for split, array in stacked.items()}
 
 
 def fingerprint_ensemble(fingerprints: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ def score_untrained(
         eval_dataset=rows,
         processing_class=tokenizer,
         compute_metrics=make_scorer(data),
+        task_kind=data.kind,
     )
     silence(scorer)
     scores = select_scores(scorer.predict(rows, metric_key_prefix=split).metrics, split)

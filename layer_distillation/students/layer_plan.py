@@ -6,7 +6,7 @@ Entry: `plan_layers`.
 from collections.abc import Mapping
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from layer_distillation.architectures.traits import warn_about
 from layer_distillation.layers.strategies import choose_student_layers, parse_layer_list
@@ -27,7 +27,8 @@ from layer_distillation.outputs.relation_targets import resolve_relation_layer
 from layer_distillation.students.layer_search import SEARCHED_STRATEGIES
 from layer_distillation.students.preparation import plan_student
 from layer_distillation.students.settings import StudentSettings
-from layer_distillation.tasks.model_checks import explain_errors
+from layer_distillation.tasks.kinds.table import guess_kind
+from layer_distillation.tasks.model_checks import explain_errors, get_auto_class
 from student_init import check_layers_fit, check_skeleton, find_layer_stack, get_num_layers
 
 STAND_IN = "top"  # possible wherever any layers are: what is checked with it holds for as many others
@@ -40,13 +41,12 @@ def plan_layers(settings: StudentSettings, config: PreTrainedConfig) -> list[int
     is_searched = settings.student.layer_strategy in SEARCHED_STRATEGIES
     layers = name_layers(settings, config, student_config)
     check_layers_fit(config, layers)
-    problem = "the teacher's config builds no model for sequence classification"
+    kind = guess_kind(settings.data, config)
+    problem = f"the teacher's config builds no model for {kind.name}"
     remedy = "correct its config.json, or give another --teacher_model_name_or_path"
     # The shape alone shows whether there is one stack of layers to cut.
     with explain_errors(config.name_or_path, problem, remedy), torch.device("meta"):
-        skeleton = AutoModelForSequenceClassification.from_config(
-            config, trust_remote_code=settings.teacher.trust_remote_code
-        )
+        skeleton = get_auto_class(kind).from_config(config, trust_remote_code=settings.teacher.trust_remote_code)
     find_layer_stack(skeleton)
     if not is_searched and settings.student.student_model_name_or_path is None:
         check_skeleton(skeleton, layers)

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from layer_distillation.architectures.modernbert import fold_attention_norm
-from layer_distillation.losses.functions import kl_divergence_loss, squared_error_loss
 from layer_distillation.losses.layer_matching import FINAL_NORM_MODEL_TYPES
+from layer_distillation.losses.output_losses import OUTPUT_LOSSES
 from layer_distillation.outputs.compared import run_model
 from layer_distillation.students.representation_similarity import CentredProducts
 from layer_distillation.students.subset_search import Subset
@@ -71,17 +71,18 @@ def measure_similarity(teacher: PreTrainedModel, batches: Sequence[Batch], disab
 class SubsetScorer:
     """How far students of some of the teacher's layers are, before any training, from the teacher on some rows.
 
-    The mean over rows of KL(teacher || student) in nats; of the squared difference of the outputs for a regression.
+    The mean over rows of KL(teacher || student) in nats, of an output per token over real tokens; of the squared
+    difference of the outputs for a regression.
     Every subset is scored once: its student is built as a run would build it, so that it holds for every architecture.
     A subset that no student can have is infinitely far; `refusal` keeps the reason.
     """
 
     def __init__(
-        self, teacher: PreTrainedModel, batches: Sequence[Batch], is_regression: bool, disable_tqdm: bool = True
+        self, teacher: PreTrainedModel, batches: Sequence[Batch], outputs: str, disable_tqdm: bool = True
     ) -> None:
         self.teacher = teacher.eval()
         self.batches = batches
-        self.measure_loss = squared_error_loss if is_regression else kl_divergence_loss
+        self.measure_loss = OUTPUT_LOSSES[outputs].divergence
         self.disable_tqdm = disable_tqdm
         self.scores: dict[Subset, float] = {}
         self.refusal: ValueError | None = None
@@ -109,15 +110,17 @@ class SubsetScorer:
             return math.inf
         num_rows = sum(len(logits) for logits in self._teacher_logits)
         losses = [
-            self.measure_loss(student_logits, teacher_logits, num_items=num_rows).item()
+            self.measure_loss(student_logits, teacher_logits, 1.0, num_rows).item()
             for student_logits, teacher_logits in zip(self._compute_logits(student), self._teacher_logits, strict=True)
         ]
         return check_finite([math.fsum(losses)])[0]
 
     @torch.no_grad()
     def _compute_logits(self, model: PreTrainedModel) -> list[Tensor]:
-        """(rows, classes) of every batch."""
-        return [run_model(model, batch).logits for batch in self.batches]
+        """(rows, outputs) of every batch, or (real tokens, outputs)."""
+        logits = [run_model(model, batch).logits for batch in self.batches]
+        masks = [batch["attention_mask"].bool() for batch in self.batches]
+        return [own[mask] if own.dim() == 3 else own for own, mask in zip(logits, masks, strict=True)]
 
 
 def collect_states(teacher: PreTrainedModel, batch: Batch) -> Tensor:

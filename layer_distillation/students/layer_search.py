@@ -22,6 +22,7 @@ from layer_distillation.records.locks import acquire_with_notice
 from layer_distillation.records.process_locks import agree_on_failure
 from layer_distillation.students.layer_scores import Batch, SubsetScorer, measure_influence, measure_similarity
 from layer_distillation.students.subset_search import beam_search, cover_layers
+from layer_distillation.tasks.kinds.entry import NUMBER
 from student_init import get_num_layers
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Calibration:
 
     teacher: PreTrainedModel
     batches: list[Batch]
-    is_regression: bool
+    outputs: str  # what the teacher's are, of `tasks/kinds/entry.py`
     disable_tqdm: bool
 
 
@@ -101,13 +102,13 @@ def choose_by_removal(calibration: Calibration, count: int, beam_width: int) -> 
     Raises:
         ValueError: this teacher cannot be cut to any of the subsets that were found.
     """
-    scorer = SubsetScorer(calibration.teacher, calibration.batches, calibration.is_regression, calibration.disable_tqdm)
+    scorer = SubsetScorer(calibration.teacher, calibration.batches, calibration.outputs, calibration.disable_tqdm)
     steps = beam_search(get_num_layers(calibration.teacher.config), count, beam_width, scorer.score_subsets)
     layers, score = steps[-1]
     if math.isinf(score):
         raise ValueError(f"the teacher cannot be cut to {count} layers by removal: {scorer.refusal}")
     scores = [ScoredLayers(list(subset), value) for subset, value in steps if math.isfinite(value)]
-    return LayerChoice(list(layers), SQUARED_ERROR if calibration.is_regression else DIVERGENCE, scores)
+    return LayerChoice(list(layers), SQUARED_ERROR if calibration.outputs == NUMBER else DIVERGENCE, scores)
 
 
 def score_each_layer(values: list[float]) -> list[ScoredLayers]:

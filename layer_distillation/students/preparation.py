@@ -49,6 +49,7 @@ from layer_distillation.students.width_measures import (
     measure_components,
     measure_importance,
 )
+from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.loading import Teacher, fingerprint_model
 from student_init import build_student, get_num_layers
@@ -95,7 +96,7 @@ def check_origin(settings: StudentSettings, config: PreTrainedConfig, tokenizer:
 
 
 def check_origin_weights(
-    settings: StudentSettings, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
+    settings: StudentSettings, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, kind: TaskKind
 ) -> None:
     """Loads the named checkpoint once and lets it go, so that its faults show before any teacher is fine-tuned.
 
@@ -104,9 +105,9 @@ def check_origin_weights(
     """
     student = settings.student
     if student.student_source_model is not None:
-        load_source(student.student_source_model, settings.teacher, config)
+        load_source(student.student_source_model, settings.teacher, config, kind)
     if student.student_model_name_or_path is not None:
-        load_checked_student(student.student_model_name_or_path, settings.teacher, tokenizer)
+        load_checked_student(student.student_model_name_or_path, settings.teacher, tokenizer, kind)
 
 
 # ---- the student -------------------------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ def make_student(
         return student
     source, origin = teacher.model, None
     if student_arguments.student_source_model is not None:
-        loaded = load_source(student_arguments.student_source_model, settings.teacher, teacher.model.config)
+        loaded = load_source(student_arguments.student_source_model, settings.teacher, teacher.model.config, data.kind)
         source = graft_encoder(teacher.model, *loaded)
         origin = describe_origin(student_arguments.student_source_model, source)
     student = build_student(source, layers, strategy, teacher.public_name, seed=seed)

@@ -11,23 +11,24 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.model_checks import (
     check_tensors,
     check_vocabulary,
     explain_errors,
+    get_auto_class,
     one_line_errors,
     quiet_loading,
 )
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.folder_kinds import check_folder_kind
-from layer_distillation.teachers.label_matching import match_head_to_task, set_task_labels
+from layer_distillation.teachers.label_matching import check_label_count, match_head_to_task, set_task_labels
 from layer_distillation.teachers.loading import load_tokenizer
 from student_init import collect_tensors
 
@@ -93,7 +94,7 @@ def check_same_vocabulary(
 
 
 def load_source(
-    location: str, arguments: TeacherArguments, config: PreTrainedConfig
+    location: str, arguments: TeacherArguments, config: PreTrainedConfig, kind: TaskKind
 ) -> tuple[PreTrainedModel, set[str]]:
     """Another checkpoint as a model of the teacher's config, and the names of the weights that it lacks.
 
@@ -102,7 +103,7 @@ def load_source(
     """
     config = copy.deepcopy(config)
     with quiet_loading(), one_line_errors(location):
-        source, loading = AutoModelForSequenceClassification.from_pretrained(
+        source, loading = get_auto_class(kind).from_pretrained(
             location,
             config=config,
             output_loading_info=True,
@@ -146,7 +147,7 @@ def load_existing_student(
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model, has_head = load_checked_student(location, arguments, tokenizer)
+        model, has_head = load_checked_student(location, arguments, tokenizer, data.kind)
         if not (has_head and has_task_labels(model, data)):
             model = draw_new_head(model, data, arguments)
             logger.info("the student %s gets a new head for the task's labels", Path(location).name)
@@ -156,7 +157,7 @@ def load_existing_student(
 
 
 def load_checked_student(
-    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase
+    location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, kind: TaskKind
 ) -> tuple[PreTrainedModel, bool]:
     """The model as it was saved, and whether all of its head was; what was not is drawn from torch's generator.
 
@@ -164,7 +165,7 @@ def load_checked_student(
         ValueError: its weights cannot be loaded, or it embeds fewer tokens than there are.
     """
     with quiet_loading(), one_line_errors(location):
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
+        model, loading = get_auto_class(kind).from_pretrained(
             location, output_loading_info=True, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
         )
     check_tensors(model, loading, location)
@@ -175,8 +176,8 @@ def load_checked_student(
 def draw_new_head(model: PreTrainedModel, data: TaskData, arguments: TeacherArguments) -> PreTrainedModel:
     """The same encoder below a head of the task's labels, which is drawn from torch's generator."""
     config = copy.deepcopy(model.config)
-    set_task_labels(config, data.label_names)
-    drawn = AutoModelForSequenceClassification.from_config(
+    set_task_labels(config, data.label_names, data.kind)
+    drawn = get_auto_class(data.kind).from_config(
         config, dtype=torch.float32, trust_remote_code=arguments.trust_remote_code
     )
     drawn.base_model.load_state_dict(model.base_model.state_dict())
@@ -186,7 +187,8 @@ def draw_new_head(model: PreTrainedModel, data: TaskData, arguments: TeacherArgu
 def has_task_labels(model: PreTrainedModel, data: TaskData) -> bool:
     """Whether its head answers the task; brings the answers into the task's order where that is another."""
     try:
-        match_head_to_task(model, data.label_names, model.name_or_path)
+        check_label_count(model.config, data.kind, model.name_or_path)
+        match_head_to_task(model, data.label_names, model.name_or_path, data.kind)
     except ValueError:
         return False
     return True

@@ -13,6 +13,7 @@ from layer_distillation.tasks.file_checks import check_data_file
 
 BUILT_IN_TASK = "natural_logic"
 BUILT_IN_MAX_LENGTH = 32  # positions of its teacher; no sentence pair is longer
+TASK_TYPES = ("multi-label", "text-classification")  # as `kinds.table.TASK_KINDS` has them
 LABEL_KINDS = ("classes", "numbers")
 METRIC_NAMES = (  # as `metrics.METRICS` has them
     *("accuracy", "precision", "micro_precision", "macro_precision", "weighted_precision"),
@@ -20,6 +21,7 @@ METRIC_NAMES = (  # as `metrics.METRICS` has them
     *("matthews_correlation", "roc_auc", "average_precision", "pearson", "spearmanr"),
 )
 DEFAULT_MAX_LENGTH = 128
+DEFAULT_THRESHOLD = 0.5
 MIN_MAX_LENGTH = 8
 MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
 
@@ -107,12 +109,28 @@ class DataArguments:
         default=None, metadata={"help": "One text column, or two as a,b (default: found by name, or the only one)."}
     )
     label_column: str | None = field(default=None, metadata={"help": "The label column (default: label or labels)."})
+    label_columns: str | None = field(
+        default=None,
+        metadata={"help": "Of several labels to a row: a column for each, a,b,c, with 1 where a row has it, else 0."},
+    )
     label_kind: str | None = field(
         default=None,
         metadata={
             "help": "Whether labels are classes or numbers to regress on (default: numbers where one has a fraction).",
             "choices": list(LABEL_KINDS),
         },
+    )
+    task_type: str | None = field(
+        default=None,
+        metadata={
+            "help": "What a row's labels are (default: by the data, which is said): multi-label, any number of names; "
+            "text-classification, one class or number.",
+            "choices": list(TASK_TYPES),
+        },
+    )
+    decision_threshold: float | None = field(
+        default=None,
+        metadata={"help": f"The probability from which a label is given (default: {DEFAULT_THRESHOLD}; multi-label)."},
     )
     metrics: str | None = field(
         default=None,
@@ -180,16 +198,35 @@ class DataArguments:
             "text_columns": (has_own_columns, "--dataset_name or --train_file"),
             "label_column": (has_own_columns, "--dataset_name or --train_file"),
             "label_kind": (has_own_columns, "--dataset_name or --train_file"),
+            "label_columns": (has_own_columns, "--dataset_name or --train_file"),
+            "task_type": (has_own_columns, "--dataset_name or --train_file"),
         }
         for name, (is_met, needed) in requirements.items():
             if vars(self)[name] is not None and not is_met:
                 raise ValueError(f"--{name} {vars(self)[name]} goes with {needed}: add that or drop --{name}.")
         if self.label_kind is not None and self.label_kind not in LABEL_KINDS:
             raise ValueError(f"Unknown --label_kind {self.label_kind!r}: choose from {', '.join(LABEL_KINDS)}.")
+        self.check_kind()
         if self.validation_split in ("train", ""):
             raise ValueError(f"--validation_split {self.validation_split!r}: choose by rows not trained on.")
 
+    def check_kind(self) -> None:
+        """Flags that are of one kind of task alone."""
+        if self.task_type is not None and self.task_type not in TASK_TYPES:
+            hint = suggest_name(self.task_type, TASK_TYPES)
+            raise ValueError(f"Unknown --task_type {self.task_type!r}: choose from {', '.join(TASK_TYPES)}.{hint}")
+        if self.label_columns is not None and self.label_column is not None:
+            raise ValueError(
+                f"Got --label_column {self.label_column} and --label_columns {self.label_columns}: give one of both."
+            )
+        owners = {"label_columns": "multi-label", "label_kind": "text-classification"}
+        for name, kind in owners.items():
+            if vars(self)[name] is not None and self.task_type not in (None, kind):
+                raise ValueError(f"--{name} {vars(self)[name]} goes with --task_type {kind}: drop one of both.")
+
     def check_values(self) -> None:
+        if self.decision_threshold is not None and not 0 < self.decision_threshold < 1:
+            raise ValueError(f"--decision_threshold {self.decision_threshold:g}: give a probability between 0 and 1.")
         unknown = [name for name in (self.metrics or "accuracy").split(",") if name not in METRIC_NAMES]
         if unknown:
             hint = suggest_name(unknown[0], METRIC_NAMES)

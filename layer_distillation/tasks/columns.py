@@ -5,10 +5,12 @@ Entry: `find_label_column`, `find_text_columns`, `check_texts`.
 
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layer_distillation.records.suggestions import suggest_name
-from layer_distillation.tasks.files import RawSplit
+
+if TYPE_CHECKING:
+    from layer_distillation.tasks.files import RawSplit
 
 MAX_NUMBER_CHARACTERS = 400  # longer ones are no finite float, and from 4,300 digits on Python reads no int
 
@@ -27,7 +29,7 @@ SINGLE_TEXT_COLUMNS = ("sentence", "text", "review", "content", "document")
 NUMBER_PATTERN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def find_label_column(split: RawSplit, requested: str | None) -> str:
+def find_label_column(split: "RawSplit", requested: str | None) -> str:
     if requested is not None:
         return check_column(split, requested, "--label_column")
     found = [name for name in LABEL_COLUMNS if name in split.columns]
@@ -40,7 +42,7 @@ def find_label_column(split: RawSplit, requested: str | None) -> str:
     return found[0]
 
 
-def find_text_columns(split: RawSplit, label_column: str, requested: str | None) -> tuple[str, ...]:
+def find_text_columns(split: "RawSplit", label_column: str, requested: str | None) -> tuple[str, ...]:
     """The requested columns; otherwise a known pair, a known name or the only column of text, in this order."""
     if requested is not None:
         return check_requested_texts(split, label_column, requested)
@@ -56,7 +58,7 @@ def find_text_columns(split: RawSplit, label_column: str, requested: str | None)
     return found[0]
 
 
-def check_requested_texts(split: RawSplit, label_column: str, requested: str) -> tuple[str, ...]:
+def check_requested_texts(split: "RawSplit", label_column: str, requested: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in requested.split(","))
     for name in names:
         check_column(split, name, "--text_columns")
@@ -67,7 +69,7 @@ def check_requested_texts(split: RawSplit, label_column: str, requested: str) ->
     return names
 
 
-def check_column(split: RawSplit, name: str, flag: str) -> str:
+def check_column(split: "RawSplit", name: str, flag: str) -> str:
     if name not in split.columns:
         raise ValueError(
             f"{split.origin} has no column {name!r}, its columns are {list(split.columns)}: "
@@ -76,7 +78,7 @@ def check_column(split: RawSplit, name: str, flag: str) -> str:
     return name
 
 
-def check_texts(split: RawSplit, text_columns: tuple[str, ...]) -> None:
+def check_texts(split: "RawSplit", text_columns: tuple[str, ...]) -> None:
     """ValueError where a text is missing or no string; an empty text is allowed (QQP has some)."""
     for name in text_columns:
         values = split.columns[check_column(split, name, "--text_columns")]
@@ -93,7 +95,7 @@ def check_texts(split: RawSplit, text_columns: tuple[str, ...]) -> None:
                 )
 
 
-def count_empty_texts(split: RawSplit, text_columns: tuple[str, ...]) -> int:
+def count_empty_texts(split: "RawSplit", text_columns: tuple[str, ...]) -> int:
     return sum(not text.strip() for name in text_columns for text in split.columns[name])
 
 

@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, concatenate_datasets
+
+from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
+from layer_distillation.tasks.kinds.entry import TaskKind, Truth
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 
 
 @dataclass
@@ -27,6 +32,9 @@ class TaskData:
     written_labels: dict[int, str] | None = None  # class -> as the data write it, once a teacher's labels are taken
     text_facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> what was cut, what is unknown
     max_length: int | None = None  # of its tokens, once it is tokenized
+    kind: TaskKind = TEXT_CLASSIFICATION
+    features: dict[str, str | list[str]] = field(default_factory=dict)  # of the columns before it is tokenized
+    decision_threshold: float = DEFAULT_THRESHOLD
 
     @property
     def student_train(self) -> Dataset:
@@ -38,8 +46,29 @@ class TaskData:
         return self.label_names is None
 
     @property
+    def outputs(self) -> str:
+        """What a model's outputs are: one of `kinds/entry.py`."""
+        return self.kind.get_outputs(self.label_names)
+
+    @property
     def first_validation(self) -> Dataset:
         return next(iter(self.validation.values()))
+
+    def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """The task's metrics over the labelled items; both as a model and a data set have them, of all rows.
+
+        Raises:
+            ValueError: nothing is labelled, or a logit is no finite number.
+        """
+        is_item = None if self.kind.item_column is None else labels >= 0
+        items, item_labels = self.kind.take_items(logits, is_item), self.kind.take_labels(labels, is_item)
+        flat = item_labels.reshape(len(item_labels), -1)
+        is_known = (flat >= 0 if np.issubdtype(flat.dtype, np.integer) else ~np.isnan(flat)).all(axis=1)
+        if not is_known.any():
+            raise ValueError(f"None of {len(labels)} rows has a label: score a split that is labelled.")
+        row_items = None if is_item is None else is_item.sum(axis=1)
+        truth = Truth(item_labels[is_known], self.label_names, row_items, self.decision_threshold)
+        return self.kind.score(items[is_known], truth, self.metric_names)
 
     def list_splits(self) -> Iterator[tuple[str, Dataset]]:
         """("train", ...), the validation sets by name and, where there is one, ("test", ...)."""
@@ -54,15 +83,15 @@ class TaskData:
         test, unlabelled = (None if rows is None else change(rows) for rows in (self.test, self.unlabelled))
         return replace(self, train=change(self.train), validation=validation, test=test, unlabelled=unlabelled)
 
-    def map_labels(self, places: dict[int, int]) -> "TaskData":
-        """The same rows, every label another one."""
+    def map_labels(self, places: dict[int, int], num_classes: int) -> "TaskData":
+        """The same rows, class i of the labels at places[i] of `num_classes`."""
 
         def map_rows(rows: dict[str, list]) -> dict[str, list]:
-            return {"labels": [places[label] for label in rows["labels"]]}
+            return {"labels": [self.kind.move_label(label, places, num_classes) for label in rows["labels"]]}
 
         return self.map_splits(lambda rows: rows.map(map_rows, batched=True, desc="Relabelling"))
 
     def list_absent_labels(self) -> list[str]:
         """The classes of which there is no training row."""
-        present = set(self.train["labels"])
+        present = self.kind.find_present(self.train["labels"])
         return [name for index, name in enumerate(self.label_names or []) if index not in present]

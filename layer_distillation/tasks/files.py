@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow
 import pyarrow.parquet
-from datasets import ClassLabel, Dataset, Features
+from datasets import ClassLabel, Dataset, Features, LargeList, List
 
 from layer_distillation.tasks.delimited import read_delimited
 from layer_distillation.tasks.file_checks import check_data_file
@@ -35,6 +35,7 @@ class RawSplit:
     columns: dict[str, list]
     class_names: dict[str, list[str]] = field(default_factory=dict)
     bare_columns: frozenset[str] = frozenset()
+    element_names: dict[str, list[str]] = field(default_factory=dict)  # the same of columns of lists of a ClassLabel
 
 
 def read_data_file(path: str) -> RawSplit:
@@ -52,7 +53,9 @@ def read_data_file(path: str) -> RawSplit:
 def read_dataset(dataset: Dataset, origin: str) -> RawSplit:
     """Of CSV files, which `datasets` read, nobody knows any more what was quoted."""
     bare = frozenset(dataset.column_names if dataset.info.builder_name == "csv" else ())
-    return check_rows(RawSplit(origin, dataset.to_dict(), list_class_names(dataset.features), bare))
+    features = dataset.features
+    names = list_class_names(features), bare, list_element_names(features)
+    return check_rows(RawSplit(origin, dataset.to_dict(), *names))
 
 
 def read_csv(path: Path) -> RawSplit:
@@ -130,15 +133,17 @@ def read_parquet(path: Path) -> RawSplit:
     # Before read_table, which refuses repeated names in words that do not help.
     check_distinct(pyarrow.parquet.read_schema(path).names, str(path))
     table = pyarrow.parquet.read_table(path)
-    return RawSplit(str(path), table.to_pydict(), read_class_names(table.schema, str(path)))
+    features = read_features(table.schema, str(path))
+    names = {"class_names": list_class_names(features), "element_names": list_element_names(features)}
+    return RawSplit(str(path), table.to_pydict(), **names)
 
 
-def read_class_names(schema: pyarrow.Schema, origin: str) -> dict[str, list[str]]:
+def read_features(schema: pyarrow.Schema, origin: str) -> Features:
     """Those that `datasets` wrote beside the columns, as JSON; that anyone may have written too."""
     if HUGGINGFACE_SCHEMA_KEY not in (schema.metadata or {}):
-        return {}
+        return Features()
     try:
-        return list_class_names(Features.from_arrow_schema(schema))
+        return Features.from_arrow_schema(schema)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{origin} has a schema of `datasets` that cannot be read ({first_line(error)}): write the file again, "
@@ -201,6 +206,11 @@ def check_rows(split: RawSplit) -> RawSplit:
 
 def list_class_names(features: Features) -> dict[str, list[str]]:
     return {name: feature.names for name, feature in features.items() if isinstance(feature, ClassLabel)}
+
+
+def list_element_names(features: Features) -> dict[str, list[str]]:
+    lists = {name: feature.feature for name, feature in features.items() if isinstance(feature, List | LargeList)}
+    return {name: feature.names for name, feature in lists.items() if isinstance(feature, ClassLabel)}
 
 
 def first_line(error: Exception) -> str:

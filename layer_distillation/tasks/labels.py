@@ -18,10 +18,12 @@ import logging
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layer_distillation.tasks.columns import check_column, parse_number, shorten
-from layer_distillation.tasks.files import RawSplit
+
+if TYPE_CHECKING:
+    from layer_distillation.tasks.files import RawSplit
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ CLASS_NAMES, BOOLEANS, WHOLE_NUMBERS, NUMBERS = "class names", "booleans", "whol
 
 
 def encode_labels(
-    splits: dict[str, RawSplit], label_column: str, requested_kind: str | None
+    splits: dict[str, "RawSplit"], label_column: str, requested_kind: str | None
 ) -> tuple[list[str] | None, dict[str, list[int] | list[float]]]:
     """Class names, None for a regression, and each split's labels: class indices or -100, or floats or nan.
 
@@ -66,7 +68,7 @@ def encode_labels(
     return [str(value) for value in values], {name: [index_of[value] for value in typed[name]] for name in splits}
 
 
-def list_labels(name: str, split: RawSplit, label_column: str) -> list[Any]:
+def list_labels(name: str, split: "RawSplit", label_column: str) -> list[Any]:
     """The labels as written, stripped; None for a row without one. The test split's -1 throughout, GLUE's way, too."""
     if name == "test" and label_column not in split.columns:
         return [None] * len(next(iter(split.columns.values())))
@@ -99,7 +101,7 @@ def clean_label(value: Any) -> Any:
 
 
 def find_codes(
-    labels: dict[str, list[Any]], splits: dict[str, RawSplit], label_column: str, requested_kind: str | None
+    labels: dict[str, list[Any]], splits: dict[str, "RawSplit"], label_column: str, requested_kind: str | None
 ) -> set[str]:
     """The labels that are numbers by their looks, and names as they are written: "01", and what is quoted or asked for
     and would be another text once it was a number."""
@@ -114,7 +116,7 @@ def find_codes(
     return codes
 
 
-def check_unlabelled_rows(name: str, split: RawSplit, label_column: str, labels: list[Any]) -> None:
+def check_unlabelled_rows(name: str, split: "RawSplit", label_column: str, labels: list[Any]) -> None:
     unlabelled = [row for row, label in enumerate(labels, start=1) if label is None]
     if name == "train" and len(unlabelled) == len(labels):
         raise ValueError(f"{split.origin} has no labelled row: fill {label_column!r} in, or change --label_column.")
@@ -169,7 +171,7 @@ def check_decimal_commas(train: set[Any], label_column: str, origin: str, reques
         )
 
 
-def type_labels(labels: list[Any], kind: str, split: RawSplit, train_origin: str) -> list[Any]:
+def type_labels(labels: list[Any], kind: str, split: "RawSplit", train_origin: str) -> list[Any]:
     typed = [None if label is None else read_label(label, kind) for label in labels]
     for row, (label, value) in enumerate(zip(labels, typed, strict=True), start=1):
         if label is not None and value is None:
@@ -185,7 +187,7 @@ def type_labels(labels: list[Any], kind: str, split: RawSplit, train_origin: str
     return typed
 
 
-def check_same_labels(typed: dict[str, list[Any]], splits: dict[str, RawSplit], kind: str) -> None:
+def check_same_labels(typed: dict[str, list[Any]], splits: dict[str, "RawSplit"], kind: str) -> None:
     """At least two labels in train and, of classes, none elsewhere that train lacks."""
     known = distinct(typed["train"])
     if len(known) < 2:

@@ -1,9 +1,9 @@
 """The tasks a student can be distilled on: named ones, data sets of the Hub and the user's own files.
 
-`load_task` brings each to one form: text columns under their own names, `labels` (int64 class index, -100 where there
-is none; float32 and nan in a regression) and `example_index` (int64, the row's number within its split once sampled;
-unlabelled rows are counted on from the training rows).
-Reading files is in `files`, telling texts in `columns` and kinds of labels in `labels`, scoring in `metrics`.
+`load_task` brings each to one form: text columns under their own names, `labels` as the kind of the task has them (of
+one label to a row int64 class index, -100 where there is none; float32 and nan in a regression) and `example_index`
+(int64, the row's number within its split once sampled; unlabelled rows are counted on from the training rows).
+Reading files is in `files`, telling columns and labels in `kinds/`, scoring in `metrics`.
 
 Entry: `load_task`, `fingerprint_task`; between them `tokenizing.py`.
 """
@@ -16,26 +16,17 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 from huggingface_hub import snapshot_download
 
+from layer_distillation.records.suggestions import suggest_name
 from layer_distillation.tasks import natural_logic
-from layer_distillation.tasks.arguments import BUILT_IN_TASK, TASKS, DataArguments, name_task
-from layer_distillation.tasks.columns import (
-    check_texts,
-    count_empty_texts,
-    find_label_column,
-    find_text_columns,
-    suggest_name,
-)
+from layer_distillation.tasks.arguments import BUILT_IN_TASK, DEFAULT_THRESHOLD, TASKS, DataArguments, name_task
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
-from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels
-from layer_distillation.tasks.metrics import BINARY_METRICS
+from layer_distillation.tasks.kinds.entry import LABELS, ReadTask, TaskKind
+from layer_distillation.tasks.kinds.table import choose_kind
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 
 logger = logging.getLogger(__name__)
 
-CLASSIFICATION_METRICS = ("accuracy", "macro_f1")
-REGRESSION_METRICS = ("pearson", "spearmanr")
-RESERVED_COLUMNS = ("labels", "example_index")
 TEST_AS_VALIDATION = "test_as_validation"
 FINGERPRINT_BATCH_ROWS = 1000
 
@@ -43,50 +34,50 @@ FINGERPRINT_BATCH_ROWS = 1000
 def load_task(arguments: DataArguments) -> TaskData:
     """Read, check and sample the task; ValueError, one line, for whatever is wrong with the data."""
     splits = read_splits(arguments)
-    spec = TASKS.get(arguments.task_name or "")
-    label_column = "label" if spec else find_label_column(splits["train"], arguments.label_column)
-    requested_texts = ",".join(spec.text_columns) if spec else arguments.text_columns
-    text_columns = find_text_columns(splits["train"], label_column, requested_texts)
-    check_text_columns(splits, text_columns)
-    label_kind = "numbers" if spec and spec.is_regression else arguments.label_kind
-    label_names, labels = encode_labels(splits, label_column, label_kind)
-    sampled = {name: sample_split(name, split, text_columns, labels[name], arguments) for name, split in splits.items()}
-    warn_of_overlap("train", sampled["train"], sampled, text_columns)
-    metric_names = choose_metrics(arguments.metrics, label_names, spec.metrics if spec else ())
+    kind, spec = choose_kind(splits["train"], arguments), TASKS.get(arguments.task_name or "")
+    read = kind.read(splits, arguments)
+    check_threshold(arguments, kind, read.label_names)
+    sampled = {name: sample_split(name, split.origin, read, kind, arguments) for name, split in splits.items()}
+    warn_of_overlap("train", sampled["train"], sampled, read.text_columns)
+    metric_names = choose_metrics(arguments.metrics, kind, read.label_names, spec.metrics if spec else ())
     logger.info(
         "task %s: %s rows; text: %s; labels: %s",
         *(name_task(arguments), ", ".join(f"{len(split):,} {name}" for name, split in sampled.items())),
-        *(", ".join(text_columns), "numbers" if label_names is None else ", ".join(label_names)),
+        *(", ".join(read.text_columns), "numbers" if read.label_names is None else ", ".join(read.label_names)),
     )
     return TaskData(
         name=name_task(arguments),
         train=sampled.pop("train"),
         test=sampled.pop("test", None),
         validation=sampled,
-        text_columns=text_columns,
-        label_names=label_names,
+        text_columns=read.text_columns,
+        label_names=read.label_names,
         metric_names=metric_names,
         dataset_name=spec.dataset if spec else arguments.dataset_name,
         dataset_config_name=spec.config if spec else arguments.dataset_config_name,
+        kind=kind,
+        features=read.features,
+        decision_threshold=arguments.decision_threshold or DEFAULT_THRESHOLD,
     )
 
 
+def check_threshold(arguments: DataArguments, kind: TaskKind, label_names: list[str] | None) -> None:
+    if arguments.decision_threshold is not None and kind.get_outputs(label_names) != LABELS:
+        raise ValueError(
+            f"--decision_threshold {arguments.decision_threshold:g} on a task of {kind.name}, where the largest output "
+            "decides: leave it out."
+        )
+
+
 def choose_metrics(
-    requested: str | None, label_names: list[str] | None, task_metrics: tuple[str, ...]
+    requested: str | None, kind: TaskKind, label_names: list[str] | None, task_metrics: tuple[str, ...]
 ) -> tuple[str, ...]:
     """A named task's own metrics, then those of `--metrics`, then the default ones, each once: the first is the
     headline. ValueError for one that cannot score such labels."""
-    is_regression = label_names is None
     asked = tuple(requested.split(",")) if requested else ()
     for name in asked:
-        if (name in REGRESSION_METRICS) != is_regression:
-            raise ValueError(
-                f"--metrics {name} cannot score {'numbers' if is_regression else 'classes'}: leave it out."
-            )
-        if name in BINARY_METRICS and len(label_names) != 2:
-            raise ValueError(f"--metrics {name} is of two classes, the labels are {label_names}: take macro_{name}.")
-    defaults = task_metrics or (REGRESSION_METRICS if is_regression else CLASSIFICATION_METRICS)
-    return tuple(dict.fromkeys((*task_metrics, *asked, *defaults)))
+        kind.check_metric(name, label_names)
+    return tuple(dict.fromkeys((*task_metrics, *asked, *(task_metrics or kind.list_default_metrics(label_names)))))
 
 
 def read_splits(arguments: DataArguments) -> dict[str, RawSplit]:
@@ -157,25 +148,14 @@ def list_text_features(found: DatasetDict) -> Features | None:
     return Features(text) if first.info.builder_name == "csv" and text != dict(first.features) else None
 
 
-def check_text_columns(splits: dict[str, RawSplit], text_columns: tuple[str, ...]) -> None:
-    if set(text_columns) & set(RESERVED_COLUMNS):
-        raise ValueError(f"Text columns {text_columns}: {RESERVED_COLUMNS} are names of ours, rename the column.")
-    for split in splits.values():
-        check_texts(split, text_columns)
-        if empty_texts := count_empty_texts(split, text_columns):
-            logger.warning("%s: %d texts are empty", split.origin, empty_texts)
-
-
-def sample_split(
-    name: str, split: RawSplit, text_columns: tuple[str, ...], labels: list[int] | list[float], arguments: DataArguments
-) -> Dataset:
+def sample_split(name: str, origin: str, read: ReadTask, kind: TaskKind, arguments: DataArguments) -> Dataset:
     limit = arguments.max_train_samples if name == "train" else arguments.max_eval_samples
-    sampled = draw_split(split, text_columns, labels, limit, arguments.sample_seed)
-    is_unlabelled = [label == IGNORED_LABEL or label != label for label in sampled["labels"]]
+    sampled = draw_split(origin, read.columns[name], read.features, limit, arguments.sample_seed)
+    is_unlabelled = [kind.is_missing(label) for label in sampled["labels"]]
     if any(is_unlabelled):
-        logger.info("%s: %d of %d rows have no label", split.origin, sum(is_unlabelled), len(sampled))
+        logger.info("%s: %d of %d rows have no label", origin, sum(is_unlabelled), len(sampled))
     if name == "train" and all(is_unlabelled):
-        raise ValueError(f"{split.origin}: none of {len(sampled)} sampled rows has a label: raise --max_train_samples.")
+        raise ValueError(f"{origin}: none of {len(sampled)} sampled rows has a label: raise --max_train_samples.")
     return sampled
 
 

@@ -24,6 +24,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
+from layer_distillation.tasks.kinds.entry import LABELS, NUMBER
+
 
 class Accuracy(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
@@ -117,7 +120,6 @@ METRICS: dict[str, type[evaluate.Metric]] = {
     "pearson": Pearson,
     "spearmanr": Spearman,
 }
-BINARY_METRICS = tuple(AVERAGED_SCORES)  # of class 1 of two
 
 
 def compute_task_metrics(
@@ -163,42 +165,58 @@ def describe_metric(description: str, value_type: str) -> evaluate.MetricInfo:
     return evaluate.MetricInfo(description=description, citation="", inputs_description="", features=features)
 
 
-def compute_task_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over labelled rows, in float64, of the cross-entropy in nats; of the squared error where labels are floats.
+def compute_task_loss(logits: np.ndarray, labels: np.ndarray, outputs: str | None = None) -> float:
+    """Mean over labelled items, in float64, of the cross-entropy in nats; of several labels its mean over the labels;
+    of numbers the squared error.
 
     Args:
-        logits: (rows, classes); for a regression (rows, 1) or (rows,).
-        labels: (rows,) class indices, negative where unlabelled; or (rows,) or (rows, 1) floats, nan where unlabelled.
+        logits: (items, classes); for a regression (items, 1) or (items,).
+        labels: (items,) class indices, negative where unlabelled; (items,) or (items, 1) numbers or (items, labels) of
+            0 and 1, nan where unlabelled.
+        outputs: what they are, of `kinds/entry.py`; None: classes where the labels are whole numbers, else numbers.
     """
-    logits, labels = keep_labelled_rows(logits, labels)
-    return float(np.mean(compute_row_losses(logits, labels)))
+    check_row_counts(logits, labels)
+    losses = compute_row_losses(logits, labels, outputs)
+    if np.isnan(losses).all():
+        raise ValueError(f"None of {len(labels)} rows has a label: score a split that is labelled.")
+    return float(np.mean(losses[~np.isnan(losses)]))
 
 
-def compute_row_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The same of every row by itself, (rows,); nan where it has no label."""
-    labels = flatten_scores(np.asarray(labels))
+def compute_row_losses(logits: np.ndarray, labels: np.ndarray, outputs: str | None = None) -> np.ndarray:
+    """The same of every item by itself, (items,); nan where it has no label."""
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    if outputs == LABELS:
+        return np.mean(np.logaddexp(0, logits) - logits * labels, axis=-1)
+    labels = flatten_scores(labels)
     if not holds_classes(labels):
-        return (flatten_scores(np.asarray(logits, np.float64)) - labels) ** 2
-    log_probabilities = log_softmax(np.asarray(logits, np.float64), axis=-1)
+        return (flatten_scores(logits) - labels) ** 2
+    log_probabilities = log_softmax(logits, axis=-1)
     losses = -log_probabilities[np.arange(len(labels)), labels.clip(min=0)]
     return np.where(labels >= 0, losses, np.nan)
 
 
 def compute_teacher_agreement(
-    student_logits: np.ndarray, teacher_logits: np.ndarray, temperature: float = 1.0
+    student_logits: np.ndarray,
+    teacher_logits: np.ndarray,
+    temperature: float = 1.0,
+    outputs: str | None = None,
+    threshold: float = DEFAULT_THRESHOLD,
 ) -> dict[str, float]:
-    """How near the student is to its teacher, over all rows, labelled or not.
+    """How near the student is to its teacher, over all items, labelled or not.
 
-    Classes: `kl_to_teacher`, the mean over rows of KL(softmax(teacher / T) || softmax(student / T)) in nats, without
-    the factor T^2 of the loss, and `agreement`, the share of rows on which both choose the same class.
+    Classes: `kl_to_teacher`, the mean over items of KL(softmax(teacher / T) || softmax(student / T)) in nats, without
+    the factor T^2 of the loss, and `agreement`, the share of items on which both choose the same class. Labels: the
+    same of the mean over the labels of each one's KL, and of items to which both give the same labels.
     One column or none (regression): `mse_to_teacher` and `pearson_to_teacher`; `temperature` plays no part.
 
     Args:
-        student_logits, teacher_logits: (rows, classes), or (rows, 1) or (rows,) for a regression.
+        student_logits, teacher_logits: (items, outputs), or (items, 1) or (items,) for a regression.
+        outputs: what they are, of `kinds/entry.py`; None: classes where there are several, else a number.
+        threshold: the probability from which a label is given.
     """
     check_row_counts(student_logits, teacher_logits)
     student, teacher = np.asarray(student_logits, np.float64), np.asarray(teacher_logits, np.float64)
-    if student.ndim == 1 or student.shape[1] == 1:
+    if outputs == NUMBER or student.ndim == 1 or (outputs is None and student.shape[1] == 1):
         student, teacher = flatten_scores(student), flatten_scores(teacher)
         mean_squared_error = float(np.mean((student - teacher) ** 2))
         return {
@@ -207,10 +225,22 @@ def compute_teacher_agreement(
         }
     if student.shape != teacher.shape:
         raise ValueError(f"Student logits are {student.shape}, teacher logits {teacher.shape}: give both one shape.")
+    if outputs == LABELS:
+        return compare_labels(student, teacher, temperature, threshold)
     student_log, teacher_log = log_softmax(student / temperature, axis=-1), log_softmax(teacher / temperature, axis=-1)
     divergences = np.sum(np.exp(teacher_log) * (teacher_log - student_log), axis=-1)
     agreement = float(np.mean(student.argmax(axis=-1) == teacher.argmax(axis=-1)))
     return {"kl_to_teacher": float(np.mean(divergences)), "agreement": agreement}
+
+
+def compare_labels(student: np.ndarray, teacher: np.ndarray, temperature: float, threshold: float) -> dict[str, float]:
+    divergences = 0.0
+    for side in (1, -1):  # log of the probability of the label, then of its absence
+        student_log, teacher_log = (-np.logaddexp(0, -side * logits / temperature) for logits in (student, teacher))
+        divergences += np.exp(teacher_log) * (teacher_log - student_log)
+    level = np.log(threshold) - np.log1p(-threshold)
+    is_same = ((student >= level) == (teacher >= level)).all(axis=-1)
+    return {"kl_to_teacher": float(np.mean(divergences)), "agreement": float(np.mean(is_same))}
 
 
 def keep_labelled_rows(predictions: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,10 +11,16 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from layer_distillation.tasks.kinds.entry import TaskKind
 from student_init import find_layer_stack
 
 REASON_CHARACTERS = 160
 MAX_SHOWN = 3
+
+
+def get_auto_class(kind: TaskKind) -> type:
+    """What loads a model with the kind's head."""
+    return getattr(transformers, kind.auto_class)
 
 
 @contextmanager

@@ -6,31 +6,32 @@ Entry: `draw_split`, `warn_of_overlap`.
 import logging
 from collections.abc import Mapping
 
-from datasets import Dataset, Features, Value
-
-from layer_distillation.tasks.files import RawSplit
+from datasets import Dataset, Features, List, Value
 
 logger = logging.getLogger(__name__)
 
 
 def draw_split(
-    split: RawSplit,
-    text_columns: tuple[str, ...],
-    labels: list[int] | list[float],
+    origin: str,
+    columns: Mapping[str, list],
+    features: Mapping[str, str | list[str]],
     limit: int | None,
     seed: int,
     first_index: int = 0,
 ) -> Dataset:
-    """Texts, `labels` and `example_index`, from `first_index` on, of `limit` of the rows."""
-    rows = draw_rows(len(labels), limit, seed)
-    if limit is not None and limit > len(labels):
-        logger.info("%s has %d rows, fewer than the %d asked for: all are used", split.origin, len(labels), limit)
-    columns = {column: [split.columns[column][row] for row in rows] for column in text_columns}
-    columns |= {"labels": [labels[row] for row in rows]}
-    columns |= {"example_index": list(range(first_index, first_index + len(rows)))}
-    types = {column: Value("string") for column in text_columns}
-    types |= {"labels": Value("int64" if isinstance(labels[0], int) else "float32"), "example_index": Value("int64")}
-    return Dataset.from_dict(columns, features=Features(types))
+    """The columns of `limit` of the rows, and `example_index`, from `first_index` on.
+
+    Args:
+        features: of every column the type: "string", or in a list.
+    """
+    row_count = len(columns["labels"])
+    rows = draw_rows(row_count, limit, seed)
+    if limit is not None and limit > row_count:
+        logger.info("%s has %d rows, fewer than the %d asked for: all are used", origin, row_count, limit)
+    drawn = {name: [columns[name][row] for row in rows] for name in features}
+    drawn |= {"example_index": list(range(first_index, first_index + len(rows)))}
+    types = {name: List(Value(kind[0])) if isinstance(kind, list) else Value(kind) for name, kind in features.items()}
+    return Dataset.from_dict(drawn, features=Features(types | {"example_index": Value("int64")}))
 
 
 def draw_rows(row_count: int, limit: int | None, seed: int) -> list[int]:
@@ -46,8 +47,8 @@ def warn_of_overlap(
 ) -> None:
     """Of the rows in `trained_on`, called `name`, those of the other splits that are the same texts are counted."""
 
-    def list_texts(split: Dataset) -> list[tuple[str, ...]]:
-        return list(zip(*(split[column][:] for column in text_columns), strict=True))
+    def list_texts(split: Dataset) -> list[str]:
+        return [repr(texts) for texts in zip(*(split[column][:] for column in text_columns), strict=True)]
 
     known = set(list_texts(trained_on))
     for other in (other for other in splits if other != name):

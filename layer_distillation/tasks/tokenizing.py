@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset
-from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from layer_distillation.records.token_counts import iterate_ids, measure_lengths
 from layer_distillation.tasks.arguments import MIN_MAX_LENGTH, DataArguments, DefaultLength
@@ -40,10 +40,9 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
         ValueError: the tokenizer fails, or makes no token at all of a row.
     """
 
-    def tokenize_rows(rows: dict[str, list]) -> BatchEncoding:
-        texts = [rows[column] for column in data.text_columns]
-        encoding = tokenizer(*texts, truncation=True, max_length=max_length)
-        encoding[WHOLE_LENGTH] = measure_whole(tokenizer, texts, encoding["input_ids"], max_length)
+    def tokenize_rows(rows: dict[str, list]) -> dict[str, list]:
+        encoding = data.kind.tokenize(rows, data, tokenizer, max_length)
+        encoding[WHOLE_LENGTH] = measure_whole(rows, data, tokenizer, encoding["input_ids"], max_length)
         encoding[UNKNOWN] = count_unknown(tokenizer, encoding["input_ids"])
         return encoding
 
@@ -57,7 +56,7 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
             for name, split in splits.items()
         }
         # The last call's truncation is saved with a tokenizer: that of the texts, not that of the counting.
-        tokenizer(*("" for _ in data.text_columns), truncation=True, max_length=max_length)
+        data.kind.tokenize(data.train[:1], data, tokenizer, max_length)
     for name, split in tokenized.items():
         check_token_counts(name, split)
     num_special = tokenizer.num_special_tokens_to_add(pair=len(data.text_columns) == 2)
@@ -80,13 +79,18 @@ def check_token_counts(name: str, tokenized: Dataset) -> None:
 
 
 def measure_whole(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[list[str]], cut_ids: list[list[int]], max_length: int
+    rows: dict[str, list],
+    data: TaskData,
+    tokenizer: PreTrainedTokenizerBase,
+    cut_ids: list[list[int]],
+    max_length: int,
 ) -> list[int]:
     """Tokens that each row would have uncut; only rows of the full length are tokenized a second time."""
     lengths = [len(ids) for ids in cut_ids]
     full = [row for row, length in enumerate(lengths) if length >= max_length]
     if full:
-        whole = tokenizer(*([column[row] for row in full] for column in texts), truncation=False, verbose=False)
+        taken = {name: [values[row] for row in full] for name, values in rows.items()}
+        whole = data.kind.tokenize(taken, data, tokenizer, None)
         for row, ids in zip(full, whole["input_ids"], strict=True):
             lengths[row] = len(ids)
     return lengths

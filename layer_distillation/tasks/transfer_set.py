@@ -8,15 +8,12 @@ Entry: `add_transfer_set`; `check_transfer_set` of the arguments comes before an
 """
 
 import logging
-import math
 from dataclasses import replace
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import read_data_file
-from layer_distillation.tasks.labels import IGNORED_LABEL
-from layer_distillation.tasks.loading import check_text_columns
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 from layer_distillation.tasks.tokenizing import UNLABELLED_ROWS
 
@@ -34,11 +31,11 @@ def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
     split = read_data_file(arguments.unlabeled_file)
     for column in data.text_columns:
         check_column(split, column, "--unlabeled_file")
-    check_text_columns({UNLABELLED_ROWS: split}, data.text_columns)
-    no_label = math.nan if data.is_regression else IGNORED_LABEL
-    labels = [no_label] * len(split.columns[data.text_columns[0]])
+    data.kind.check_texts({UNLABELLED_ROWS: split}, data.text_columns)
+    columns = {column: split.columns[column] for column in data.text_columns}
+    columns["labels"] = data.kind.make_unlabelled(columns, data.label_names)
     limit, seed = arguments.max_unlabeled_samples, arguments.sample_seed
-    unlabelled = draw_split(split, data.text_columns, labels, limit, seed, first_index=len(data.train))
+    unlabelled = draw_split(split.origin, columns, data.features, limit, seed, first_index=len(data.train))
     ignored = [name for name in split.columns if name not in data.text_columns]
     logger.info(
         "%s: %d rows join the %d training rows, without labels%s",

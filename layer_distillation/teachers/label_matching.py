@@ -15,7 +15,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from layer_distillation.tasks.labels import IGNORED_LABEL
+from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.loading import TaskData
 
 logger = logging.getLogger(__name__)
@@ -37,13 +39,14 @@ class LabelMatch:
     is_by_name: bool
 
 
-def set_task_labels(config: PreTrainedConfig, label_names: Sequence[str] | None) -> None:
+def set_task_labels(
+    config: PreTrainedConfig, label_names: Sequence[str] | None, kind: TaskKind = TEXT_CLASSIFICATION
+) -> None:
     """Writes the task's labels (None: regression) into a config, in place."""
     config.num_labels = 1 if label_names is None else len(label_names)
+    config.problem_type = kind.get_problem_type(label_names)  # it may have been another in an existing model
     if label_names is None:
-        config.problem_type = "regression"
         return
-    config.problem_type = "single_label_classification"  # it may have been another in an existing model
     config.id2label = dict(enumerate(label_names))
     config.label2id = {name: index for index, name in enumerate(label_names)}
 
@@ -55,20 +58,22 @@ def adopt_labels(model: PreTrainedModel, data: TaskData, name: str) -> LabelMatc
     Raises:
         ValueError: the labels are not the task's.
     """
-    check_one_label(model.config, name)
+    check_label_count(model.config, data.kind, name)
     if data.label_names is None:
-        match_head_to_task(model, None, name)
+        match_head_to_task(model, None, name, data.kind)
         check_number_head(model.config, data, name)
         return None
     if data.written_labels is not None:  # the first teacher's are taken
-        return match_head_to_task(model, data.label_names, name)
+        return match_head_to_task(model, data.label_names, name, data.kind)
     match = match_labels(list_labels(model.config), data.label_names, name)
     arrange_head(model, match, list(range(len(match.names))), name)
-    set_task_labels(model.config, match.names)
+    set_task_labels(model.config, match.names, data.kind)
     return match
 
 
-def match_head_to_task(model: PreTrainedModel, label_names: Sequence[str] | None, name: str) -> LabelMatch | None:
+def match_head_to_task(
+    model: PreTrainedModel, label_names: Sequence[str] | None, name: str, kind: TaskKind = TEXT_CLASSIFICATION
+) -> LabelMatch | None:
     """Brings the outputs of a trained head into the order of labels that are decided, in place.
 
     Raises:
@@ -85,7 +90,7 @@ def match_head_to_task(model: PreTrainedModel, label_names: Sequence[str] | None
     if len(match.names) != len(label_names):
         raise ValueError(explain_mismatch(list_labels(model.config), label_names, name))
     arrange_head(model, match, match.indices, name)
-    set_task_labels(model.config, label_names)
+    set_task_labels(model.config, label_names, kind)
     outputs = [match.outputs[index] for index in match.indices]
     return LabelMatch(list(label_names), list(range(len(label_names))), outputs, match.is_by_name)
 
@@ -102,9 +107,17 @@ def arrange_head(model: PreTrainedModel, match: LabelMatch, places: list[int], n
         permute_output_layer(model, order)
 
 
-def check_one_label(config: PreTrainedConfig, name: str) -> None:
-    """Raises ValueError for a head that gives every label a probability of its own: they are no distribution."""
-    if config.problem_type == "multi_label_classification":
+def check_label_count(config: PreTrainedConfig, kind: TaskKind, name: str) -> None:
+    """Raises ValueError for a head that gives every label a probability of its own where the task's are one
+    distribution, and the other way round."""
+    is_multi_label = config.problem_type == MULTI_LABEL.get_problem_type(None)
+    if kind is MULTI_LABEL and not is_multi_label:
+        raise ValueError(
+            f"the model {name} gives one label to a row (its problem_type is {config.problem_type}), and a row of this "
+            "task has any number: give a model that was trained so, or an encoder without a head; or, if it was "
+            "trained so, write problem_type multi_label_classification into its config.json"
+        )
+    if kind is not MULTI_LABEL and is_multi_label:
         raise ValueError(
             f"the model {name} gives any number of labels to a row (its problem_type is multi_label_classification), "
             "and a row of this task has one: give a model that was trained on single labels"
@@ -201,8 +214,7 @@ def relabel_task(data: TaskData, match: LabelMatch | None) -> TaskData:
         return data
     written = dict(zip(match.indices, data.label_names, strict=True))
     if match.indices != list(range(len(match.names))):
-        places = dict(enumerate(match.indices)) | {IGNORED_LABEL: IGNORED_LABEL}
-        data = data.map_labels(places)
+        data = data.map_labels(dict(enumerate(match.indices)), len(match.names))
     data = replace(data, label_names=match.names, written_labels=written)
     if match.names != list(written.values()):
         logger.info("the student answers with the teacher's labels: %s", describe_written(match.names, written))

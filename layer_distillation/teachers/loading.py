@@ -17,7 +17,6 @@ from accelerate import PartialState
 from filelock import FileLock
 from transformers import (
     AutoConfig,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -32,6 +31,7 @@ from layer_distillation.tasks.model_checks import (
     check_tensors,
     check_vocabulary,
     explain_errors,
+    get_auto_class,
     one_line_errors,
     quiet_loading,
 )
@@ -179,7 +179,7 @@ def prepare_teacher(
     folder, seed = locate_fine_tuned(arguments, model, data_fingerprint), arguments.seeds[0]
     training = make_training_arguments(arguments, training_arguments)
     fine_tune_once(folder, model, tokenizer, data, training, compute_metrics, arguments.teacher_layer_decay)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    model = get_auto_class(data.kind).from_pretrained(
         folder, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
     )
     return Teacher(model, tokenizer, name, location, fingerprint_model(model), is_trained=True, seed=seed)
@@ -247,7 +247,7 @@ def load_with_task_head(
     common = {"revision": arguments.teacher_revision, "trust_remote_code": arguments.trust_remote_code}
     # Other sizes are refused by name below; transformers' own error points to a report that is not shown here.
     options = common | {"use_safetensors": True, "ignore_mismatched_sizes": True}
-    load = AutoModelForSequenceClassification.from_pretrained
+    load = get_auto_class(data.kind).from_pretrained
     with quiet_loading(), one_line_errors(location):
         model, loading = load(location, output_loading_info=True, **options)
     check_tensors(model, loading, location)
@@ -255,7 +255,7 @@ def load_with_task_head(
     if is_head_new:
         set_seed(arguments.seeds[0])
         config = AutoConfig.from_pretrained(location, **common)
-        set_task_labels(config, data.label_names)
+        set_task_labels(config, data.label_names, data.kind)
         with quiet_loading():
             model = load(location, config=config, **options)
     check_vocabulary(model, tokenizer, location)

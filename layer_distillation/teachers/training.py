@@ -80,6 +80,7 @@ def make_trainer(
         "eval_dataset": data.first_validation,
         "processing_class": tokenizer,
         "compute_metrics": compute_metrics,
+        "task_kind": data.kind,
     }
     if layer_decay == NO_LAYER_DECAY:
         return DistillationTrainer(**parts)

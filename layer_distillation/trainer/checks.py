@@ -12,6 +12,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.projections import Projections, check_no_optimizer
 from layer_distillation.outputs.store import TeacherStore
+from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class MadeTrainer(Protocol):
     projections: Projections | None
     optimizer: Optimizer | None
     term_weights: dict[str, float]
+    task_kind: TaskKind
 
 
 def check_call(args: Any, teacher: Any, further_teachers: Sequence[Any], others: Mapping[str, Any]) -> None:
@@ -40,7 +43,8 @@ def check_call(args: Any, teacher: Any, further_teachers: Sequence[Any], others:
 def check_made(trainer: MadeTrainer) -> None:
     """Raises ValueError for what the student and the rows say, once all is there."""
     has_ce = "ce" in trainer.term_weights
-    check_rows(trainer.train_dataset, trainer.eval_dataset, trainer.model.config.num_labels, has_ce)
+    num_labels = trainer.model.config.num_labels
+    check_rows(trainer.train_dataset, trainer.eval_dataset, num_labels, has_ce, trainer.task_kind)
     if trainer.teacher_store is not None and trainer.train_dataset is not None:
         trainer.teacher_store.check_rows(trainer.train_dataset)
     if trainer.projections is not None:
@@ -83,18 +87,28 @@ def check_loss_function(compute_loss_func: Any, args: DistillationTrainingArgume
         )
 
 
-def check_configs(student: PreTrainedConfig, teachers: Sequence[PreTrainedConfig]) -> None:
-    """Raises ValueError where one has other outputs than one label per row, or their labels or tokens differ."""
+def check_configs(student: PreTrainedConfig, teachers: Sequence[PreTrainedConfig], kind: TaskKind) -> None:
+    """Raises ValueError where one has other outputs than the kind's, or their labels or tokens differ."""
     for name, config in [("student", student), *(("teacher", config) for config in teachers)]:
-        is_several = config.problem_type == "regression" and config.num_labels > 1
-        if config.problem_type == "multi_label_classification" or is_several:
-            raise ValueError(
-                f"the {name}'s problem_type is {config.problem_type} with {config.num_labels} outputs: this trainer "
-                "takes one label per row, a class or one number; give models with problem_type None"
-            )
+        check_problem_type(name, config, kind)
     for config in teachers:
         check_label_order(student, config)
         check_vocabulary_size(student, config)
+
+
+def check_problem_type(name: str, config: PreTrainedConfig, kind: TaskKind) -> None:
+    is_multi_label = config.problem_type == MULTI_LABEL.get_problem_type(None)
+    if kind is MULTI_LABEL and not is_multi_label:
+        raise ValueError(
+            f"the {name}'s problem_type is {config.problem_type}, and the task has any number of labels to a row: give "
+            "models that were trained so, whose config says multi_label_classification"
+        )
+    is_several = config.problem_type == "regression" and config.num_labels > 1
+    if kind is not MULTI_LABEL and (is_multi_label or is_several):
+        raise ValueError(
+            f"the {name}'s problem_type is {config.problem_type} with {config.num_labels} outputs: a task of "
+            f"{kind.name} has one label per item, a class or one number; give models with problem_type None"
+        )
 
 
 def check_label_order(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
@@ -118,7 +132,7 @@ def check_vocabulary_size(student: PreTrainedConfig, teacher: PreTrainedConfig) 
         )
 
 
-def check_rows(train_rows: Any, eval_rows: Any, num_labels: int, has_ce: bool) -> None:
+def check_rows(train_rows: Any, eval_rows: Any, num_labels: int, has_ce: bool, kind: TaskKind) -> None:
     """Raises ValueError where a data set's columns say that its labels are of another kind, or that none are there."""
     for name, rows in list_datasets(train_rows, eval_rows):
         column = next((column for column in LABEL_COLUMNS if column in rows.column_names), None)
@@ -128,15 +142,24 @@ def check_rows(train_rows: Any, eval_rows: Any, num_labels: int, has_ce: bool) -
                 "or set ce_weight to 0 and train on a teacher alone"
             )
         if column is not None:
-            check_label_feature(name, column, rows.features[column], num_labels)
+            check_label_feature(name, column, rows.features[column], num_labels, kind)
 
 
-def check_label_feature(name: str, column: str, feature: Any, num_labels: int) -> None:
-    if isinstance(feature, LargeList) or (isinstance(feature, List) and feature.length != 1):
+def check_label_feature(name: str, column: str, feature: Any, num_labels: int, kind: TaskKind) -> None:
+    is_list = isinstance(feature, LargeList) or (isinstance(feature, List) and feature.length != 1)
+    if is_list and not kind.has_label_lists:
         raise ValueError(
-            f"{name} has several labels per row in {column!r} ({feature}): give one per row; multi-label and several "
-            "regression targets are not supported"
+            f"{name} has several labels per row in {column!r} ({feature}), and the student is one for {kind.name}: "
+            "give one per row; of several labels each, a student with the problem_type multi_label_classification (several "
+            "regression targets are not supported)"
         )
+    if kind.has_label_lists:
+        if isinstance(feature, Value):
+            raise ValueError(
+                f"{name} has one label per row in {column!r} ({feature}), and the student is one for {kind.name}: give "
+                "a list per row"
+            )
+        return
     if isinstance(feature, Value) and feature.dtype.startswith("float") and num_labels > 1:
         raise ValueError(
             f"{name} has numbers ({feature.dtype}) in {column!r}, and the student {num_labels} outputs: give class "

@@ -19,10 +19,12 @@ from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, default
 
 from layer_distillation.losses.batches import is_labelled
 from layer_distillation.step.length_pools import LengthSortedSampler
+from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.metrics import compute_row_losses, compute_task_loss, compute_teacher_agreement
 
 AGREEMENT_METRICS = ("_kl_to_teacher", "_agreement", "_mse_to_teacher", "_pearson_to_teacher")
-STUDENT, TEACHER, SHOWN = "student", "teacher", "shown"  # what a prediction step leaves of a batch
+STUDENT, TEACHER, ITEMS, SHOWN = "student", "teacher", "items", "shown"  # what a prediction step leaves of a batch
 
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
 
@@ -30,19 +32,22 @@ ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
 class DistillationOutput(PredictionOutput):
     """What `predict` returns: stock's three fields, into which it also unpacks, and beside them what the teacher says.
 
-    teacher_logits: (rows, classes) in the order of the rows; None where there is no teacher.
+    teacher_logits: (rows, classes) in the order of the rows; None where there is no teacher. is_item: (rows, tokens),
+    where the items are; None where the rows are the items.
     """
 
     teacher_logits: np.ndarray | None = None
+    is_item: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class EvaluatedRows:
     """All rows of one evaluation, of all processes, in the order of the data set.
 
-    student_logits, teacher_logits: (rows, classes); labels: (rows,), None where the data set has none; predictions:
-    what the user is shown, the student's logits or what his `preprocess_logits_for_metrics` made of them; inputs:
-    (rows, tokens), where `include_for_metrics` asks for them.
+    student_logits, teacher_logits: (rows, classes), of a kind with an output per token (rows, tokens, classes); labels:
+    (rows, ...), None where the data set has none; predictions: what the user is shown, the student's logits or what his
+    `preprocess_logits_for_metrics` made of them; inputs: (rows, tokens), where `include_for_metrics` asks for them;
+    is_item: (rows, tokens) of bool, where the items are, None where the rows are the items.
     """
 
     student_logits: np.ndarray
@@ -50,11 +55,26 @@ class EvaluatedRows:
     labels: np.ndarray | None
     predictions: Any
     inputs: np.ndarray | None
+    kind: TaskKind = TEXT_CLASSIFICATION
+    is_item: np.ndarray | None = None
+
+    @property
+    def outputs(self) -> str:
+        num_outputs = self.student_logits.shape[-1]
+        return self.kind.get_outputs(None if num_outputs == 1 else [""] * num_outputs)
 
     @property
     def has_labels(self) -> bool:
-        """Whether any row has one."""
-        return self.labels is not None and bool(is_labelled(torch.as_tensor(self.labels)).any())
+        """Whether any item has one."""
+        return self.labels is not None and bool(is_labelled(torch.as_tensor(self.item_labels)).any())
+
+    @property
+    def item_labels(self) -> np.ndarray | None:
+        return None if self.labels is None else self.kind.take_labels(self.labels, self.is_item)
+
+    def take_items(self, logits: np.ndarray) -> np.ndarray:
+        """(items, outputs)"""
+        return self.kind.take_items(logits, self.is_item)
 
 
 @contextmanager
@@ -90,7 +110,9 @@ def find_row_order(loader: DataLoader) -> np.ndarray | None:
     return batches.sampler.order if is_sorted else None
 
 
-def gather_rows(output: EvalLoopOutput, inputs: np.ndarray | None, order: np.ndarray | None) -> EvaluatedRows:
+def gather_rows(
+    output: EvalLoopOutput, inputs: np.ndarray | None, order: np.ndarray | None, kind: TaskKind
+) -> EvaluatedRows:
     """What the loop left, row by row as in the data set."""
     logits = output.predictions
     places = None if order is None else np.argsort(order)
@@ -102,6 +124,8 @@ def gather_rows(output: EvalLoopOutput, inputs: np.ndarray | None, order: np.nda
         labels=None if output.label_ids is None else reorder(output.label_ids, places, num_rows),
         predictions=reorder(logits.get(SHOWN, logits[STUDENT]), places, num_rows),
         inputs=None if inputs is None else reorder(inputs, places, num_rows),
+        kind=kind,
+        is_item=reorder(logits[ITEMS], places, num_rows) == 1 if ITEMS in logits else None,  # padded by the loop
     )
 
 
@@ -135,16 +159,16 @@ def score_rows(
     """
     metrics: dict[str, float] = {}
     if rows.has_labels:
-        scored = rows.student_logits, rows.labels
-        metrics["loss"] = (compute_loss or compute_task_loss)(*scored)
-        losses = None
+        scored = rows.take_items(rows.student_logits), rows.item_labels, rows.outputs
+        is_own, losses = compute_loss is not None, None
+        metrics["loss"] = compute_loss(rows.student_logits, rows.labels) if is_own else compute_task_loss(*scored)
         if "loss" in include:  # a user's own loss has no value per row: the mean, as stock repeats a batch's
-            is_own = compute_loss is not None
             losses = np.full(len(rows.labels), metrics["loss"]) if is_own else compute_row_losses(*scored)
         if compute_metrics is not None:
             metrics |= compute_metrics(EvalPrediction(rows.predictions, rows.labels, rows.inputs, losses))
     if rows.teacher_logits is not None:
-        metrics |= compute_teacher_agreement(rows.student_logits, rows.teacher_logits)
+        both = (rows.take_items(logits) for logits in (rows.student_logits, rows.teacher_logits))
+        metrics |= compute_teacher_agreement(*both, outputs=rows.outputs)
     return metrics
 
 

@@ -12,12 +12,15 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import BestRun, EvalLoopOutput, denumpify_detensorize
 
-from layer_distillation.losses.batches import split_inputs
+from layer_distillation.losses.batches import find_items, split_inputs
 from layer_distillation.outputs.compared import LiveTeacherOutputs, keep_inputs, run_model
 from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.step.length_pools import LengthSortedSampler
 from layer_distillation.step.training_watch import NonFiniteLossError
+from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.trainer.evaluated_rows import (
+    ITEMS,
     STUDENT,
     TEACHER,
     DistillationOutput,
@@ -38,6 +41,7 @@ class ExactEvaluationTrainer(Trainer):
     them in the data set's order. `prediction_step` needs `teacher_outputs`, None without a live teacher."""
 
     teacher_outputs: LiveTeacherOutputs | None = None
+    task_kind: TaskKind = TEXT_CLASSIFICATION
     _evaluated: EvaluatedRows | None = None
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
@@ -48,7 +52,8 @@ class ExactEvaluationTrainer(Trainer):
     def predict(self, *args: Any, **kwargs: Any) -> DistillationOutput:
         """The stock prediction of the student; the teacher's logits are beside it."""
         output = DistillationOutput(*super().predict(*args, **kwargs))
-        output.teacher_logits = None if self._evaluated is None else self._evaluated.teacher_logits
+        if self._evaluated is not None:
+            output.teacher_logits, output.is_item = self._evaluated.teacher_logits, self._evaluated.is_item
         self._evaluated = None
         return output
 
@@ -71,7 +76,8 @@ class ExactEvaluationTrainer(Trainer):
             output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         if output.predictions is None:  # no row
             return output
-        rows = gather_rows(output, taken[0].inputs if taken else None, find_row_order(dataloader))
+        inputs = taken[0].inputs if taken else None
+        rows = gather_rows(output, inputs, find_row_order(dataloader), self.task_kind)
         self._evaluated = rows if description == "Prediction" else None
         scores = self._score(rows, None if is_loss_only else self.compute_metrics)
         shown = (None, None) if is_loss_only else (rows.predictions, rows.labels)
@@ -95,13 +101,16 @@ class ExactEvaluationTrainer(Trainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, dict[str, Tensor], Tensor | None]:
         """Logits of student and teacher, and no loss: `evaluation_loop` computes it from all of them."""
-        model_inputs, labels, stored = split_inputs(self._prepare_inputs(inputs))
+        inputs = self._prepare_inputs(inputs)
+        model_inputs, labels, stored = split_inputs(inputs)
         with torch.no_grad():
             logits = {STUDENT: run_model(model, keep_inputs(self.model, model_inputs)).logits.float()}
             if stored is not None:
                 logits[TEACHER] = stored.logits.float()
             elif self.teacher_outputs is not None:
                 logits[TEACHER] = self.teacher_outputs.get_logits(model_inputs).float()
+        if (is_item := find_items(inputs, self.task_kind)) is not None:
+            logits[ITEMS] = is_item.long()
         return None, logits, labels
 
     def _score(self, rows: EvaluatedRows, compute_metrics: Callable | None) -> dict[str, float]:

@@ -60,7 +60,7 @@ def test_other_metrics_have_the_bootstraps_interval_around_them(num_classes, tmp
 
 def test_where_every_resample_gives_one_score_there_is_no_interval(tmp_path):
     run = read_run(write_run(tmp_path / "run", accuracy=0.8, metric_names=("macro_f1", "accuracy")))
-    perfect = np.eye(3)[run.get_labels("test")]
+    perfect = np.eye(3)[run.get_truth("test").labels]
     run.arrays["test.student_logits"] = perfect
     assert estimate_interval(run, "test", "macro_f1", "student") is None
     low, high = estimate_interval(run, "test", "accuracy", "student")

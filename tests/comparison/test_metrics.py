@@ -15,19 +15,18 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from layer_distillation.comparison.metrics import (
+from layer_distillation.comparison.metrics import draw_weights, limit_resamples, resample_scores, score_all_rows
+from layer_distillation.tasks import metrics as task_metrics
+from layer_distillation.tasks.kinds.entry import Truth
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
+from layer_distillation.tasks.metrics import METRICS
+from layer_distillation.tasks.weighted_scores import (
     CLASS_SCORERS,
     NUMBER_SCORERS,
     RANKING_NAMES,
     compute_margins,
-    draw_weights,
-    limit_resamples,
     make_scorer,
-    resample_scores,
-    score_all_rows,
 )
-from layer_distillation.tasks import metrics as task_metrics
-from layer_distillation.tasks.metrics import METRICS
 
 REFERENCES = {
     "accuracy": accuracy_score,
@@ -148,8 +147,13 @@ def test_the_same_rows_are_drawn_for_every_run_and_every_time(monkeypatch):
     assert (resample_scores(scorer, 40, 50) == scores).all()
 
 
+def limit(wanted: int, metric_name: str, num_rows: int, num_runs: int, num_classes: int) -> int:
+    truth = Truth(np.zeros(num_rows), ["class"] * num_classes)
+    return limit_resamples(wanted, TEXT_CLASSIFICATION.count_products(metric_name, truth), num_rows, num_runs)
+
+
 def test_large_sets_get_fewer_resamples_but_never_more_than_wanted():
-    assert limit_resamples(10_000, "accuracy", 5000, 60, 3) == 10_000
-    assert limit_resamples(10_000, "spearmanr", 1000, 60, 1) == 2500
-    assert limit_resamples(10_000, "accuracy", 400_000, 60, 3) == 500
-    assert limit_resamples(100, "accuracy", 400_000, 60, 3) == 100
+    assert limit(10_000, "accuracy", 5000, 60, 3) == 10_000
+    assert limit(10_000, "spearmanr", 1000, 60, 1) == 2500
+    assert limit(10_000, "accuracy", 400_000, 60, 3) == 500
+    assert limit(100, "accuracy", 400_000, 60, 3) == 100

@@ -100,7 +100,7 @@ def test_mcnemar_is_that_of_the_first_shared_seed(tmp_path):
     write_sweep(tmp_path, {"top": 0.8, "bottom": 0.5})
     [pair] = analyse(tmp_path).comparisons
     top, bottom = (read_runs([tmp_path / name])[0][0] for name in ("top1", "bottom1"))
-    right, other = (run.get_decisions("test") == run.get_labels("test") for run in (top, bottom))
+    right, other = (run.get_answers("accuracy", "test") == run.get_truth("test").labels for run in (top, bottom))
     assert pair.mcnemar.seed == 1
     assert (pair.mcnemar.only_first, pair.mcnemar.only_second) == (sum(right & ~other), sum(other & ~right))
     assert analyse(tmp_path, metric_name="macro_f1").comparisons[0].mcnemar is None

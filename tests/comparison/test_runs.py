@@ -79,16 +79,16 @@ def test_decisions_and_labels_are_those_of_labelled_rows(tmp_path):
     assert list(run.labelled_rows) == ["validation"]
     labels = np.array([-100, -100, 0, 1, 2, 1])
     run = dataclasses.replace(run, arrays=run.arrays | {"validation.labels": labels})
-    assert run.get_labels("validation").tolist() == [0, 1, 2, 1]
+    assert run.get_truth("validation").labels.tolist() == [0, 1, 2, 1]
     expected = run.arrays["validation.student_logits"][2:].argmax(axis=1)
-    assert run.get_decisions("validation").tolist() == expected.tolist()
+    assert run.get_answers("accuracy", "validation").tolist() == expected.tolist()
     expected = run.arrays["validation.teacher_logits"][2:].argmax(axis=1)
-    assert run.get_decisions("validation", "teacher").tolist() == expected.tolist()
+    assert run.get_answers("accuracy", "validation", "teacher").tolist() == expected.tolist()
 
 
 def test_scores_of_a_regression_stay_numbers(tmp_path):
     run = read_run(write_run(tmp_path, num_classes=1, metric_names=("pearson",), accuracy=0.7))
-    assert run.get_decisions("test").dtype == np.float64
+    assert run.get_answers("pearson", "test").dtype == np.float64
     assert run.list_metrics() == ["pearson", "spearmanr"]
     assert run.score("pearson", "test") == pytest.approx(run.record.metrics["test"]["pearson"])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from layer_distillation.comparison.metrics import make_scorer, resample_scores, score_all_rows
+from layer_distillation.comparison.metrics import resample_scores, score_all_rows
 from layer_distillation.comparison.statistics import (
     MOST_NEEDED,
     Components,
@@ -23,6 +23,7 @@ from layer_distillation.comparison.statistics import (
     has_power,
     rank_over_tasks,
 )
+from layer_distillation.tasks.weighted_scores import make_scorer
 
 
 def draw_correctness(

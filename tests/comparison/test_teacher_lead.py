@@ -13,12 +13,13 @@ from layer_distillation.comparison.results import UnitResult, analyse_unit
 from layer_distillation.comparison.runs import Run, read_run, read_runs
 from layer_distillation.comparison.tasks import gather_kept_shares, summarize_tasks
 from layer_distillation.comparison.teacher_lead import measure_lead
+from layer_distillation.tasks.kinds.entry import NUMBER
 from simulated_runs import WITHOUT_TEACHER, write_run
 
 
 def set_teacher(run: Run, split: str, decisions: np.ndarray) -> Run:
     """Logits of these decisions; of a regression the scores themselves."""
-    logits = decisions[:, None] if run.is_regression else np.eye(len(run.record.task["label_names"]))[decisions]
+    logits = decisions[:, None] if run.outputs == NUMBER else np.eye(len(run.record.task["label_names"]))[decisions]
     run.arrays[f"{split}.teacher_logits"] = logits.astype(np.float32)
     return run
 

@@ -16,6 +16,7 @@ from layer_distillation.students import layer_scores
 from layer_distillation.students.layer_scores import SubsetScorer, measure_influence, measure_similarity
 from layer_distillation.students.layer_search import SEARCHED_STRATEGIES, Calibration, LayerChoice, ScoredLayers
 from layer_distillation.students.representation_similarity import linear_cka
+from layer_distillation.tasks.kinds.entry import CLASSES, NUMBER
 from student_init import build_student
 from test_student_init import every_architecture, make_teacher
 
@@ -36,7 +37,7 @@ def make_full_batch() -> dict[str, torch.Tensor]:
 
 
 def choose(strategy: str, teacher: PreTrainedModel, count: int, batches: list | None = None) -> LayerChoice:
-    calibration = Calibration(teacher, batches or make_batches(), is_regression=False, disable_tqdm=True)
+    calibration = Calibration(teacher, batches or make_batches(), outputs=CLASSES, disable_tqdm=True)
     return SEARCHED_STRATEGIES[strategy](calibration, count, 4)
 
 
@@ -95,7 +96,7 @@ def test_a_subsets_score_is_its_students_divergence_by_hand_whatever_the_padding
             divergences.append((teacher_log.exp() * (teacher_log - student_log)).sum().item())
     expected = math.fsum(divergences) / len(divergences)
     for padded in (batches, make_batches(length=30)):
-        scores = SubsetScorer(teacher, padded, is_regression=False).score_subsets([(0, 2), (0, 1, 2, 3)])
+        scores = SubsetScorer(teacher, padded, outputs=CLASSES).score_subsets([(0, 2), (0, 1, 2, 3)])
         assert scores == pytest.approx([expected, 0], rel=1e-4, abs=1e-7)
 
 
@@ -103,12 +104,12 @@ def test_a_regression_is_scored_by_its_squared_error():
     teacher, batches = make_bert(4, num_labels=1, seed=1), make_batches()
     with torch.no_grad():
         errors = [(teacher(**batch).logits - build_student(teacher, [1])(**batch).logits).square() for batch in batches]
-    score = SubsetScorer(teacher, batches, is_regression=True).score_subsets([(1,)])[0]
+    score = SubsetScorer(teacher, batches, outputs=NUMBER).score_subsets([(1,)])[0]
     assert score == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
 
 
 def test_a_subset_is_scored_once(monkeypatch):
-    scorer = SubsetScorer(make_bert(3), make_batches(1), is_regression=False)
+    scorer = SubsetScorer(make_bert(3), make_batches(1), outputs=CLASSES)
     first = scorer.score_subsets([(0,), (1,), (0,)])
     monkeypatch.setattr(layer_scores, "build_student", lambda *_: pytest.fail("built again"))
     assert scorer.score_subsets([(1,), (0,)]) == [first[1], first[0]]
@@ -135,7 +136,7 @@ def test_a_choice_repeats_and_leaves_teacher_and_random_state_as_they_were(strat
 @every_architecture
 def test_every_architecture_can_be_searched(name, caplog):
     teacher, batch = make_teacher(name), make_full_batch()
-    calibration = Calibration(teacher, [batch], is_regression=False, disable_tqdm=True)
+    calibration = Calibration(teacher, [batch], outputs=CLASSES, disable_tqdm=True)
     choices = {strategy: choose_layers(calibration, 2, 2) for strategy, choose_layers in SEARCHED_STRATEGIES.items()}
     assert not [record for record in caplog.records if record.name == "student_init"]  # no warning per candidate
     for choice in choices.values():
@@ -152,6 +153,6 @@ def test_what_no_student_can_have_is_never_chosen():
     teacher = make_teacher("modernbert", norm_bias=True)
     batch = make_full_batch()
     assert choose("greedy", teacher, 1, batches=[batch]).layers == [0]
-    scorer = SubsetScorer(teacher, [batch], is_regression=False)
+    scorer = SubsetScorer(teacher, [batch], outputs=CLASSES)
     assert scorer.score_subsets([(1, 2)]) == [math.inf]
     assert "keep layer 0 first" in str(scorer.refusal)

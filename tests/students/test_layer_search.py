@@ -25,6 +25,7 @@ from layer_distillation.students.layer_search import (
     make_spec,
 )
 from layer_distillation.sweep.check import check_run
+from layer_distillation.tasks.kinds.entry import CLASSES
 from run_distillation import main
 from test_processes import TWO_PROCESSES, launch
 from test_run_distillation import replace_flag
@@ -35,7 +36,7 @@ CHOICE = LayerChoice([1, 3], "a measure", [ScoredLayers([0, 1, 3], 0.5), ScoredL
 
 
 def test_a_choice_is_kept_and_read_back_without_teacher_or_rows(tmp_path):
-    calibration = Calibration(make_bert(4, seed=1), make_batches(), is_regression=False, disable_tqdm=True)
+    calibration = Calibration(make_bert(4, seed=1), make_batches(), outputs=CLASSES, disable_tqdm=True)
     choice = find_or_search(tmp_path / "choices", SPEC, lambda: calibration)
     assert find_or_search(tmp_path / "choices", SPEC, lambda: pytest.fail("made again")) == choice
     assert [path.name for path in (tmp_path / "choices").glob("*.json")] == [f"{SPEC.name}.json"]
@@ -44,7 +45,7 @@ def test_a_choice_is_kept_and_read_back_without_teacher_or_rows(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"spec": {}}', '{"spec": {"strategy": "beam"}, "choice": {}}'])
 def test_a_damaged_choice_is_made_anew(tmp_path, content, caplog):
     (tmp_path / f"{SPEC.name}.json").write_text(content)
-    calibration = Calibration(make_bert(4, seed=1), make_batches(1), is_regression=False, disable_tqdm=True)
+    calibration = Calibration(make_bert(4, seed=1), make_batches(1), outputs=CLASSES, disable_tqdm=True)
     with caplog.at_level(logging.WARNING):
         choice = find_or_search(tmp_path, SPEC, lambda: calibration)
     assert "chosen anew" in caplog.text

@@ -17,6 +17,7 @@ from layer_distillation.students import subset_search
 from layer_distillation.students.arguments import SearchArguments
 from layer_distillation.students.layer_scores import SubsetScorer
 from layer_distillation.students.subset_search import ScoreSubsets, Subset, beam_search, cover_layers, measure_cover
+from layer_distillation.tasks.kinds.entry import CLASSES
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def test_all_layers_need_no_search():
 
 @pytest.mark.parametrize(("num_layers", "seed"), [(4, 1), (4, 2), (6, 1), (6, 2), (6, 3)])
 def test_on_tiny_teachers_the_default_beam_finds_the_best_of_all_subsets(num_layers, seed, record_property):
-    scorer = SubsetScorer(make_bert(num_layers, seed=seed), make_batches(1), is_regression=False)
+    scorer = SubsetScorer(make_bert(num_layers, seed=seed), make_batches(1), outputs=CLASSES)
     for width in (1, SearchArguments().beam_width):
         gap = compare_with_exhaustive(num_layers, num_layers // 2, width, scorer.score_subsets)
         record_property(f"width {width}", f"rank {gap.rank} of {gap.num_subsets}, {gap.found_score - gap.best_score}")

@@ -1,0 +1,120 @@
+"""What an entry of `TASK_KINDS` gives: docs/ARCHITECTURE.md says how a kind is added.
+
+An **item** is what the task's loss counts one of: a row, a labelled piece of a text. A row has one or several. Whatever
+shape a model's logits have, those of items are (items, outputs).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layer_distillation.tasks.weighted_scores import Scorer
+
+if TYPE_CHECKING:
+    from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+
+    from layer_distillation.records.run_record import RunRecord
+    from layer_distillation.tasks.arguments import DataArguments
+    from layer_distillation.tasks.data import TaskData
+    from layer_distillation.tasks.files import RawSplit
+
+# What the outputs of an item are: one distribution over them all, a probability each, or a number. Their losses are in
+# `losses/output_losses.py`, their exact scores in `tasks/output_scores.py`.
+CLASSES, LABELS, NUMBER = "classes", "labels", "number"
+
+LabelNames = Sequence[str] | None  # None: the task's answers are numbers
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """A task's splits as a kind reads them: by split the columns, `labels` among them, each with a value for every row.
+
+    `features` are the columns' types: "string", "int64", "float32", or in a list, ["string"].
+    """
+
+    text_columns: tuple[str, ...]
+    label_names: list[str] | None
+    columns: dict[str, dict[str, list]]
+    features: dict[str, str | list[str]]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The labelled items of one split, and the rows that they belong to.
+
+    labels: (items,) class indices or numbers, or (items, outputs) of 0 and 1. row_items: (rows,), how many of these
+    items each row has; None where every row is one item. threshold: the probability from which a label is given.
+    """
+
+    labels: np.ndarray
+    label_names: LabelNames
+    row_items: np.ndarray | None = None
+    threshold: float = 0.5
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.labels if self.row_items is None else self.row_items)
+
+    @property
+    def num_outputs(self) -> int:
+        return 1 if self.label_names is None else len(self.label_names)
+
+
+def take_rows(values: Any, is_item: Any) -> Any:
+    """Of a kind whose items are its rows: all of them."""
+    return values
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """One kind of task. A function that takes arrays takes numpy's; `take_items` and `take_labels` tensors too."""
+
+    name: str  # as --task_type and a record have it
+    auto_class: str  # of transformers: loads teacher and student
+    head_suffix: str  # of the classes that it loads
+    pipeline_tag: str
+    unit: str  # what the comparison resamples, in the plural
+
+    # ---- data ----
+    recognise: Callable[["RawSplit", "DataArguments"], str | None]  # why training rows are of this kind, or None
+    read: Callable[[Mapping[str, "RawSplit"], "DataArguments"], ReadTask]  # ValueError for what is wrong with them
+    check_texts: Callable[[Mapping[str, "RawSplit"], tuple[str, ...]], None]  # ValueError where a text is none
+    # Of some rows what replaces their texts; the length None cuts nothing.
+    tokenize: Callable[[dict[str, list], "TaskData", "PreTrainedTokenizerBase", int | None], dict[str, list]]
+    make_collator: Callable[["PreTrainedTokenizerBase"], "DataCollatorWithPadding"]
+    is_missing: Callable[[Any], bool]  # whether a row's `labels` are none
+    make_unlabelled: Callable[[Mapping[str, list], LabelNames], list]  # `labels` of rows without any, from their texts
+    find_present: Callable[[Sequence[Any]], set[int]]  # classes that `labels` of some rows have
+    move_label: Callable[[Any, Mapping[int, int], int], Any]  # `labels` of a row, new places, number of classes
+
+    # ---- outputs ----
+    get_outputs: Callable[[LabelNames], str]  # CLASSES, LABELS or NUMBER
+    get_problem_type: Callable[[LabelNames], str | None]  # of a config
+
+    # ---- scores ----
+    list_default_metrics: Callable[[LabelNames], tuple[str, ...]]  # the first is the headline
+    check_metric: Callable[[str, LabelNames], None]  # ValueError where it cannot score such labels
+    score: Callable[[np.ndarray, Truth, Sequence[str]], dict[str, float]]  # logits of items; names of metrics
+    read_answers: Callable[[np.ndarray, str, Truth], np.ndarray]  # logits of items -> what the metric looks at
+    # By name what makes a scorer of answers, (runs, items, ...).
+    list_scorers: Callable[[LabelNames], Mapping[str, Callable[[np.ndarray, Truth], Scorer]]]
+    list_shown_beside: Callable[[LabelNames], tuple[str, ...]]  # metrics that a comparison has, whatever was asked for
+    list_constants: Callable[[str, np.ndarray, Truth], Mapping[str | None, np.ndarray]]  # answers that read no row
+    # Whether two models' logits give the same answer, and which answers to accuracy are right, row by row; None where
+    # that is a share of something else, for which rows give no interval.
+    compare_answers: Callable[[np.ndarray, np.ndarray, float], np.ndarray | None]
+    mark_right: Callable[[np.ndarray, Truth], np.ndarray | None]
+    count_products: Callable[[str, Truth], float]  # what scoring one row costs, in multiplications
+
+    # ---- words ----
+    describe_answer: Callable[[str], str]  # of the labels, listed as a card shows them
+    write_call: Callable[["RunRecord", str, str], str]  # lines that ask a model: the record, its place, the options
+
+    # ---- items ----
+    take_items: Callable[[Any, Any], Any] = take_rows  # a model's logits, where the items are -> (items, outputs)
+    take_labels: Callable[[Any, Any], Any] = take_rows
+    item_column: str | None = None  # says where the items are, (tokens,) of 0 and 1; None: a row is an item
+    has_label_lists: bool = False  # `labels` of a row are a list
+    is_per_token: bool = False  # logits are (batch, tokens, outputs), not (batch, outputs)

@@ -1,0 +1,335 @@
+"""Any number of labels to a row, each decided by itself: a list of names or ids, JSON in a cell, or a 0/1 column each.
+
+An empty list is a row without a label that is right as it is; an empty cell, or null, is a row of which nobody says.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.columns import check_column, find_label_column, find_text_columns, parse_number, shorten
+from layer_distillation.tasks.kinds.entry import LABELS, LabelNames, ReadTask, TaskKind, Truth
+from layer_distillation.tasks.kinds.texts import check_text_columns, collate_rows, tokenize_texts, write_text_call
+from layer_distillation.tasks.labels import show_some
+from layer_distillation.tasks.weighted_scores import (
+    RANKING_COST,
+    RANKING_NAMES,
+    Scorer,
+    make_counting_scorer,
+    make_label_ranking_scorer,
+    score_accuracy,
+)
+
+if TYPE_CHECKING:
+    from layer_distillation.records.run_record import RunRecord
+    from layer_distillation.tasks.files import RawSplit
+
+DEFAULT_METRICS = ("micro_f1", "macro_f1", "average_precision")
+LOOKED_AT_CELLS = 1000  # of a column, to tell what it holds
+
+
+# ---- data --------------------------------------------------------------------------------------------------------
+
+
+def recognise(split: "RawSplit", arguments: DataArguments) -> str | None:
+    if arguments.label_columns is not None:
+        return "--label_columns"
+    try:
+        column = find_label_column(split, arguments.label_column)
+    except ValueError:
+        return None
+    cells = [cell for cell in split.columns[column] if cell is not None and cell != ""][:LOOKED_AT_CELLS]
+    if cells and all(isinstance(cell, list) or is_json_list(cell) for cell in cells):
+        return f"{column!r} holds lists of labels"
+    return None
+
+
+def is_json_list(cell: Any) -> bool:
+    return isinstance(cell, str) and cell.lstrip().startswith("[") and cell.rstrip().endswith("]")
+
+
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
+    if arguments.label_columns is not None:
+        label_columns = tuple(name.strip() for name in arguments.label_columns.split(","))
+        sets = {name: read_marks(name, split, label_columns) for name, split in splits.items()}
+        label_names = list(label_columns)
+    else:
+        label_columns = (find_label_column(splits["train"], arguments.label_column),)
+        sets = {name: read_lists(name, split, label_columns[0]) for name, split in splits.items()}
+        label_names = name_labels(splits, label_columns[0], sets)
+    check_labelled(splits, sets)
+    texts = {name: drop_columns(split, label_columns) for name, split in splits.items()}
+    text_columns = find_text_columns(texts["train"], label_columns[0], arguments.text_columns)
+    check_text_columns(texts, text_columns)
+    columns = {
+        name: {column: split.columns[column] for column in text_columns}
+        | {"labels": [mark_labels(label_set, label_names) for label_set in sets[name]]}
+        for name, split in splits.items()
+    }
+    return ReadTask(text_columns, label_names, columns, dict.fromkeys(text_columns, "string") | {"labels": ["float32"]})
+
+
+def drop_columns(split: "RawSplit", names: Sequence[str]) -> "RawSplit":
+    return replace(split, columns={name: values for name, values in split.columns.items() if name not in names})
+
+
+LabelSet = frozenset[str] | None  # None: nobody says
+
+
+def read_lists(name: str, split: "RawSplit", column: str) -> list[LabelSet]:
+    if name == "test" and column not in split.columns:
+        return [None] * len(next(iter(split.columns.values())))
+    names = split.element_names.get(column)
+    cells = split.columns[check_column(split, column, "--label_column")]
+    return [read_list(cell, f"{split.origin}, data row {row}", names) for row, cell in enumerate(cells, start=1)]
+
+
+def read_list(cell: Any, origin: str, names: list[str] | None) -> LabelSet:
+    """ValueError where a cell is no list of names or ids."""
+    if cell is None or (isinstance(cell, str) and not cell.strip()) or cell != cell:
+        return None
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f'{origin} has the labels {shorten(cell)}, which are no JSON ({error.msg}): write ["one", "two"], and '
+                "[] for none."
+            ) from error
+    if not isinstance(cell, list) or not all(type(label) in (str, int) for label in cell):
+        raise ValueError(f"{origin} has the labels {shorten(cell)}: give a list of names or of whole numbers.")
+    if names is not None and (wrong := [label for label in cell if label not in range(len(names))]):
+        raise ValueError(f"{origin} has the label {wrong[0]}, and the data name {len(names)}: count them from 0.")
+    found = [str(label).strip() if names is None else names[label] for label in cell]
+    if "" in found:
+        raise ValueError(f"{origin} has a label without a name among {shorten(cell)}: name it, or drop it.")
+    return frozenset(found)
+
+
+def read_marks(name: str, split: "RawSplit", columns: Sequence[str]) -> list[LabelSet]:
+    """Of a column for each label, which holds 1 where a row has it and 0 where it has not."""
+    if len(set(columns)) < len(columns) or len(columns) < 2:
+        raise ValueError(f"--label_columns {','.join(columns)}: name two columns at least, each once.")
+    if name == "test" and not set(columns) & split.columns.keys():
+        return [None] * len(next(iter(split.columns.values())))
+    cells = zip(*(split.columns[check_column(split, column, "--label_columns")] for column in columns), strict=True)
+    return [
+        read_row_of_marks(dict(zip(columns, row, strict=True)), f"{split.origin}, data row {number}")
+        for number, row in enumerate(cells, start=1)
+    ]
+
+
+def read_row_of_marks(cells: Mapping[str, Any], origin: str) -> LabelSet:
+    empty = [column for column, cell in cells.items() if cell is None or (isinstance(cell, str) and not cell.strip())]
+    if len(empty) == len(cells):
+        return None
+    marks = {column: int(cell) if isinstance(cell, bool) else parse_number(cell) for column, cell in cells.items()}
+    for column, mark in marks.items():
+        if mark not in (0, 1):
+            raise ValueError(
+                f"{origin} has {shorten(cells[column])} in the label column {column!r}: give 1 where a row has the "
+                "label and 0 where it has not."
+            )
+    return frozenset(column for column, mark in marks.items() if mark == 1)
+
+
+def name_labels(splits: Mapping[str, "RawSplit"], column: str, sets: Mapping[str, list[LabelSet]]) -> list[str]:
+    """The labels in their order: the data's own, else the training rows' by name (numbers by size)."""
+    if names := splits["train"].element_names.get(column):
+        return names
+    known = set().union(*(labels for labels in sets["train"] if labels))
+    for name, labels in sets.items():
+        unknown = set().union(*(label_set for label_set in labels if label_set)) - known
+        if unknown:
+            raise ValueError(
+                f"{splits[name].origin} has labels that {splits['train'].origin} lacks: {show_some(unknown)}: correct "
+                "them, drop their rows or add such rows to the training data."
+            )
+    if len(known) < 2:
+        raise ValueError(
+            f"{splits['train'].origin} has {len(known)} labels in {column!r} ({show_some(known)}): give rows of two at "
+            "least."
+        )
+    is_numbered = all(label.isdigit() for label in known)
+    return sorted(known, key=int) if is_numbered else sorted(known)
+
+
+def check_labelled(splits: Mapping[str, "RawSplit"], sets: Mapping[str, list[LabelSet]]) -> None:
+    for name, labels in sets.items():
+        unlabelled = [row for row, label_set in enumerate(labels, start=1) if label_set is None]
+        if name == "train" and len(unlabelled) == len(labels):
+            raise ValueError(f"{splits[name].origin} has no labelled row: fill the labels in ([] where none is right).")
+        if name not in ("train", "test") and unlabelled:
+            raise ValueError(
+                f"{splits[name].origin}: {len(unlabelled)} of {len(labels)} rows have no labels, the first is data row "
+                f"{unlabelled[0]}: drop them or label them; write [] where no label is right."
+            )
+
+
+def mark_labels(label_set: LabelSet, label_names: Sequence[str]) -> list[float]:
+    if label_set is None:
+        return [float("nan")] * len(label_names)
+    return [float(name in label_set) for name in label_names]
+
+
+def is_missing(labels: Sequence[float]) -> bool:
+    return any(mark != mark for mark in labels)
+
+
+def make_unlabelled(columns: Mapping[str, list], label_names: Sequence[str]) -> list[list[float]]:
+    return [mark_labels(None, label_names) for _ in next(iter(columns.values()))]
+
+
+def find_present(labels: Sequence[Sequence[float]]) -> set[int]:
+    return {index for marks in labels for index, mark in enumerate(marks) if mark == 1}
+
+
+def move_label(labels: Sequence[float], places: Mapping[int, int], num_classes: int) -> list[float]:
+    moved = [float("nan") if is_missing(labels) else 0.0] * num_classes
+    for index, mark in enumerate(labels):
+        moved[places[index]] = mark
+    return moved
+
+
+# ---- outputs and scores ------------------------------------------------------------------------------------------
+
+
+def get_outputs(label_names: LabelNames) -> str:
+    return LABELS
+
+
+def get_problem_type(label_names: LabelNames) -> str:
+    return "multi_label_classification"
+
+
+def list_default_metrics(label_names: LabelNames) -> tuple[str, ...]:
+    return DEFAULT_METRICS
+
+
+def check_metric(name: str, label_names: LabelNames) -> None:
+    if name not in SCORERS:
+        raise ValueError(
+            f"--metrics {name} cannot score several labels to a row: choose from {', '.join(SCORERS)}, or leave it out."
+        )
+
+
+def score(logits: np.ndarray, truth: Truth, metric_names: Sequence[str]) -> dict[str, float]:
+    ones = np.ones((1, truth.num_rows))
+    return {
+        name: float(SCORERS[name](read_answers(logits, name, truth)[None], truth)(ones)[0, 0]) for name in metric_names
+    }
+
+
+def read_answers(logits: np.ndarray, metric_name: str, truth: Truth) -> np.ndarray:
+    """(rows, labels): which are given, those whose probability reaches the threshold; or logits, to rank by."""
+    if metric_name in RANKING_NAMES:
+        return logits.astype(np.float64)
+    return logits.astype(np.float64) >= np.log(truth.threshold) - np.log1p(-truth.threshold)
+
+
+def compare_answers(student_logits: np.ndarray, teacher_logits: np.ndarray, threshold: float) -> np.ndarray:
+    level = np.log(threshold) - np.log1p(-threshold)
+    return ((student_logits >= level) == (teacher_logits >= level)).all(axis=-1)
+
+
+def mark_right(answers: np.ndarray, truth: Truth) -> np.ndarray:
+    """Rows of which every label is right."""
+    return (answers == (truth.labels == 1)).all(axis=-1)
+
+
+def score_whole_rows(answers: np.ndarray, truth: Truth) -> Scorer:
+    return score_accuracy(mark_right(answers, truth), np.ones(truth.num_rows, bool))
+
+
+def count_labels(make: Callable[[np.ndarray, np.ndarray, np.ndarray], Scorer]) -> Callable[..., Scorer]:
+    """From (runs, rows, labels) of hits, of what was chosen, and of what is true to a scorer."""
+
+    def make_scorer(answers: np.ndarray, truth: Truth) -> Scorer:
+        is_true = np.broadcast_to(truth.labels == 1, answers.shape)
+        return make(answers & is_true, answers, is_true)
+
+    return make_scorer
+
+
+SCORERS: dict[str, Callable[[np.ndarray, Truth], Scorer]] = {
+    f"{average}_{kind}": count_labels(make_counting_scorer(kind, average))
+    for kind in ("f1", "precision", "recall")
+    for average in ("micro", "macro", "weighted")
+} | {
+    "accuracy": score_whole_rows,
+    "average_precision": lambda answers, truth: make_label_ranking_scorer("average_precision")(answers, truth.labels),
+    "roc_auc": lambda answers, truth: make_label_ranking_scorer("roc_auc")(answers, truth.labels),
+}
+
+
+def list_scorers(label_names: LabelNames) -> dict[str, Callable[[np.ndarray, Truth], Scorer]]:
+    return SCORERS
+
+
+def list_shown_beside(label_names: LabelNames) -> tuple[str, ...]:
+    return DEFAULT_METRICS
+
+
+def list_constants(metric_name: str, answers: np.ndarray, truth: Truth) -> dict[str | None, np.ndarray]:
+    """The same labels for every row: the most frequent ones, as many as there are; one score for what ranks."""
+    if metric_name in RANKING_NAMES:
+        return {None: np.zeros_like(answers)}
+    order = np.argsort(-truth.labels.mean(axis=0), kind="stable")
+    given = {count: np.isin(np.arange(len(order)), order[:count]) for count in range(len(order) + 1)}
+    names = {count: " and ".join(truth.label_names[label] for label in order[:count]) for count in given}
+    names |= {count: f"the {count} most frequent labels" for count in given if count > 2} | {0: "no label"}
+    return {names[count]: np.broadcast_to(marks, answers.shape) for count, marks in given.items()}
+
+
+def count_products(metric_name: str, truth: Truth) -> float:
+    return 1 if metric_name == "accuracy" else truth.num_outputs * (RANKING_COST if metric_name in RANKING_NAMES else 2)
+
+
+# ---- words -------------------------------------------------------------------------------------------------------
+
+
+def describe_answer(labels: str) -> str:
+    return f"any number of {labels}, or none"
+
+
+def write_call(record: "RunRecord", location: str, options: str) -> str:
+    return write_text_call(record, json.dumps(location, ensure_ascii=False), f"{options}, top_k=None") + (
+        f"\n# every label with its probability; scored here is what reaches {record.task['decision_threshold']:g}"
+    )
+
+
+MULTI_LABEL = TaskKind(
+    name="multi-label",
+    auto_class="AutoModelForSequenceClassification",
+    head_suffix="ForSequenceClassification",
+    pipeline_tag="text-classification",
+    unit="rows",
+    recognise=recognise,
+    read=read,
+    check_texts=check_text_columns,
+    tokenize=tokenize_texts,
+    make_collator=collate_rows,
+    is_missing=is_missing,
+    make_unlabelled=make_unlabelled,
+    find_present=find_present,
+    move_label=move_label,
+    get_outputs=get_outputs,
+    get_problem_type=get_problem_type,
+    list_default_metrics=list_default_metrics,
+    check_metric=check_metric,
+    score=score,
+    read_answers=read_answers,
+    list_scorers=list_scorers,
+    list_shown_beside=list_shown_beside,
+    list_constants=list_constants,
+    compare_answers=compare_answers,
+    mark_right=mark_right,
+    count_products=count_products,
+    describe_answer=describe_answer,
+    write_call=write_call,
+    has_label_lists=True,
+)

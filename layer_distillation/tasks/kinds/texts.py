@@ -1,0 +1,56 @@
+"""What kinds share whose rows are one text, or two: checks, tokens, a batch, the lines that ask a pipeline."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from layer_distillation.tasks.columns import check_texts, count_empty_texts
+
+if TYPE_CHECKING:
+    from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+
+    from layer_distillation.records.run_record import RunRecord
+    from layer_distillation.tasks.data import TaskData
+    from layer_distillation.tasks.files import RawSplit
+
+logger = logging.getLogger(__name__)
+
+RESERVED_COLUMNS = ("labels", "example_index")
+
+
+def check_text_columns(splits: Mapping[str, "RawSplit"], text_columns: tuple[str, ...]) -> None:
+    check_names(text_columns)
+    for split in splits.values():
+        check_texts(split, text_columns)
+        if empty_texts := count_empty_texts(split, text_columns):
+            logger.warning("%s: %d texts are empty", split.origin, empty_texts)
+
+
+def check_names(text_columns: tuple[str, ...]) -> None:
+    if set(text_columns) & set(RESERVED_COLUMNS):
+        raise ValueError(f"Text columns {text_columns}: {RESERVED_COLUMNS} are names of ours, rename the column.")
+
+
+def tokenize_texts(
+    rows: dict[str, list], data: "TaskData", tokenizer: "PreTrainedTokenizerBase", max_length: int | None
+) -> dict[str, list]:
+    """The tokenizer's columns of some rows, cut to `max_length` tokens; None cuts nothing."""
+    texts = [rows[column] for column in data.text_columns]
+    return tokenizer(*texts, truncation=max_length is not None, max_length=max_length, verbose=max_length is not None)
+
+
+def collate_rows(tokenizer: "PreTrainedTokenizerBase") -> "DataCollatorWithPadding":
+    from transformers import DataCollatorWithPadding  # seconds that a comparison does without
+
+    return DataCollatorWithPadding(tokenizer)
+
+
+def write_text_call(record: "RunRecord", location: str, options: str) -> str:
+    """A record from before text columns were recorded is taken to have one."""
+    columns = record.task.get("text_columns", ["text"])
+    text = '"..."' if len(columns) == 1 else '{"text": "...", "text_pair": "..."}'
+    return (
+        "from transformers import pipeline\n"
+        f'classify = pipeline("text-classification", model={location})\n'
+        f"print(classify({text}, {options}))"
+    )
