@@ -15,7 +15,7 @@ RECORD = {
     "seed": 1,
     "strategy": "top",
     "status": "finished",
-    "task": {"metric_names": ["accuracy"]},
+    "task": {"metric_names": ["accuracy"], "rows": {"train": 3, "validation": 2}},
     "metrics": {"validation": {"accuracy": 0.9, "loss": 0.25}},
 }
 FINISHED_RUN = {
@@ -41,7 +41,7 @@ def make_settings(**values: object) -> SweepSettings:
     return SweepSettings(**defaults | values)
 
 
-def write_finished_run(folder: Path) -> None:
+def write_finished_run(folder: Path, loss: float = 0.25) -> None:
     folder.mkdir(parents=True)
     for name, content in FINISHED_RUN.items():
-        (folder / name).write_bytes(content)
+        (folder / name).write_bytes(content.replace(b"0.25", str(loss).encode()))

@@ -51,8 +51,9 @@ if command == "run_distillation.py":
     if folders[0].name == os.environ.get("FAILS"):
         sys.exit("run_distillation.py: error: the loss is nan")
     folders[0].mkdir(parents=True, exist_ok=True)
+    loss = json.loads(os.environ.get("LOSSES", "{{}}")).get(folders[0].name, "0.25")
     for name, content in {FINISHED_RUN!r}.items():
-        (folders[0] / name).write_bytes(content)
+        (folders[0] / name).write_bytes(content.replace(b"0.25", loss.encode()))
 if command == "compare_strategies.py" and os.environ.get("FAILS") == "comparison":
     sys.exit(4)
 """
@@ -274,5 +275,14 @@ def test_a_launcher_that_is_not_there_is_one_line(loop):
 def test_help_names_every_flag(loop):
     done = loop.run("--help")
     assert done.returncode == 0
-    for flag in ("--strategies", "--seeds", "--random", "--scratch", "--without_teacher", "--output_root", "LAUNCH"):
+    for flag in (
+        "--strategies",
+        "--seeds",
+        "--random",
+        "--tune",
+        "--scratch",
+        "--without_teacher",
+        "--output_root",
+        "LAUNCH",
+    ):
         assert flag in done.stdout

@@ -228,6 +228,7 @@ def list_settings(record: RunRecord) -> list[list[str]]:
         "rows per step": f"{record.count_rows_per_step()}",
         "optimizer": f"{arguments['optim']}, weight decay {arguments['weight_decay']:g}",
         "learning rate": f"{rate:.3g}, {arguments['lr_scheduler_type']}, warm-up {arguments['warmup_steps']:g}",
+        "tuned on validation rows": arguments.get("tuned_flags"),
         "loss": f"{' + '.join(weights)}, temperature {arguments['temperature']:g}",
         "class weights of ce": arguments.get("class_weights"),
         "schedules": arguments["schedules"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layer_distillation.comparison.runs import LOSS_ARGUMENTS, Run
+from layer_distillation.comparison.tuning import Tuning
 from layer_distillation.layers.strategies import show_strategy
 
 
@@ -15,6 +16,7 @@ class Arm:
 
     name: str
     runs: list[Run]
+    tuning: Tuning | None = None
 
     @property
     def strategy(self) -> str:

@@ -21,6 +21,7 @@ from layer_distillation.comparison.runs import LeftOut
 from layer_distillation.comparison.statistics import Estimate, TaskRanks
 from layer_distillation.comparison.tasks import gather_teacher_pairs, list_not_counted
 from layer_distillation.comparison.teacher_lead import TeacherLead
+from layer_distillation.comparison.tuning import Tuning, format_values
 from layer_distillation.comparison.verdict import describe_random_draws, describe_ranks, write_verdict
 from layer_distillation.records.markdown_text import clean_text, escape_markdown
 
@@ -105,7 +106,8 @@ def align(table: list[list[str]]) -> list[str]:
 def format_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Missing numbers are empty cells. A text that a spreadsheet would run as a formula begins with an apostrophe."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: format_csv_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
@@ -145,7 +147,11 @@ def describe_arm(result: UnitResult, arm: ArmResult, pair: Pair | None) -> dict[
         "difference_low": estimate.low if estimate else None,
         "difference_high": estimate.high if estimate else None,
         "p_holm": pair.adjusted_p_value if estimate else None,
-    }
+    } | (describe_tuned(arm.arm.tuning) if arm.arm.tuning else {})
+
+
+def describe_tuned(tuning: Tuning) -> dict[str, Any]:
+    return {"tuned": format_values(tuning.values), "tuned_out_of": len(tuning.trials)}
 
 
 def describe_field(arm: ArmResult, field: str) -> dict[str, float | None]:
@@ -229,7 +235,12 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
         ],
         "left_out": [left._asdict() for left in result.unit.left_out],
         "remarks": result.unit.remarks,
-    }
+    } | ({"tuning": tuning} if (tuning := describe_tunings(result)) else {})
+
+
+def describe_tunings(result: UnitResult) -> dict[str, Any]:
+    """Arm -> its trials, of the arms that are tuned."""
+    return {arm.name: dataclasses.asdict(arm.tuning) for arm in result.unit.arms if arm.tuning}
 
 
 def describe_lead(lead: TeacherLead) -> dict[str, Any]:

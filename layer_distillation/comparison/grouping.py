@@ -22,6 +22,7 @@ from layer_distillation.comparison.arms import (
     list_mixed_machines,
 )
 from layer_distillation.comparison.runs import TEACHER_ARGUMENTS, UNLABELLED_ARGUMENTS, LeftOut, Run
+from layer_distillation.comparison.tuning import list_tuning_remarks, settle_tuning
 from layer_distillation.records.run_record import HARMLESS_ARGUMENTS
 from layer_distillation.records.student_names import VARIANT_ARGUMENTS
 
@@ -88,9 +89,11 @@ def group_unit(task_name: str, num_layers: int, runs: list[Run]) -> Unit:
         arms.setdefault(run.arm_name, []).append(run)
     for name, found in arms.items():
         agreeing = keep_majority(unit, found, describe_arm, f"arm {name!r}")
-        unit.arms.append(Arm(name, drop_duplicates(unit, name, agreeing)))
+        chosen, tuning, others = settle_tuning(name, agreeing)
+        unit.left_out += others
+        unit.arms.append(Arm(name, drop_duplicates(unit, name, chosen), tuning))
     unit.remarks += list_equal_starts(unit.arms) + list_missing_seeds(unit.arms) + list_mixed_losses(unit.arms)
-    unit.remarks += list_mixed_machines(unit.runs)
+    unit.remarks += list_tuning_remarks(unit.arms) + list_mixed_machines(unit.runs)
     return unit
 
 
@@ -155,6 +158,7 @@ def list_settings(run: Run) -> dict[str, Any]:
     """All that runs of one comparison have to agree in."""
     dropped = HARMLESS_ARGUMENTS | FREE_ARGUMENTS | run.varied_arguments.keys()
     dropped |= frozenset() if run.has_teacher_terms else TEACHER_ARGUMENTS
+    dropped |= frozenset(["tuned_flags", *run.tuned])
     arguments = {
         name: value
         for name, value in run.record.arguments.items()
@@ -164,6 +168,7 @@ def list_settings(run: Run) -> dict[str, Any]:
     if not BATCH_ARGUMENTS & run.varied_arguments.keys():
         arguments = {name: value for name, value in arguments.items() if name not in BATCH_ARGUMENTS}
         arguments["rows per step"] = run.record.count_rows_per_step()
+    arguments |= dict.fromkeys((f"tuned {name}" for name in run.tuned), True)
     labels = {f"{split} labels": hash_labels(run, split) for split in run.labelled_rows}
     fingerprints = {
         "task fingerprint": run.record.task["fingerprint"],

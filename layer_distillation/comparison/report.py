@@ -19,6 +19,7 @@ from layer_distillation.comparison.tasks import (
     gather_uncounted_shares,
     list_not_counted,
 )
+from layer_distillation.comparison.tuning import table_tuning, title_tuning
 from layer_distillation.comparison.verdict import (
     describe_random_draws,
     describe_ranks,
@@ -80,6 +81,7 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
             table_before_training(result),
         ),
         Block("Left out", lines=[f"{left.folder}: {left.reason}" for left in result.unit.left_out]),
+        Block(title_tuning(result.unit.arms), table_tuning(result.unit.arms)),
         Block("Remarks", lines=[*result.unit.remarks, *remark_on_teacher(result)]),
     ]
     return [block for block in blocks if len(block.table) > 1 or block.lines]
@@ -94,17 +96,8 @@ def table_students(result: UnitResult) -> list[list[str]]:
     header = ["Student layer", "Training loss", "Validation loss", f"Validation {metric}", "Epoch"]
     header += ["At the end", "Layers"]
     teacher = result.unit.runs[0].record.teacher
-    rows = [
-        [
-            name_teacher(result),
-            "-",
-            format_number(result.teacher_loss.get(split)),
-            format_number(result.teacher_metric.get(split)),
-            "-",
-            "-",
-            f"all {teacher['layers']}",
-        ]
-    ]
+    scores = [format_number(found.get(split)) for found in (result.teacher_loss, result.teacher_metric)]
+    rows = [[name_teacher(result), "-", *scores, "-", "-", f"all {teacher['layers']}"]]
     for arm in result.arms:
         losses = [format_number(arm.average(name)) for name in ("training_loss", "validation_loss")]
         kept, last = (format_number(arm.average(name)) for name in ("validation_metric", "last_metric"))
@@ -192,7 +185,7 @@ def table_untrained(result: UnitResult) -> list[list[str]]:
     arms = [arm for arm in result.arms if arm in result.strategies or arm.arm.runs[0].has_teacher_terms]
     names = list_untrained_names(result.metric_name)
     averages = {name: [average_untrained(arm, name) for arm in arms] for name in names}
-    columns = {name: values for name, values in averages.items() if any(value is not None for value in values)}
+    columns = {name: values for name, values in averages.items() if set(values) != {None}}
     if not columns:
         return []
     rows = [

@@ -20,6 +20,7 @@ from layer_distillation.comparison.finding import RunFolder, get_place
 from layer_distillation.comparison.metrics import limit_resamples, score_all_rows
 from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, parse_run_record, read_run_record
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
+from layer_distillation.records.tuning import list_tuned
 from layer_distillation.tasks.kinds.entry import LABELS, NUMBER, TaskKind, Truth
 from layer_distillation.tasks.kinds.table import get_record_kind
 from layer_distillation.tasks.weighted_scores import Scorer
@@ -101,6 +102,12 @@ class Run:
         names = set(self.varied) - {VARIED_LOSS} | (LOSS_ARGUMENTS if VARIED_LOSS in self.varied else frozenset())
         names -= frozenset() if self.has_teacher_terms else {"ce_weight", *TEACHER_ARGUMENTS}
         return {name: self.record.arguments.get(name) for name in sorted(names)}
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """Flags that its arm has its own value of; not those whose values make arms."""
+        dropped = {*self.varied_arguments, *(() if self.has_teacher_terms else ("ce_weight", *TEACHER_ARGUMENTS))}
+        return tuple(name for name in list_tuned(self.record) if name not in dropped)
 
     @property
     def is_control(self) -> bool:

@@ -18,6 +18,7 @@ from layer_distillation.comparison.statistics import (
     has_power,
 )
 from layer_distillation.comparison.tasks import group_by_task, list_not_counted
+from layer_distillation.comparison.tuning import describe_tuning
 from layer_distillation.layers.strategies import show_strategy
 
 PRACTICALLY_INFINITE = 10**12
@@ -35,6 +36,7 @@ def write_verdict(result: UnitResult) -> list[str]:
     ]
     for pair in result.teacher_comparisons:
         lines += [judge_teacher_terms(pair), *compare_last_epochs(pair, result)]
+    lines += describe_tuning(result.unit.arms)
     if min(len(arm.runs) for arm in result.arms) == 1:
         lines.append("Where an arm has one seed, how much another seed changes is unknown, and no interval holds it.")
     return lines

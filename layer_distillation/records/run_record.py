@@ -73,6 +73,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "student_width_init": "importance",
     "teacher_layer_decay": 1.0,
     "teacher_seeds": "42",
+    "tuned_flags": None,
     "unlabeled_file": None,
 }
 

@@ -3,6 +3,7 @@
 Checked without torch.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -143,6 +144,13 @@ class StudentArguments(OriginArguments):
     trim_vocabulary: bool = field(
         default=False, metadata={"help": "With --export: also the student with the tokens of its texts alone."}
     )
+    tuned_flags: str | None = field(
+        default=None,
+        metadata={
+            "help": "Flags, comma-separated, whose values here are chosen for this kind of student on validation rows, "
+            "as run_all_strategies.sh --tune does: noted for the comparison and the card, changes nothing."
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,6 +166,8 @@ class StudentArguments(OriginArguments):
             raise ValueError(f"--student_num_layers is {self.student_num_layers}: a student has at least 1 layer")
         if self.student_layers is not None:
             parse_layer_list(self.student_layers)
+        if self.tuned_flags is not None and not re.fullmatch(r"[a-z]\w*(,[a-z]\w*)*", self.tuned_flags, re.ASCII):
+            raise ValueError(f"--tuned_flags is {self.tuned_flags!r}: give names of flags, such as learning_rate")
         if self.save_dtype not in SAVED_TYPES:
             raise ValueError(f"--save_dtype is {self.save_dtype!r}: choose one of {', '.join(SAVED_TYPES)}")
 

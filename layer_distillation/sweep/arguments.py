@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.sweep.plan import SweepSettings
+from layer_distillation.sweep.tuning import parse_grid
 
 SCRIPT = "run_all_strategies.sh"
 DESCRIPTION = "Distils a student for every strategy and seed, one after the other, and compares them."
@@ -52,6 +53,14 @@ def build_parser() -> OneLineParser:
         ("--output_root", "DIR", "runs", "DIR/<strategy>-seed<seed>, DIR/logs, DIR/comparison (default: %(default)s)"),
     ):
         parser.add_argument(flag, metavar=metavar, default=default, help=text)
+    parser.add_argument(
+        "--tune",
+        metavar="FLAG=V,V",
+        action="append",
+        default=[],
+        help="every arm, controls too, tries these values of a flag with the first seed, keeps the best on validation "
+        "rows, and has the further seeds with it alone; several --tune: all combinations",
+    )
     for flag, text in (
         ("--scratch", "also fresh layers"),
         ("--without_teacher", "also every start trained on the labels alone (not the random draws)"),
@@ -72,6 +81,7 @@ def parse_command_line(argv: Sequence[str]) -> tuple[SweepSettings, bool]:
     try:
         check_run_flags(flags)
         check_values(arguments)
+        tune = parse_grid(arguments.tune, flags)
     except ValueError as error:
         exit_with_error(str(error))
     settings = SweepSettings(
@@ -82,6 +92,7 @@ def parse_command_line(argv: Sequence[str]) -> tuple[SweepSettings, bool]:
         without_teacher=arguments.without_teacher,
         output_root=Path(arguments.output_root),
         flags=flags,
+        tune=tune,
     )
     return settings, arguments.plan
 

@@ -1,6 +1,7 @@
 """Distils a student for every strategy and seed, one after the other, and compares them.
 
     ./run_all_strategies.sh --strategies "top odd" --seeds "42 43" -- recipes/sick_minilm.yaml --train_file ...
+    distil-sweep --tune learning_rate=1e-4,2e-4,4e-4 -- recipes/sick_minilm.yaml --train_file ...
     distil-sweep --plan -- recipes/sick_minilm.yaml --train_file ...
 
 Its own process plans, starts, waits and tells; whatever needs torch runs in processes of its own.
@@ -14,11 +15,18 @@ from pathlib import Path
 from layer_distillation.records.interruption import Interrupted
 from layer_distillation.sweep.arguments import exit_with_error, parse_command_line
 from layer_distillation.sweep.executors import EXECUTORS
-from layer_distillation.sweep.plan import PlannedRun, plan_runs
+from layer_distillation.sweep.plan import WAITING, PlannedRun, SweepSettings, plan_runs
 from layer_distillation.sweep.processes import ProcessGroups
 from layer_distillation.sweep.programs import find_launch, find_script, make_environment
 from layer_distillation.sweep.report import SweepReport
 from layer_distillation.sweep.states import add_states
+from layer_distillation.sweep.tuning import (
+    choose_values,
+    describe_budget,
+    mark_waiting,
+    plan_further_seeds,
+    plan_trials,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,13 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings, is_plan = parse_command_line(sys.argv[1:] if argv is None else argv)
     environment = make_environment()
     try:
-        planned = plan_runs(settings, find_launch(environment))
+        launch = find_launch(environment)
     except ValueError as error:
         exit_with_error(str(error))
     try:
         with ProcessGroups(environment) as groups:
-            runs = add_states(planned, groups)
-            return print_plan(runs) if is_plan else sweep(runs, settings.output_root, groups)
+            runs = mark_waiting(add_states(plan_all(settings, launch), groups))
+            return print_plan(runs) if is_plan else sweep(runs, settings, launch, groups)
     except Interrupted as interrupted:
         print(f"\nstopped by {interrupted}; the same command goes on from here", file=sys.stderr)
         return interrupted.exit_status
@@ -47,17 +55,37 @@ def print_plan(runs: Sequence[PlannedRun]) -> int:
     return 0
 
 
-def sweep(runs: Sequence[PlannedRun], output_root: Path, groups: ProcessGroups) -> int:
+def plan_all(settings: SweepSettings, launch: Sequence[str]) -> list[PlannedRun]:
+    """All runs; of arms that are still to be tuned those with further seeds as they might be."""
+    if not settings.tune:
+        return plan_runs(settings, launch)
+    trials = plan_trials(settings, launch)
+    return trials + plan_further_seeds(settings, launch, choose_values(trials))
+
+
+def sweep(runs: Sequence[PlannedRun], settings: SweepSettings, launch: Sequence[str], groups: ProcessGroups) -> int:
     """Executes what is open and compares what is finished; returns 1 where anything failed."""
+    output_root = settings.output_root
     (output_root / "logs").mkdir(parents=True, exist_ok=True)
     report = SweepReport(len(runs))
-    for outcome in EXECUTORS["in turn"](runs, groups, report.begin):
-        report.end(outcome)
+    if settings.tune:
+        print(describe_budget(runs), flush=True)
+    execute([run for run in runs if run.state != WAITING], report, groups)
+    if waiting := list(dict.fromkeys(run.arm for run in runs if run.state == WAITING)):
+        chosen = {arm: values for arm, values in report.chosen.items() if arm in waiting}
+        ready = [run for run in plan_further_seeds(settings, launch, chosen) if run.arm in chosen]
+        execute(add_states(ready, groups) if ready else [], report, groups)
+        report.failures += [f"{arm}: its other seeds wait for its trials" for arm in waiting if arm not in chosen]
     if len({run.arm for run in report.finished}) < 2:
         print("nothing to compare: fewer than two kinds of runs are finished", flush=True)
     elif status := compare(report.finished, output_root / "comparison", groups):
         report.failures.append(f"comparison: exit status {status}")
     return report.tell_failures()
+
+
+def execute(runs: Sequence[PlannedRun], report: SweepReport, groups: ProcessGroups) -> None:
+    for outcome in EXECUTORS["in turn"](runs, groups, report.begin):
+        report.end(outcome)
 
 
 def compare(runs: Sequence[PlannedRun], folder: Path, groups: ProcessGroups) -> int:

@@ -3,13 +3,16 @@
 Entry: `plan_runs`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-OPEN = "open"  # the other state is `finished`, as in a run's record
+OPEN = "open"  # `finished`, as in a run's record, is the state of one with nothing left to do
+WAITING = "waiting"  # for trials, without which its flags are not known
 WITHOUT_TEACHER = "-without-teacher"
+TRIALS = "tuning"  # the folder of the runs that values are chosen by
 # The loss on the labels alone, whatever recipe and flags say before.
 TEACHER_OFF = (
     *("--pkd_weight", "0", "--embedding_weight", "0", "--relation_weight", "0", "--rkd_weight", "0"),
@@ -30,6 +33,21 @@ class SweepSettings:
     without_teacher: bool
     output_root: Path
     flags: Sequence[str]
+    tune: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What an arm is tuned over, with which seed, and the values of one of its runs."""
+
+    grid: Mapping[str, Sequence[str]]
+    seed: str
+    values: dict[str, str]
+    is_trial: bool
+
+    def count_trials(self) -> int:
+        """Of an arm: its budget."""
+        return math.prod(map(len, self.grid.values()))
 
 
 @dataclass(frozen=True)
@@ -44,18 +62,27 @@ class PlannedRun:
     flags: list[str]
     command: list[str]
     state: str = OPEN
+    tuning: Tuning | None = None
 
     @property
     def name(self) -> str:
         return self.folder.name
 
     def describe(self) -> dict[str, Any]:
-        """For JSON: what an executor elsewhere has to know."""
-        places = {"folder": str(self.folder), "log": str(self.log)}
-        return {"command": self.command, **places, "state": self.state} | {
-            "arm": self.arm,
-            "strategy": self.strategy,
-            "seed": int(self.seed),
+        """For JSON: what an executor elsewhere has to know. Of a waiting run only what is known."""
+        known = {"command": self.command, "folder": str(self.folder), "log": str(self.log)}
+        if self.state == WAITING:
+            known = dict.fromkeys(known)
+        described = known | {"state": self.state, "arm": self.arm, "strategy": self.strategy, "seed": int(self.seed)}
+        return described if self.tuning is None else described | {"tuning": self.describe_tuning()}
+
+    def describe_tuning(self) -> dict[str, Any]:
+        return {
+            "grid": self.tuning.grid,
+            "trials": self.tuning.count_trials(),
+            "seed": int(self.tuning.seed),
+            "is_trial": self.tuning.is_trial,
+            "values": None if self.state == WAITING else self.tuning.values,
         }
 
 
@@ -77,9 +104,28 @@ def list_arms(settings: SweepSettings) -> list[tuple[str, str, str]]:
     return arms + [("random", str(first_seed + draw), "") for draw in range(settings.random)]
 
 
-def plan_run(settings: SweepSettings, launch: Sequence[str], strategy: str, seed: str, control: str) -> PlannedRun:
-    name = f"{strategy}{control}-seed{seed}"
-    folder, log = settings.output_root / name, settings.output_root / "logs" / f"{name}.log"
-    flags = [*settings.flags, "--layer_strategy", strategy, "--seed", seed, "--output_dir", str(folder)]
+def plan_run(
+    settings: SweepSettings,
+    launch: Sequence[str],
+    strategy: str,
+    seed: str,
+    control: str,
+    point: str = "",
+    tuning: Tuning | None = None,
+) -> PlannedRun:
+    """One run; `point` is what tells it from others of its arm and seed, or from those that are not tuned."""
+    name = f"{strategy}{control}{point}-seed{seed}"
+    root = settings.output_root / TRIALS if tuning is not None and tuning.is_trial else settings.output_root
+    folder, log = root / name, settings.output_root / "logs" / f"{name}.log"
+    flags = [*settings.flags, *list_tuned_flags(tuning)]
+    flags += ["--layer_strategy", strategy, "--seed", seed, "--output_dir", str(folder)]
     flags += TEACHER_OFF if control else ()
-    return PlannedRun(f"{strategy}{control}", strategy, seed, folder, log, flags, command=[*launch, *flags])
+    command = [*launch, *flags]
+    return PlannedRun(f"{strategy}{control}", strategy, seed, folder, log, flags, command, tuning=tuning)
+
+
+def list_tuned_flags(tuning: Tuning | None) -> list[str]:
+    """Its values, and for the record which flags were tuned."""
+    if tuning is None or not tuning.values:
+        return []
+    return [*(f"--{name}={value}" for name, value in tuning.values.items()), f"--tuned_flags={','.join(tuning.values)}"]

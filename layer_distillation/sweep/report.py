@@ -13,6 +13,7 @@ from layer_distillation.sweep.arguments import SCRIPT
 from layer_distillation.sweep.executors import Outcome
 from layer_distillation.sweep.plan import PlannedRun
 from layer_distillation.sweep.states import summarize_run
+from layer_distillation.sweep.tuning import choose_values, describe_choice
 
 LAST_LINES = 40  # of a log, among which the reason of a failure is looked for
 
@@ -23,6 +24,8 @@ class SweepReport:
     def __init__(self, num_runs: int) -> None:
         self.num_runs, self.num_begun = num_runs, 0
         self.finished: list[PlannedRun] = []
+        self.trials: dict[str, list[PlannedRun]] = {}  # finished, by arm
+        self.chosen: dict[str, dict[str, str]] = {}  # the values of each arm whose trials are all finished
         self.failures: list[str] = []
 
     def begin(self, run: PlannedRun) -> None:
@@ -36,10 +39,21 @@ class SweepReport:
         if (score := find_score(outcome)) is not None:
             self.finished.append(run)
             print(f"{took}, {score}", flush=True)
+            self.choose(run)
             return
         reason = find_reason(run.log)
         print(f"{took}, failed with exit status {outcome.status} {reason}".rstrip(), flush=True)
         self.failures.append(f"{run.name}: exit status {outcome.status}, log {run.log}{reason and f': {reason}'}")
+
+    def choose(self, run: PlannedRun) -> None:
+        """After the last trial of its arm: which values the arm has from now on."""
+        if run.tuning is None or not run.tuning.is_trial:
+            return
+        trials = self.trials.setdefault(run.arm, [])
+        trials.append(run)
+        if len(trials) == run.tuning.count_trials():
+            self.chosen |= choose_values(trials)
+            print(describe_choice(trials), flush=True)
 
     def tell_failures(self) -> int:
         """Returns the exit status of the sweep."""
