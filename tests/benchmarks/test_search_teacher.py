@@ -51,6 +51,7 @@ def test_trials_are_written_once_and_ranked_by_the_kept_epoch(tmp_path, capsys):
         assert best["epoch"]["validation_accuracy"] == 0.7
 
 
+@pytest.mark.slow
 def test_a_run_with_these_flags_makes_the_same_teacher(tmp_path, monkeypatch):
     """Its weights after the last epoch; the run keeps the epoch of the lowest loss."""
     flags = make_project(tmp_path, has_head=False)
