@@ -55,7 +55,7 @@ from layer_distillation.step.restoring import RestoringTrainer
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
 from layer_distillation.step.weight_types import hold_weights_in
 from layer_distillation.tasks.kinds.entry import TaskKind
-from layer_distillation.tasks.kinds.table import TASK_KINDS, find_model_kind
+from layer_distillation.tasks.kinds.table import find_model_kind
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.trainer import checks
 from layer_distillation.trainer.evaluation import ExactEvaluationTrainer
@@ -108,7 +108,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         self.teacher_store = teacher if isinstance(teacher, TeacherStore) else None
         self.extra_terms = read_extra_terms(extra_terms, has_teacher=teacher is not None)
         self.loss_plan = LossPlan(args, has_teacher=teacher is not None)
-        self._wanted_kind = TASK_KINDS[task_kind] if isinstance(task_kind, str) else task_kind
+        self._wanted_kind = checks.read_kind(task_kind)
         self.task_kind = self._wanted_kind or TEXT_CLASSIFICATION
         self.layer_matching: list[int] = []
         self.head_places = ("first", "first")
@@ -136,7 +136,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
 
     def _resolve_class_weights(self) -> Tensor | None:
         rows = self.train_dataset
-        return resolve_class_weights(self.args.class_weights, self.model.config, rows, self.args.device)
+        return resolve_class_weights(self.args.class_weights, self.model.config, rows, self.args.device, self.task_kind)
 
     def _prepare_terms(self, student: PreTrainedModel) -> None:
         """Makes the models show what the terms compare, and decides where the teachers' outputs come from."""

@@ -58,8 +58,8 @@ def count_items(
     class_weights: Tensor | None = None,
     kind: TaskKind = TEXT_CLASSIFICATION,
 ) -> ItemCounts:
-    """Labelled items (or the sum of their classes' weights), items, rows and real tokens of some micro-batches; a batch
-    of duplicates counts nothing."""
+    """Items with a label (or the sum of their classes' weights), items, rows and real tokens of some micro-batches; a
+    batch of duplicates counts nothing. Where rows are the items, `labelled_rows` says what it is called."""
 
     def count_labelled(batch: Mapping[str, Any]) -> Tensor:
         labels = kind.take_labels(batch["labels"], find_items(batch, kind))
@@ -69,7 +69,7 @@ def count_items(
     rows = sum(len(make_mask(batch)) for batch in counted)
     masks = [find_items(batch, kind) for batch in counted]
     counts = {
-        "labelled_items": sum(count_labelled(batch) for batch in counted if "labels" in batch),
+        "labelled_rows": sum(count_labelled(batch) for batch in counted if "labels" in batch),
         "items": rows if kind.item_column is None else sum(mask.sum() for mask in masks),
         "rows": rows,
         "tokens": sum(make_mask(batch).sum() for batch in counted),

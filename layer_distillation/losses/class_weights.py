@@ -14,14 +14,20 @@ from transformers import PreTrainedConfig
 
 from layer_distillation.losses.flags import parse_class_weights
 from layer_distillation.losses.functions import IGNORED_LABEL
+from layer_distillation.tasks.kinds.entry import LABELS, TaskKind
+from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 
 logger = logging.getLogger(__name__)
 
 
-def check_class_weights(text: str | None, label_names: Sequence[str] | None) -> None:
+def check_class_weights(
+    text: str | None, label_names: Sequence[str] | None, kind: TaskKind = TEXT_CLASSIFICATION
+) -> None:
     """Raises ValueError where there are no classes, or other ones than weights."""
     if text is None:
         return
+    if kind.get_outputs(label_names) == LABELS:
+        raise ValueError(f"--class_weights {text} on a task of {kind.name}: each label is decided alone; leave it out")
     if label_names is None:
         raise ValueError(f"--class_weights {text} on a regression: numbers have no classes; leave it out")
     weights = parse_class_weights(text)
@@ -33,7 +39,11 @@ def check_class_weights(text: str | None, label_names: Sequence[str] | None) -> 
 
 
 def resolve_class_weights(
-    text: str | None, config: PreTrainedConfig, train_dataset: Dataset | None, device: torch.device
+    text: str | None,
+    config: PreTrainedConfig,
+    train_dataset: Dataset | None,
+    device: torch.device,
+    kind: TaskKind = TEXT_CLASSIFICATION,
 ) -> Tensor | None:
     """(classes,) of float32, or None where nothing is weighted, or nothing trained.
 
@@ -46,12 +56,12 @@ def resolve_class_weights(
         return None
     is_regression = config.num_labels == 1
     names = None if is_regression else [str(config.id2label[index]) for index in range(config.num_labels)]
-    check_class_weights(text, names)
+    check_class_weights(text, names, kind)
     weights = parse_class_weights(text)
     if weights is None:
         is_table = isinstance(train_dataset, datasets.Dataset)
         labels = train_dataset["labels"][:] if is_table else [row["labels"] for row in train_dataset]
-        given = torch.as_tensor(labels)
+        given = torch.as_tensor([label for row in labels for label in row] if kind.is_per_token else labels)
         counts = torch.bincount(given[given != IGNORED_LABEL], minlength=len(names))
         balanced = counts.sum() / ((counts > 0).sum() * counts.clamp(min=1))
         weights = torch.where(counts > 0, balanced, 1.0).tolist()

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from layer_distillation.outputs.ensemble_logits import mix_logits
+from layer_distillation.outputs.ensemble_logits import mix_any_logits
 from layer_distillation.outputs.relation_targets import record_relations
 
 EMBEDDING_LAYER = -1  # among hidden layers: the embedding's output, which the first layer reads
@@ -144,9 +144,7 @@ class LiveTeacherOutputs:
             logits = run_model(self.teacher, keep_inputs(self.teacher, inputs)).logits
             if not self.further_teachers:
                 return logits
-            all_logits = self._add_further(logits, inputs)
-            mixed = mix_logits(all_logits.movedim(1, -2).flatten(end_dim=-3), is_binary=self.is_binary)
-            return mixed.view(logits.shape)
+            return mix_any_logits(self._add_further(logits, inputs), self.is_binary)
 
     def _add_further(self, logits: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """(batch, classes) of the teacher or, with further ones, (batch, teachers, classes) of all."""

@@ -33,6 +33,13 @@ def mix_logits(teacher_logits: Tensor, temperature: float = 1.0, is_binary: bool
     return temperature * (log_probabilities.logsumexp(dim=1) - math.log(teacher_logits.size(1)))
 
 
+def mix_any_logits(teacher_logits: Tensor, is_binary: bool = False) -> Tensor:
+    """`mix_logits` at T = 1 of logits of any shape, the teachers second: (batch, teachers, ..., classes)."""
+    logits = teacher_logits.movedim(1, -2)
+    mixed = mix_logits(logits.flatten(end_dim=-3), is_binary=is_binary)
+    return mixed.view(*logits.shape[:-2], logits.shape[-1])
+
+
 def average_logits(teacher_logits: Tensor) -> Tensor:
     """(batch, teachers, classes) -> their mean, (batch, classes)."""
     return teacher_logits if teacher_logits.dim() == 2 else teacher_logits.float().mean(dim=1)

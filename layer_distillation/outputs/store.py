@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 STORE_VERSION = 2
 MANIFEST_NAME, LOGITS_NAME = "manifest.json", "logits.npy"
+LOGIT_STARTS_NAME = "logits-starts.npy"  # (rows + 1,), of logits per token: where each row's begin
 STATES, ATTENTIONS, RELATIONS = "states", "attentions", "relations"  # of every token, pair of tokens, token
 SHARD_SUFFIX = ".f16"
 BYTES_PER_VALUE, BYTES_PER_LOGIT = 2, 4
@@ -57,6 +58,7 @@ class StoreSpec:
     relation_width: int = 0
     precision: str = "float32"  # what the teacher computed in
     version: int = STORE_VERSION
+    is_per_token: bool = False  # it has logits for every real token, not for every row
 
     @property
     def kinds(self) -> list[str]:
@@ -67,14 +69,23 @@ class StoreSpec:
     @property
     def name(self) -> str:
         """The store's folder: a hash of everything above."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:24]
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:24]
+
+    def describe(self) -> dict[str, Any]:
+        """As the manifest has it; stores of logits per row keep the names that they had when there were no others."""
+        described = asdict(self)
+        return described if self.is_per_token else {n: v for n, v in described.items() if n != "is_per_token"}
+
+    @property
+    def num_logits(self) -> int:
+        return (self.num_tokens if self.is_per_token else self.num_rows) * self.num_labels
 
     def count_bytes(self) -> int:
         """Bytes on disk, but for the indices and the manifest."""
         states = self.num_tokens * len(self.hidden_layers) * self.hidden_size
         attentions = self.num_token_pairs * len(self.attention_layers) * self.num_heads
         relations = self.num_tokens * len(self.relation_layers) * 3 * self.relation_width
-        return (states + attentions + relations) * BYTES_PER_VALUE + self.num_rows * self.num_labels * BYTES_PER_LOGIT
+        return (states + attentions + relations) * BYTES_PER_VALUE + self.num_logits * BYTES_PER_LOGIT
 
 
 class TeacherStore:
@@ -89,7 +100,9 @@ class TeacherStore:
 
     def _open(self) -> None:
         """Maps every file now: what is mapped stays readable, even if the store is pruned while it is in use."""
-        self.logits = np.load(self.folder / LOGITS_NAME)
+        is_large = self.spec.is_per_token
+        self.logits = np.load(self.folder / LOGITS_NAME, mmap_mode="r" if is_large else None)
+        self._starts = np.load(self.folder / LOGIT_STARTS_NAME) if is_large else np.arange(self.spec.num_rows + 1)
         self._indices = {kind: np.load(self.folder / name_index(kind)) for kind in self.spec.kinds}
         shards = sorted(self.folder.glob(f"*{SHARD_SUFFIX}"))
         self._shards = {path.name: np.memmap(path, dtype=np.float16, mode="r") for path in shards}
@@ -119,10 +132,33 @@ class TeacherStore:
                 "(or its example_index does not count them from 0): fill a store for these, in their order"
             )
 
-    def get_logits(self, rows: Sequence[int]) -> Tensor:
-        """(rows, classes), float32; with further teachers (rows, teachers, classes)."""
-        logits = [torch.from_numpy(store.logits[np.asarray(rows)]) for store in (self, *self.further_stores)]
+    def get_logits(self, rows: Sequence[int], attention_mask: Tensor | None = None) -> Tensor:
+        """(rows, classes), float32; with further teachers (rows, teachers, classes).
+
+        Args:
+            attention_mask: (rows, tokens), for logits per token, which are (rows, tokens, classes) or (rows, teachers,
+                tokens, classes), 0 where it says padding.
+        """
+        logits = [store._get_own_logits(rows, attention_mask) for store in (self, *self.further_stores)]
         return torch.stack(logits, dim=1) if self.further_stores else logits[0]
+
+    def _get_own_logits(self, rows: Sequence[int], attention_mask: Tensor | None) -> Tensor:
+        if not self.spec.is_per_token:
+            return torch.from_numpy(self.logits[np.asarray(rows)])
+        logits = torch.zeros((*attention_mask.shape, self.spec.num_labels))
+        real = [self.logits[self._starts[row] : self._starts[row + 1]] for row in rows]
+        logits[attention_mask.bool()] = torch.from_numpy(np.concatenate(real))
+        return logits
+
+    def get_all_logits(self) -> np.ndarray:
+        """(rows, classes), or (rows, longest row, classes), 0 where a row has ended."""
+        if not self.spec.is_per_token:
+            return self.logits
+        lengths = np.diff(self._starts)
+        is_real = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        logits = np.zeros((*is_real.shape, self.spec.num_labels), np.float32)
+        logits[is_real] = self.logits
+        return logits
 
     def get_hidden_states(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
         """(rows, layers, tokens, hidden), float16, zero where the mask (rows, tokens) says padding, on either side."""
@@ -168,7 +204,7 @@ class StoredOutputsCollator:
         batch = self.collate(features)
         rows = [int(feature["example_index"]) for feature in features]
         mask = make_mask(batch)
-        batch["teacher_logits"] = self.store.get_logits(rows)
+        batch["teacher_logits"] = self.store.get_logits(rows, mask)
         if self.store.spec.hidden_layers:
             batch["teacher_hidden_states"] = self.store.get_hidden_states(rows, mask)
         if self.store.spec.attention_layers:
@@ -185,6 +221,7 @@ def make_spec(
     hidden_layers: Sequence[int] = (),
     attention_layers: Sequence[int] = (),
     relation_layers: Sequence[int] = (),
+    is_per_token: bool = False,
 ) -> StoreSpec:
     """The spec of a store of a teacher's outputs for `rows`, without computing any."""
     lengths = measure_lengths(rows)
@@ -201,6 +238,7 @@ def make_spec(
         num_heads=config.num_attention_heads if attention_layers else 0,
         relation_layers=tuple(relation_layers),
         relation_width=get_relation_width(config) if relation_layers else 0,
+        is_per_token=is_per_token,
     )
 
 
@@ -228,17 +266,17 @@ def check_store(folder: Path, spec: StoreSpec) -> None:
     """Raises DamagedStoreError unless it is whole and every file has the size and the checksum of the manifest."""
     try:
         manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        if manifest["spec"] != json.loads(json.dumps(asdict(spec))):
+        if manifest["spec"] != json.loads(json.dumps(spec.describe())):
             raise DamagedStoreError("its manifest describes another store")
         for name, expected in manifest["files"].items():
             if describe_file(folder / name) != expected:
                 raise DamagedStoreError(f"{name} was truncated or altered")
         sizes = {name: file["bytes"] for name, file in manifest["files"].items()}
         values = sum(size for name, size in sizes.items() if name.endswith(SHARD_SUFFIX))
-        logits_bytes = spec.num_rows * spec.num_labels * BYTES_PER_LOGIT
+        logits_bytes = spec.num_logits * BYTES_PER_LOGIT
         if (
             values + logits_bytes != spec.count_bytes()
-            or not {*map(name_index, spec.kinds), LOGITS_NAME} <= sizes.keys()
+            or not {*map(name_index, spec.kinds), LOGITS_NAME, *[LOGIT_STARTS_NAME] * spec.is_per_token} <= sizes.keys()
         ):
             raise DamagedStoreError("files are missing from it")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -70,7 +70,7 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
 
 def describe_labels(data: TaskData) -> dict[str, Any]:
     """The answers of the student, how the data write them where that differs, and those without a training row."""
-    entries = {"label_names": data.label_names}
+    entries = {"label_names": data.label_names, "metric_names": list(data.metric_names)}
     if data.outputs == LABELS:
         entries["decision_threshold"] = data.decision_threshold
     if data.written_labels and list(data.written_labels.values()) != data.label_names:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import Dataset
 from transformers import EvalPrediction
 
 from distill_trainer import DistillationTrainer
 from layer_distillation.losses.batches import is_labelled
+from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.metrics import compute_task_loss
@@ -53,10 +55,18 @@ def select_scores(metrics: dict[str, float], split: str) -> dict[str, float]:
 
 def add_teacher_logits(data: TaskData, logits: dict[str, np.ndarray]) -> TaskData:
     """The same task, every evaluated split with a column `teacher_logits`."""
-    validation = {
-        split: rows.add_column("teacher_logits", list(logits[split])) for split, rows in data.validation.items()
-    }
-    test = data.test if data.test is None else data.test.add_column("teacher_logits", list(logits["test"]))
+
+    def add(split: str, rows: Dataset) -> Dataset:
+        """Without what pads the shorter rows of a kind with logits per token."""
+        values, lengths = logits[split], measure_lengths(rows)
+        if data.kind.is_per_token:
+            return rows.add_column(
+                "teacher_logits", [row[:length].tolist() for row, length in zip(values, lengths, strict=True)]
+            )
+        return rows.add_column("teacher_logits", list(values))
+
+    validation = {split: add(split, rows) for split, rows in data.validation.items()}
+    test = data.test if data.test is None else add("test", data.test)
     return dataclasses.replace(data, validation=validation, test=test)
 
 
@@ -74,8 +84,11 @@ def score_logits(
     """Loss and metrics of some logits, for every split of them that has labels."""
     metrics = {}
     for split, rows in data.list_splits():
-        labels = np.asarray(rows["labels"])
-        if split in logits and is_labelled(torch.as_tensor(labels)).any():
-            metrics[split] = {"loss": compute_task_loss(logits[split], labels, data.outputs)}
+        labels = data.stack_labels(rows)
+        is_item = None if data.kind.item_column is None else labels >= 0
+        item_labels = data.kind.take_labels(labels, is_item)
+        if split in logits and is_labelled(torch.as_tensor(item_labels)).any():
+            items = data.kind.take_items(logits[split], is_item)
+            metrics[split] = {"loss": compute_task_loss(items, item_labels, data.outputs)}
             metrics[split] |= score(EvalPrediction(logits[split], labels))
     return metrics

@@ -122,7 +122,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
             arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
         )
         data = relabel_task(data, teacher.labels)
-        check_class_weights(arguments.training.class_weights, data.label_names)
+        check_class_weights(arguments.training.class_weights, data.label_names, data.kind)
         record.task |= describe_labels(data)
     choice = None
     if layers is None:
@@ -211,7 +211,7 @@ def load_tokenized_task(
         data = fit_inputs(data, tokenizer, configs + load_further_configs(arguments))
     check_task_fits(arguments, data)
     if data.label_names is None or config.num_labels <= len(data.label_names):  # else the teacher's list may be taken
-        check_class_weights(arguments.training.class_weights, data.label_names)
+        check_class_weights(arguments.training.class_weights, data.label_names, data.kind)
     return data
 
 

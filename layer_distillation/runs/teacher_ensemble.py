@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from layer_distillation.outputs.ensemble_logits import mix_logits
+from layer_distillation.outputs.ensemble_logits import mix_any_logits
 from layer_distillation.outputs.store import TeacherStore
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.runs.arguments import RunArguments
@@ -184,7 +184,7 @@ def mix_evaluation_logits(logits: Sequence[SplitLogits], is_binary: bool = False
     if len(logits) == 1:
         return logits[0]
     stacked = {split: np.stack([own[split] for own in logits], axis=1) for split in logits[0]}
-    return {split: mix_logits(torch.from_numpy(array), is_binary=is_binary).numpy() for split, array in stacked.items()}
+    return {split: mix_any_logits(torch.from_numpy(array), is_binary).numpy() for split, array in stacked.items()}
 
 
 def fingerprint_ensemble(fingerprints: Sequence[str]) -> str:

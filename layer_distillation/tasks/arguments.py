@@ -13,12 +13,14 @@ from layer_distillation.tasks.file_checks import check_data_file
 
 BUILT_IN_TASK = "natural_logic"
 BUILT_IN_MAX_LENGTH = 32  # positions of its teacher; no sentence pair is longer
-TASK_TYPES = ("multi-label", "text-classification")  # as `kinds.table.TASK_KINDS` has them
+TASK_TYPES = ("token-classification", "multi-label", "text-classification")  # as `kinds.table.TASK_KINDS` has them
 LABEL_KINDS = ("classes", "numbers")
-METRIC_NAMES = (  # as `metrics.METRICS` has them
+METRIC_NAMES = (  # as the entries of `kinds.table.TASK_KINDS` have them
     *("accuracy", "precision", "micro_precision", "macro_precision", "weighted_precision"),
     *("recall", "micro_recall", "macro_recall", "weighted_recall", "f1", "micro_f1", "macro_f1", "weighted_f1"),
     *("matthews_correlation", "roc_auc", "average_precision", "pearson", "spearmanr"),
+    *("entity_f1", "entity_precision", "entity_recall"),
+    *("strict_entity_f1", "strict_entity_precision", "strict_entity_recall"),
 )
 DEFAULT_MAX_LENGTH = 128
 DEFAULT_THRESHOLD = 0.5
@@ -94,7 +96,8 @@ class DataArguments:
         },
     )
     train_file: str | None = field(
-        default=None, metadata={"help": "Your rows: UTF-8 CSV, TSV, JSON, JSON lines or Parquet with named columns."}
+        default=None,
+        metadata={"help": "Your rows: UTF-8 CSV, TSV, JSON, JSON lines or Parquet with named columns, or CoNLL."},
     )
     validation_file: str | None = field(default=None, metadata={"help": "Like --train_file; chooses the best epoch."})
     test_file: str | None = field(default=None, metadata={"help": "Like --train_file; never chooses anything."})
@@ -123,8 +126,8 @@ class DataArguments:
     task_type: str | None = field(
         default=None,
         metadata={
-            "help": "What a row's labels are (default: by the data, which is said): multi-label, any number of names; "
-            "text-classification, one class or number.",
+            "help": "What a row's labels are (default: told by the data, and said): token-classification, a tag per "
+            "word; multi-label, any number of names; text-classification, one class or number.",
             "choices": list(TASK_TYPES),
         },
     )

@@ -13,6 +13,7 @@ from datasets import Dataset, concatenate_datasets
 from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
 from layer_distillation.tasks.kinds.entry import TaskKind, Truth
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
+from layer_distillation.tasks.labels import IGNORED_LABEL
 
 
 @dataclass
@@ -53,6 +54,16 @@ class TaskData:
     @property
     def first_validation(self) -> Dataset:
         return next(iter(self.validation.values()))
+
+    def stack_labels(self, rows: Dataset) -> np.ndarray:
+        """(rows, ...), as a Trainer gathers them: of lists of different lengths padded with -100."""
+        labels = rows["labels"][:]
+        if not self.kind.is_per_token:
+            return np.asarray(labels)
+        stacked = np.full((len(labels), max(map(len, labels))), IGNORED_LABEL)
+        for target, row in zip(stacked, labels, strict=True):
+            target[: len(row)] = row
+        return stacked
 
     def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """The task's metrics over the labelled items; both as a model and a data set have them, of all rows.

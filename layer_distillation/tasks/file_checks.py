@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-FILE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+FILE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".conll", ".bio", ".iob", ".iob2")
 
 
 def check_data_file(flag: str, path: str) -> None:

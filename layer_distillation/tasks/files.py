@@ -1,4 +1,4 @@
-"""Reads one split of data into plain columns: from a CSV, TSV, JSON, JSON lines or Parquet file, or a `Dataset`.
+"""Reads one split of data into plain columns: from a CSV, TSV, JSON, JSON lines, Parquet or CoNLL file, or a `Dataset`.
 
 Text stays as it is written: "NA", "null", "None" and "1" are text, where pandas and `load_dataset` make them missing
 values or numbers. What the labels are is decided later, in `labels`.
@@ -16,6 +16,7 @@ import pyarrow
 import pyarrow.parquet
 from datasets import ClassLabel, Dataset, Features, LargeList, List
 
+from layer_distillation.tasks.conll import read_conll
 from layer_distillation.tasks.delimited import read_delimited
 from layer_distillation.tasks.file_checks import check_data_file
 
@@ -151,12 +152,17 @@ def read_features(schema: pyarrow.Schema, origin: str) -> Features:
         ) from error
 
 
+def read_tagged_words(path: Path) -> RawSplit:
+    return RawSplit(str(path), read_conll(path))
+
+
 READERS: dict[str, Callable[[Path], RawSplit]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".json": read_json,
     ".jsonl": read_json_lines,
     ".parquet": read_parquet,
+    **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), read_tagged_words),
 }
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from layer_distillation.records.token_counts import iterate_ids, measure_lengths
 from layer_distillation.tasks.arguments import MIN_MAX_LENGTH, DataArguments, DefaultLength
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.kinds.entry import LOST_WORDS
 from layer_distillation.tasks.model_checks import explain_errors
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,11 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
     num_special = tokenizer.num_special_tokens_to_add(pair=len(data.text_columns) == 2)
     facts = {name: describe_texts(split, num_special) for name, split in tokenized.items()}
     report_texts(facts, max_length)
-    tokenized = {name: split.remove_columns([WHOLE_LENGTH, UNKNOWN]) for name, split in tokenized.items()}
+    counted = {WHOLE_LENGTH, UNKNOWN, LOST_WORDS}
+    tokenized = {
+        name: split.remove_columns([column for column in split.column_names if column in counted])
+        for name, split in tokenized.items()
+    }
     train, test, unlabelled = (tokenized.pop(name, None) for name in ("train", "test", UNLABELLED_ROWS))
     changes = {"train": train, "test": test, "unlabelled": unlabelled, "validation": tokenized}
     return replace(data, **changes, text_facts=facts, max_length=max_length)
@@ -113,7 +118,7 @@ def describe_texts(split: Dataset, num_special: int) -> dict[str, Any]:
         "cut_token_share": 1 - sum(lengths) / sum(whole),
         "unknown_token_share": sum(unknown) / max(sum(text_tokens), 1),
         "mostly_unknown_rows": sum(2 * count > length for count, length in zip(unknown, text_tokens, strict=True)),
-    }
+    } | ({LOST_WORDS: sum(split[LOST_WORDS])} if LOST_WORDS in split.column_names else {})
 
 
 def report_texts(facts: dict[str, dict[str, Any]], max_length: int) -> None:
@@ -125,6 +130,11 @@ def report_texts(facts: dict[str, dict[str, Any]], max_length: int) -> None:
                 logging.WARNING if max(shares) > TOLERATED_SHARE else logging.INFO,
                 "%s: %d of %d rows are longer than %d tokens and cut (--max_length), which loses %.1f %% of all tokens",
                 *(name, split["cut_rows"], split["rows"], max_length, 100 * split["cut_token_share"]),
+            )
+        if split.get(LOST_WORDS):
+            logger.info(
+                "%s: words without a piece, as their rows are cut: %d; they get no tag, and no metric counts them",
+                *(name, split[LOST_WORDS]),
             )
         if split["unknown_token_share"] > 0:
             shares = split["mostly_unknown_rows"] / split["rows"], split["unknown_token_share"]

@@ -31,8 +31,7 @@ def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
     split = read_data_file(arguments.unlabeled_file)
     for column in data.text_columns:
         check_column(split, column, "--unlabeled_file")
-    data.kind.check_texts({UNLABELLED_ROWS: split}, data.text_columns)
-    columns = {column: split.columns[column] for column in data.text_columns}
+    columns = data.kind.read_texts(split, data.text_columns)
     columns["labels"] = data.kind.make_unlabelled(columns, data.label_names)
     limit, seed = arguments.max_unlabeled_samples, arguments.sample_seed
     unlabelled = draw_split(split.origin, columns, data.features, limit, seed, first_index=len(data.train))

@@ -66,9 +66,20 @@ def adopt_labels(model: PreTrainedModel, data: TaskData, name: str) -> LabelMatc
     if data.written_labels is not None:  # the first teacher's are taken
         return match_head_to_task(model, data.label_names, name, data.kind)
     match = match_labels(list_labels(model.config), data.label_names, name)
+    check_tags(match, data, name)
     arrange_head(model, match, list(range(len(match.names))), name)
     set_task_labels(model.config, match.names, data.kind)
     return match
+
+
+def check_tags(match: LabelMatch, data: TaskData, name: str) -> None:
+    """Raises ValueError where a tagger has numbers for names: most words have the tag O, so that a wrong order would go
+    unnoticed."""
+    if data.kind.is_per_token and is_unnamed(match.outputs) and not is_unnamed(data.label_names):
+        raise ValueError(
+            f"the model {name} has no names for its tags {match.outputs}, and the order of the task's "
+            f"{list(data.label_names)} cannot be told from them: write id2label and label2id into its config.json"
+        )
 
 
 def match_head_to_task(
@@ -215,7 +226,10 @@ def relabel_task(data: TaskData, match: LabelMatch | None) -> TaskData:
     written = dict(zip(match.indices, data.label_names, strict=True))
     if match.indices != list(range(len(match.names))):
         data = data.map_labels(dict(enumerate(match.indices)), len(match.names))
-    data = replace(data, label_names=match.names, written_labels=written)
+    metrics, defaults = data.metric_names, data.kind.list_default_metrics(match.names)
+    if defaults != data.kind.list_default_metrics(data.label_names):  # the names say more than the numbers did
+        metrics = tuple(dict.fromkeys((*defaults, *metrics)))
+    data = replace(data, label_names=match.names, written_labels=written, metric_names=metrics)
     if match.names != list(written.values()):
         logger.info("the student answers with the teacher's labels: %s", describe_written(match.names, written))
     if absent := data.list_absent_labels():

@@ -281,7 +281,7 @@ def hash_text(text: str) -> str:
 def warn_about_majority(name: str, metrics: dict[str, dict[str, float]], data: TaskData) -> None:
     """Warns where the teacher knows no more than the most frequent class of the first validation set."""
     split = next(iter(data.validation))
-    if data.is_regression or "accuracy" not in metrics[split]:
+    if data.is_regression or data.kind.has_label_lists or "accuracy" not in metrics[split]:
         return
     labels = np.asarray(data.validation[split]["labels"])
     majority = np.bincount(labels).max() / len(labels)

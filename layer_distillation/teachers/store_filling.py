@@ -8,7 +8,6 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from transformers import PreTrainedModel
 from layer_distillation.outputs.compared import ModelOutputs, run_model
 from layer_distillation.outputs.store import (
     ATTENTIONS,
+    LOGIT_STARTS_NAME,
     LOGITS_NAME,
     MANIFEST_NAME,
     RELATIONS,
@@ -138,7 +138,7 @@ def write_part(
     """This process's batches, in float32: logits and indices go to one file, the rest to shards of its own."""
     state = PartialState()
     writers = {kind: ShardWriter(folder, kind, state.process_index, state.num_processes) for kind in spec.kinds}
-    logits = np.empty((spec.num_rows, spec.num_labels), np.float32)
+    logits: dict[int, np.ndarray] = {}
     columns = [name for name in ("input_ids", "token_type_ids", "attention_mask") if name in rows.column_names]
     batches = plan_batches(measure_lengths(rows), device)[state.process_index :: state.num_processes]
     for batch_rows in tqdm(
@@ -147,14 +147,24 @@ def write_part(
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers, spec.relation_layers)
-        logits[batch_rows] = outputs.logits.float().cpu().numpy()
+        logits |= dict(zip(batch_rows, take_logits(outputs.logits, batch["attention_mask"], spec), strict=True))
         values = take_real_values(outputs, batch["attention_mask"])
         for kind, writer in writers.items():
             for row_values in values[kind]:
                 writer.write(row_values)
     indices = {name_index(kind): writer.close() for kind, writer in writers.items()}
-    done = np.array([row for batch_rows in batches for row in batch_rows], np.int64)
-    np.savez(folder / f"part-{state.process_index}.npz", rows=done, logits=logits[done], **indices)
+    done, none = np.array(list(logits), np.int64), np.empty((0, spec.num_labels), np.float32)
+    lengths = np.array([len(row) for row in logits.values()], np.int64)
+    stacked = np.concatenate([*logits.values(), none])
+    np.savez(folder / f"part-{state.process_index}.npz", rows=done, logits=stacked, lengths=lengths, **indices)
+
+
+def take_logits(logits: Tensor, attention_mask: Tensor, spec: StoreSpec) -> list[np.ndarray]:
+    """Of every row its logits, (1, outputs), or those of its real tokens, (tokens, outputs)."""
+    if not spec.is_per_token:
+        return list(logits.float().cpu().numpy()[:, None])
+    masks = attention_mask.bool().cpu().numpy()
+    return [row[real] for row, real in zip(logits.float().cpu().numpy(), masks, strict=True)]
 
 
 def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str, list[np.ndarray]]:
@@ -231,23 +241,33 @@ def join_parts(folder: Path, spec: StoreSpec, num_parts: int, start: float) -> N
         RuntimeError: the parts do not hold every row once.
         ValueError: the logits are not all numbers.
     """
-    logits = np.full((spec.num_rows, spec.num_labels), np.nan, np.float32)
+    logits = np.full((spec.num_tokens if spec.is_per_token else spec.num_rows, spec.num_labels), np.nan, np.float32)
+    parts = [np.load(folder / f"part-{process}.npz") for process in range(num_parts)]
+    lengths = np.zeros(spec.num_rows, np.int64)
+    for part in parts:
+        lengths[part["rows"]] = part["lengths"]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
     indices = {name_index(kind): np.zeros((spec.num_rows, 3), np.int64) for kind in spec.kinds}
     times_written = np.zeros(spec.num_rows, np.int64)
-    for process in range(num_parts):
-        path = folder / f"part-{process}.npz"
-        with np.load(path) as part:
+    for process, part in enumerate(parts):
+        with part:
             times_written[part["rows"]] += 1
-            logits[part["rows"]] = part["logits"]
+            logits[list_places(starts, part["rows"])] = part["logits"]
             for name, index in indices.items():
                 index[part["rows"]] = part[name]
-        path.unlink()
+        (folder / f"part-{process}.npz").unlink()
     if not (times_written == 1).all():
         raise RuntimeError(f"the parts of {folder} do not hold every row once: start the command again")
     if not np.isfinite(logits).all():
         raise ValueError("the teacher's logits are not all finite numbers: check the teacher's weights")
-    for name, values in {LOGITS_NAME: logits, **indices}.items():
+    starts = {LOGIT_STARTS_NAME: starts} if spec.is_per_token else {}
+    for name, values in {LOGITS_NAME: logits, **starts, **indices}.items():
         np.save(folder / name, values)
     files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
-    manifest = {"spec": asdict(spec), "files": files, "seconds": time.perf_counter() - start}
+    manifest = {"spec": spec.describe(), "files": files, "seconds": time.perf_counter() - start}
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def list_places(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Where the values of these rows stand, row by row."""
+    return np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows] or [np.empty(0, np.int64)])

@@ -23,6 +23,7 @@ from layer_distillation.losses.terms import (
 from layer_distillation.outputs.relation_targets import resolve_relation_layer
 from layer_distillation.outputs.store import StoreSpec, TeacherStore, make_spec
 from layer_distillation.records.folders import find_existing
+from layer_distillation.tasks.kinds.table import find_model_kind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.loading import Teacher
@@ -46,7 +47,7 @@ class TeacherSupply:
     def get_evaluation_logits(self, data: TaskData) -> dict[str, np.ndarray]:
         """Split -> logits (rows, classes) for every split but train; each costs the teacher one pass ever."""
         splits = {split: rows for split, rows in data.list_splits() if split != "train"}
-        return {split: self.open_logits(rows).logits for split, rows in splits.items()}
+        return {split: self.open_logits(rows).get_all_logits() for split, rows in splits.items()}
 
     def open_logits(self, rows: Dataset) -> TeacherStore:
         """The store of the rows' logits alone."""
@@ -110,7 +111,8 @@ class TeacherSupply:
         )
 
     def _make_spec(self, rows: Dataset, layers: WantedLayers = WantedLayers()) -> StoreSpec:  # noqa: B008 - immutable
-        return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, *layers)
+        is_per_token = find_model_kind(self.teacher.model).is_per_token
+        return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, *layers, is_per_token=is_per_token)
 
     def _open_store(self, spec: StoreSpec, rows: Dataset) -> TeacherStore:
         collate = DataCollatorWithPadding(self.teacher.tokenizer)

@@ -12,8 +12,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.projections import Projections, check_no_optimizer
 from layer_distillation.outputs.store import TeacherStore
+from layer_distillation.records.suggestions import suggest_name
 from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
+from layer_distillation.tasks.kinds.table import TASK_KINDS
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,13 @@ def check_made(trainer: MadeTrainer) -> None:
         trainer.teacher_store.check_rows(trainer.train_dataset)
     if trainer.projections is not None:
         check_no_optimizer(trainer.optimizer)
+
+
+def read_kind(kind: TaskKind | str | None) -> TaskKind | None:
+    """By name; raises ValueError for one that there is none of."""
+    if isinstance(kind, str) and kind not in TASK_KINDS:
+        raise ValueError(f"task_kind is {kind!r}: choose from {', '.join(TASK_KINDS)}.{suggest_name(kind, TASK_KINDS)}")
+    return TASK_KINDS[kind] if isinstance(kind, str) else kind
 
 
 def check_arguments(args: Any) -> None:
@@ -150,8 +159,8 @@ def check_label_feature(name: str, column: str, feature: Any, num_labels: int, k
     if is_list and not kind.has_label_lists:
         raise ValueError(
             f"{name} has several labels per row in {column!r} ({feature}), and the student is one for {kind.name}: "
-            "give one per row; of several labels each, a student with the problem_type multi_label_classification (several "
-            "regression targets are not supported)"
+            "give one per row; of several labels each, a student with the problem_type multi_label_classification "
+            "(several regression targets are not supported)"
         )
     if kind.has_label_lists:
         if isinstance(feature, Value):

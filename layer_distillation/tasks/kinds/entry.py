@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # What the outputs of an item are: one distribution over them all, a probability each, or a number. Their losses are in
 # `losses/output_losses.py`, their exact scores in `tasks/output_scores.py`.
 CLASSES, LABELS, NUMBER = "classes", "labels", "number"
+LOST_WORDS = "lost_words"  # a column while texts are tokenized: words of a row that have no piece of it left
 
 LabelNames = Sequence[str] | None  # None: the task's answers are numbers
 
@@ -80,7 +81,7 @@ class TaskKind:
     # ---- data ----
     recognise: Callable[["RawSplit", "DataArguments"], str | None]  # why training rows are of this kind, or None
     read: Callable[[Mapping[str, "RawSplit"], "DataArguments"], ReadTask]  # ValueError for what is wrong with them
-    check_texts: Callable[[Mapping[str, "RawSplit"], tuple[str, ...]], None]  # ValueError where a text is none
+    read_texts: Callable[["RawSplit", tuple[str, ...]], dict[str, list]]  # ValueError for what is no text
     # Of some rows what replaces their texts; the length None cuts nothing.
     tokenize: Callable[[dict[str, list], "TaskData", "PreTrainedTokenizerBase", int | None], dict[str, list]]
     make_collator: Callable[["PreTrainedTokenizerBase"], "DataCollatorWithPadding"]

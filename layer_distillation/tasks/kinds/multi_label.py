@@ -13,7 +13,7 @@ import numpy as np
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column, find_label_column, find_text_columns, parse_number, shorten
 from layer_distillation.tasks.kinds.entry import LABELS, LabelNames, ReadTask, TaskKind, Truth
-from layer_distillation.tasks.kinds.texts import check_text_columns, collate_rows, tokenize_texts, write_text_call
+from layer_distillation.tasks.kinds.texts import collate_rows, read_texts, tokenize_texts, write_text_call
 from layer_distillation.tasks.labels import show_some
 from layer_distillation.tasks.weighted_scores import (
     RANKING_COST,
@@ -56,19 +56,19 @@ def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask
     if arguments.label_columns is not None:
         label_columns = tuple(name.strip() for name in arguments.label_columns.split(","))
         sets = {name: read_marks(name, split, label_columns) for name, split in splits.items()}
+        check_labelled(splits, sets)
         label_names = list(label_columns)
     else:
         label_columns = (find_label_column(splits["train"], arguments.label_column),)
         sets = {name: read_lists(name, split, label_columns[0]) for name, split in splits.items()}
+        check_labelled(splits, sets)
         label_names = name_labels(splits, label_columns[0], sets)
-    check_labelled(splits, sets)
     texts = {name: drop_columns(split, label_columns) for name, split in splits.items()}
     text_columns = find_text_columns(texts["train"], label_columns[0], arguments.text_columns)
-    check_text_columns(texts, text_columns)
+    found = {name: read_texts(split, text_columns) for name, split in texts.items()}
     columns = {
-        name: {column: split.columns[column] for column in text_columns}
-        | {"labels": [mark_labels(label_set, label_names) for label_set in sets[name]]}
-        for name, split in splits.items()
+        name: found[name] | {"labels": [mark_labels(label_set, label_names) for label_set in sets[name]]}
+        for name in splits
     }
     return ReadTask(text_columns, label_names, columns, dict.fromkeys(text_columns, "string") | {"labels": ["float32"]})
 
@@ -310,7 +310,7 @@ MULTI_LABEL = TaskKind(
     unit="rows",
     recognise=recognise,
     read=read,
-    check_texts=check_text_columns,
+    read_texts=read_texts,
     tokenize=tokenize_texts,
     make_collator=collate_rows,
     is_missing=is_missing,

@@ -11,6 +11,7 @@ from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
+from layer_distillation.tasks.kinds.token_classification import TOKEN_CLASSIFICATION
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Data are of the first kind that recognises them: what any data could be comes last.
-TASK_KINDS: dict[str, TaskKind] = {kind.name: kind for kind in (MULTI_LABEL, TEXT_CLASSIFICATION)}
+TASK_KINDS: dict[str, TaskKind] = {kind.name: kind for kind in (TOKEN_CLASSIFICATION, MULTI_LABEL, TEXT_CLASSIFICATION)}
 
 
 def choose_kind(split: "RawSplit", arguments: DataArguments) -> TaskKind:

@@ -9,7 +9,7 @@ import numpy as np
 from layer_distillation.tasks.arguments import TASKS, DataArguments
 from layer_distillation.tasks.columns import find_label_column, find_text_columns
 from layer_distillation.tasks.kinds.entry import CLASSES, NUMBER, LabelNames, ReadTask, TaskKind, Truth
-from layer_distillation.tasks.kinds.texts import check_text_columns, collate_rows, tokenize_texts, write_text_call
+from layer_distillation.tasks.kinds.texts import collate_rows, read_texts, tokenize_texts, write_text_call
 from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels
 from layer_distillation.tasks.weighted_scores import (
     CLASS_SCORERS,
@@ -43,13 +43,10 @@ def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask
     label_column = "label" if spec else find_label_column(splits["train"], arguments.label_column)
     requested_texts = ",".join(spec.text_columns) if spec else arguments.text_columns
     text_columns = find_text_columns(splits["train"], label_column, requested_texts)
-    check_text_columns(splits, text_columns)
+    found = {name: read_texts(split, text_columns) for name, split in splits.items()}
     label_kind = "numbers" if spec and spec.is_regression else arguments.label_kind
     label_names, labels = encode_labels(splits, label_column, label_kind)
-    columns = {
-        name: {column: split.columns[column] for column in text_columns} | {"labels": labels[name]}
-        for name, split in splits.items()
-    }
+    columns = {name: found[name] | {"labels": labels[name]} for name in splits}
     features = dict.fromkeys(text_columns, "string") | {"labels": "float32" if label_names is None else "int64"}
     return ReadTask(text_columns, label_names, columns, features)
 
@@ -166,7 +163,7 @@ TEXT_CLASSIFICATION = TaskKind(
     unit="rows",
     recognise=recognise,
     read=read,
-    check_texts=check_text_columns,
+    read_texts=read_texts,
     tokenize=tokenize_texts,
     make_collator=collate_rows,
     is_missing=is_missing,

@@ -1,7 +1,6 @@
 """What kinds share whose rows are one text, or two: checks, tokens, a batch, the lines that ask a pipeline."""
 
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from layer_distillation.tasks.columns import check_texts, count_empty_texts
@@ -18,12 +17,12 @@ logger = logging.getLogger(__name__)
 RESERVED_COLUMNS = ("labels", "example_index")
 
 
-def check_text_columns(splits: Mapping[str, "RawSplit"], text_columns: tuple[str, ...]) -> None:
+def read_texts(split: "RawSplit", text_columns: tuple[str, ...]) -> dict[str, list[str]]:
     check_names(text_columns)
-    for split in splits.values():
-        check_texts(split, text_columns)
-        if empty_texts := count_empty_texts(split, text_columns):
-            logger.warning("%s: %d texts are empty", split.origin, empty_texts)
+    check_texts(split, text_columns)
+    if empty_texts := count_empty_texts(split, text_columns):
+        logger.warning("%s: %d texts are empty", split.origin, empty_texts)
+    return {column: split.columns[column] for column in text_columns}
 
 
 def check_names(text_columns: tuple[str, ...]) -> None:

@@ -1,0 +1,376 @@
+"""A tag for every word: named entities and the like.
+
+Columns are those of run_ner: lists of words, and of as many tags, by name or by id. The first piece of each word has
+its tag, every other token -100; `item_mask` is 1 at these pieces, also of a row without tags. A row longer than
+`--max_length` is cut, and how many words fell off is said: metrics do not know them.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.columns import check_column, shorten
+from layer_distillation.tasks.kinds.entities import (
+    OUTSIDE,
+    count_entities,
+    find_entities,
+    find_scheme,
+    find_strict_entities,
+    is_entity_tag,
+    list_types,
+)
+from layer_distillation.tasks.kinds.entry import CLASSES, LOST_WORDS, LabelNames, ReadTask, TaskKind, Truth
+from layer_distillation.tasks.kinds.texts import check_names
+from layer_distillation.tasks.labels import IGNORED_LABEL, show_some
+from layer_distillation.tasks.weighted_scores import FRACTIONS, Scorer, divide, make_counting_scorer
+
+if TYPE_CHECKING:
+    from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+
+    from layer_distillation.records.run_record import RunRecord
+    from layer_distillation.tasks.data import TaskData
+    from layer_distillation.tasks.files import RawSplit
+
+WORD_COLUMNS = ("tokens", "words")
+TAG_COLUMNS = ("ner_tags", "tags", "labels", "label", "ner", "pos_tags")
+ITEM_MASK = "item_mask"
+LOOKED_AT_CELLS = 1000
+ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")
+STRICT_METRICS = tuple(f"strict_{name}" for name in ENTITY_METRICS)
+
+
+# ---- data --------------------------------------------------------------------------------------------------------
+
+
+def recognise(split: "RawSplit", arguments: DataArguments) -> str | None:
+    for name in [arguments.text_columns] if arguments.text_columns else WORD_COLUMNS:
+        if holds_lists(split.columns.get(name, [])):
+            return f"{name!r} holds lists of words"
+    return None
+
+
+def holds_lists(cells: Sequence[Any]) -> bool:
+    looked_at = cells[:LOOKED_AT_CELLS]
+    return bool(looked_at) and all(isinstance(parse_list(cell), list) for cell in looked_at)
+
+
+def parse_list(cell: Any) -> Any:
+    """A list as it is, or the one that a CSV's cell has as JSON; anything else stays."""
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        try:
+            return json.loads(cell)
+        except json.JSONDecodeError:
+            return cell
+    return cell
+
+
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
+    train = splits["train"]
+    word_column = find_column(train, arguments.text_columns, WORD_COLUMNS, "--text_columns")
+    tag_column = find_column(train, arguments.label_column, TAG_COLUMNS, "--label_column", besides=word_column)
+    words = {name: read_texts(split, (word_column,))[word_column] for name, split in splits.items()}
+    tags = {name: read_tags(name, split, tag_column, words[name]) for name, split in splits.items()}
+    check_tagged(splits, tags)
+    label_names = name_tags(splits, tag_column, tags)
+    index_of = {name: index for index, name in enumerate(label_names)}
+    columns = {
+        name: {
+            word_column: words[name],
+            "labels": [
+                [IGNORED_LABEL] * len(row_words) if row is None else [index_of[tag] for tag in row]
+                for row, row_words in zip(tags[name], words[name], strict=True)
+            ],
+        }
+        for name in splits
+    }
+    return ReadTask((word_column,), label_names, columns, {word_column: ["string"], "labels": ["int64"]})
+
+
+def find_column(
+    split: "RawSplit", requested: str | None, known: Sequence[str], flag: str, besides: str | None = None
+) -> str:
+    if requested is not None:
+        return check_column(split, requested, flag)
+    found = [name for name in known if name in split.columns and name != besides]
+    if not found:
+        raise ValueError(
+            f"{split.origin} has none of the columns {', '.join(known)} among {list(split.columns)}: name it by {flag}."
+        )
+    return found[0]
+
+
+def read_texts(split: "RawSplit", text_columns: tuple[str, ...]) -> dict[str, list[list[str]]]:
+    check_names(text_columns)
+    return {column: read_words(split, check_column(split, column, "--text_columns")) for column in text_columns}
+
+
+def read_words(split: "RawSplit", column: str) -> list[list[str]]:
+    rows = []
+    for number, cell in enumerate(split.columns[column], start=1):
+        words = parse_list(cell)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError(
+                f"{split.origin}, data row {number} has {shorten(cell)} in {column!r}: a list of words is needed, such "
+                'as ["a", "word"]; name its column by --text_columns.'
+            )
+        rows.append(words)
+    return rows
+
+
+def read_tags(name: str, split: "RawSplit", column: str, words: list[list[str]]) -> list[list[str] | None]:
+    """The tags of every row by name; None for a row that has none."""
+    if name == "test" and column not in split.columns:
+        return [None] * len(words)
+    names = split.element_names.get(column)
+    cells = split.columns[check_column(split, column, "--label_column")]
+    origins = (f"{split.origin}, data row {number}" for number in range(1, len(cells) + 1))
+    return [read_row(*row, column, names) for row in zip(cells, words, origins, strict=True)]
+
+
+def read_row(cell: Any, words: list[str], origin: str, column: str, names: list[str] | None) -> list[str] | None:
+    tags = parse_list(cell)
+    if tags is None or tags == "" or (isinstance(tags, list) and tags and all(tag in (None, -100) for tag in tags)):
+        return None
+    if not isinstance(tags, list) or not all(type(tag) in (str, int) and tag != "" for tag in tags):
+        raise ValueError(f"{origin} has {shorten(cell)} in {column!r}: give a list with a tag, name or id, per word.")
+    if len(tags) != len(words):
+        raise ValueError(f"{origin} has {len(words)} words and {len(tags)} tags in {column!r}: give one tag per word.")
+    if names is None:
+        return [str(tag) for tag in tags]
+    if wrong := [tag for tag in tags if tag not in range(len(names))]:
+        raise ValueError(f"{origin} has the tag {wrong[0]!r}, and the data name {len(names)}: count them from 0.")
+    return [names[tag] for tag in tags]
+
+
+def name_tags(splits: Mapping[str, "RawSplit"], column: str, tags: Mapping[str, list]) -> list[str]:
+    """In their order: the data's own, else the training rows' by name (numbers by size)."""
+    if names := splits["train"].element_names.get(column):
+        return names
+    known = {tag for row in tags["train"] if row for tag in row}
+    for name, rows in tags.items():
+        if unknown := {tag for row in rows if row for tag in row} - known:
+            raise ValueError(
+                f"{splits[name].origin} has tags that {splits['train'].origin} lacks: {show_some(unknown)}: correct "
+                "them, drop their rows or add such rows to the training data."
+            )
+    if len(known) < 2:
+        raise ValueError(
+            f"{splits['train'].origin} has the single tag {show_some(known)} in {column!r}: nothing can be learnt from "
+            "it; give rows of two tags at least."
+        )
+    return sorted(known, key=int) if all(tag.isdigit() for tag in known) else sorted(known)
+
+
+def check_tagged(splits: Mapping[str, "RawSplit"], tags: Mapping[str, list]) -> None:
+    for name, rows in tags.items():
+        without = [number for number, row in enumerate(rows, start=1) if row is None]
+        if name == "train" and len(without) == len(rows):
+            raise ValueError(f"{splits[name].origin} has no row with tags: fill them in, or change --label_column.")
+        if name not in ("train", "test") and without:
+            raise ValueError(
+                f"{splits[name].origin}: {len(without)} of {len(rows)} rows have no tags, the first is data row "
+                f"{without[0]}: only training and test rows may lack them; drop them or tag them."
+            )
+
+
+def tokenize(
+    rows: dict[str, list], data: "TaskData", tokenizer: "PreTrainedTokenizerBase", max_length: int | None
+) -> dict[str, list]:
+    if not tokenizer.is_fast:
+        raise ValueError(f"{type(tokenizer).__name__} does not say which word a piece is of: give a fast tokenizer")
+    words = rows[data.text_columns[0]]
+    encoding = tokenizer(words, is_split_into_words=True, truncation=max_length is not None, max_length=max_length)
+    firsts = [find_first_pieces(encoding.word_ids(row)) for row in range(len(words))]
+    tags = rows.get("labels", [None] * len(words))
+    encoding[ITEM_MASK] = [[int(word is not None) for word in row] for row in firsts]
+    encoding["labels"] = [
+        [IGNORED_LABEL if word is None or own is None else own[word] for word in row]
+        for row, own in zip(firsts, tags, strict=True)
+    ]
+    encoding[LOST_WORDS] = [
+        len(row_words) - sum(word is not None for word in row) for row, row_words in zip(firsts, words, strict=True)
+    ]
+    return encoding
+
+
+def find_first_pieces(word_ids: Sequence[int | None]) -> list[int | None]:
+    """The word at its first piece, None at every other token."""
+    before: list[int | None] = [None, *word_ids[:-1]]
+    return [word if word != last else None for word, last in zip(word_ids, before, strict=True)]
+
+
+def collate(tokenizer: "PreTrainedTokenizerBase") -> "DataCollatorWithPadding":
+    from layer_distillation.tasks.kinds.collating import ItemCollator  # loads torch, which a comparison does without
+
+    return ItemCollator(tokenizer)
+
+
+def is_missing(labels: Sequence[int]) -> bool:
+    """A row without words misses nothing."""
+    return bool(labels) and all(label == IGNORED_LABEL for label in labels)
+
+
+def make_unlabelled(columns: Mapping[str, list], label_names: LabelNames) -> list[list[int]]:
+    return [[IGNORED_LABEL] * len(words) for words in next(iter(columns.values()))]
+
+
+def find_present(labels: Sequence[Sequence[int]]) -> set[int]:
+    return set().union(*map(set, labels)) - {IGNORED_LABEL}
+
+
+def move_label(labels: Sequence[int], places: Mapping[int, int], num_classes: int) -> list[int]:
+    return [label if label == IGNORED_LABEL else places[label] for label in labels]
+
+
+def take_items(values: Any, is_item: Any) -> Any:
+    return values[is_item]
+
+
+# ---- scores ------------------------------------------------------------------------------------------------------
+
+
+def get_outputs(label_names: LabelNames) -> str:
+    return CLASSES
+
+
+def get_problem_type(label_names: LabelNames) -> None:
+    return None  # a head for tokens has no other
+
+
+def list_default_metrics(label_names: Sequence[str]) -> tuple[str, ...]:
+    return (*ENTITY_METRICS, "accuracy") if all(map(is_entity_tag, label_names)) else ("accuracy",)
+
+
+def check_metric(name: str, label_names: Sequence[str]) -> None:
+    if name not in list_scorers(label_names):
+        possible = ", ".join(list_scorers(label_names))
+        raise ValueError(
+            f"--metrics {name} cannot score the tags {show_some(label_names)}: choose from {possible} (entities need "
+            "tags such as B-person and I-person, strict ones a scheme with B-), or leave it out."
+        )
+
+
+def read_answers(logits: np.ndarray, metric_name: str, truth: Truth) -> np.ndarray:
+    return logits.argmax(axis=-1)
+
+
+def score(logits: np.ndarray, truth: Truth, metric_names: Sequence[str]) -> dict[str, float]:
+    """The metrics and, where entities are scored, the F1 of each type by itself."""
+    answers, ones = logits.argmax(axis=-1)[None], np.ones((1, truth.num_rows))
+    scorers = list_scorers(truth.label_names)
+    scores = {name: float(scorers[name](answers, truth)(ones)[0, 0]) for name in metric_names}
+    if "entity_f1" in metric_names:
+        counts = [side[0].sum(axis=0) for side in count_spans(answers, truth, is_strict=False)]
+        per_type = divide(*FRACTIONS["f1"](*counts))
+        scores |= {
+            f"entity_f1_{name}": float(value)
+            for name, value in zip(list_types(truth.label_names), per_type, strict=True)
+        }
+    return scores
+
+
+def score_accuracy(answers: np.ndarray, truth: Truth) -> Scorer:
+    """Share of tagged words."""
+    rows = np.repeat(np.arange(truth.num_rows), truth.row_items)
+    right = [np.bincount(rows, weights=run == truth.labels, minlength=truth.num_rows) for run in answers]
+    sums = np.stack(right, axis=1), truth.row_items[:, None].astype(np.float64)
+    return lambda weights: divide(*(weights @ side for side in sums))
+
+
+def score_entities(kind: str, is_strict: bool) -> Callable[[np.ndarray, Truth], Scorer]:
+    make = make_counting_scorer(kind, "micro")
+    return lambda answers, truth: make(*count_spans(answers, truth, is_strict))
+
+
+def count_spans(answers: np.ndarray, truth: Truth, is_strict: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    find = find_entities
+    if is_strict:
+        find = partial(find_strict_entities, scheme=find_scheme(truth.label_names))
+    return count_entities(answers, truth.labels, truth.row_items, truth.label_names, find)
+
+
+def list_scorers(label_names: Sequence[str]) -> dict[str, Callable[[np.ndarray, Truth], Scorer]]:
+    scorers: dict[str, Callable[[np.ndarray, Truth], Scorer]] = {"accuracy": score_accuracy}
+    if all(map(is_entity_tag, label_names)):
+        scorers |= {name: score_entities(name.removeprefix("entity_"), is_strict=False) for name in ENTITY_METRICS}
+    if find_scheme(label_names):
+        scorers |= {
+            name: score_entities(name.removeprefix("strict_entity_"), is_strict=True) for name in STRICT_METRICS
+        }
+    return scorers
+
+
+def list_constants(metric_name: str, answers: np.ndarray, truth: Truth) -> dict[str | None, np.ndarray]:
+    outside = [index for index, name in enumerate(truth.label_names) if name == OUTSIDE]
+    most = int(np.bincount(truth.labels).argmax())
+    return {truth.label_names[label]: np.full_like(answers, label) for label in {*outside, most}}
+
+
+def count_products(metric_name: str, truth: Truth) -> float:
+    return 3 * len(list_types(truth.label_names)) if metric_name != "accuracy" else 1
+
+
+def compare_answers(student_logits: np.ndarray, teacher_logits: np.ndarray, threshold: float) -> None:
+    """Words of one sentence are not independent of each other: no interval of a share of them."""
+    return None
+
+
+def mark_right(answers: np.ndarray, truth: Truth) -> None:
+    return None
+
+
+# ---- words -------------------------------------------------------------------------------------------------------
+
+
+def describe_answer(labels: str) -> str:
+    return f"one tag to a word: {labels}"
+
+
+def write_call(record: "RunRecord", location: str, options: str) -> str:
+    place = json.dumps(location, ensure_ascii=False)
+    return (
+        "from transformers import pipeline\n"
+        f'find = pipeline("token-classification", model={place}, aggregation_strategy="first")\n'
+        'print(find("..."))'
+    )
+
+
+TOKEN_CLASSIFICATION = TaskKind(
+    name="token-classification",
+    auto_class="AutoModelForTokenClassification",
+    head_suffix="ForTokenClassification",
+    pipeline_tag="token-classification",
+    unit="sentences",
+    recognise=recognise,
+    read=read,
+    read_texts=read_texts,
+    tokenize=tokenize,
+    make_collator=collate,
+    is_missing=is_missing,
+    make_unlabelled=make_unlabelled,
+    find_present=find_present,
+    move_label=move_label,
+    get_outputs=get_outputs,
+    get_problem_type=get_problem_type,
+    list_default_metrics=list_default_metrics,
+    check_metric=check_metric,
+    score=score,
+    read_answers=read_answers,
+    list_scorers=list_scorers,
+    list_shown_beside=list_default_metrics,
+    list_constants=list_constants,
+    compare_answers=compare_answers,
+    mark_right=mark_right,
+    count_products=count_products,
+    describe_answer=describe_answer,
+    write_call=write_call,
+    take_items=take_items,
+    take_labels=take_items,
+    item_column=ITEM_MASK,
+    has_label_lists=True,
+    is_per_token=True,
+)

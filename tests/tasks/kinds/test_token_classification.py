@@ -1,0 +1,138 @@
+"""Words and tags as files have them, and the pieces that stand for them."""
+
+import numpy as np
+import pytest
+
+from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.conll import read_conll
+from layer_distillation.tasks.files import RawSplit
+from layer_distillation.tasks.kinds.entities import find_entities, find_scheme, find_strict_entities
+from layer_distillation.tasks.kinds.entry import Truth
+from layer_distillation.tasks.kinds.token_classification import (
+    TOKEN_CLASSIFICATION,
+    find_first_pieces,
+    list_default_metrics,
+    move_label,
+)
+
+TAGS = ["B-a", "B-b", "I-a", "O"]
+WORDS = [["x", "y"], ["z"]]
+
+
+def make_split(tags: object, words: object = WORDS, origin: str = "train", **others: object) -> RawSplit:
+    return RawSplit(origin, {"tokens": words, "ner_tags": tags}, **others)
+
+
+def read(train: RawSplit, arguments: DataArguments | None = None, **others: RawSplit):
+    return TOKEN_CLASSIFICATION.read({"train": train, **others}, arguments or DataArguments())
+
+
+def test_tags_by_name_and_by_id_are_the_same():
+    named = read(make_split([["B-a", "O"], ["O"]]))
+    numbered = read(make_split([[1, 0], [0]], element_names={"ner_tags": ["O", "B-a"]}))
+    assert (named.label_names, numbered.label_names) == (["B-a", "O"], ["O", "B-a"])
+    assert (named.columns["train"]["labels"], numbered.columns["train"]["labels"]) == ([[0, 1], [1]], [[1, 0], [0]])
+    assert read(make_split([[10, 9], [9]])).label_names == ["9", "10"]
+
+
+def test_a_cell_of_a_csv_may_hold_a_list():
+    found = read(make_split(['["B-a", "O"]', '["O"]'], ['["x", "y"]', '["z"]']))
+    assert found.columns["train"]["tokens"] == WORDS
+    assert found.columns["train"]["labels"] == [[0, 1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("tags", "words", "message"),
+    [
+        ([["O"], ["O"]], WORDS, r"train, data row 1 has 2 words and 1 tags in 'ner_tags': give one tag per word"),
+        ([["O", 1.5], ["B-a"]], WORDS, r"data row 1 has \['O', 1.5\] in 'ner_tags': give a list with a tag"),
+        ([["O", "O"], "O"], WORDS, r"data row 2 has 'O' in 'ner_tags': give a list"),
+        ([["O", "O"], ["O"]], WORDS, r"has the single tag 'O' in 'ner_tags': nothing can be learnt"),
+        ([None, None], WORDS, r"train has no row with tags: fill them in"),
+        ([["O", "B-a"], ["O"]], [["x", "y"], "z"], r"data row 2 has 'z' in 'tokens': a list of words is needed"),
+        ([["O", "B-a"], ["O"]], [["x", "y"], [3]], r"data row 2 has \[3\] in 'tokens': a list of words"),
+    ],
+)
+def test_what_is_no_tag_to_a_word_is_named(tags, words, message):
+    with pytest.raises(ValueError, match=message):
+        read(make_split(tags, words))
+
+
+def test_tags_beyond_the_names_that_training_has_are_refused():
+    train = make_split([["B-a", "O"], ["O"]])
+    with pytest.raises(ValueError, match=r"validation has tags that train lacks: 'B-b'"):
+        read(train, validation=make_split([["B-b", "O"], ["O"]], origin="validation"))
+    with pytest.raises(ValueError, match=r"validation: 1 of 2 rows have no tags, the first is data row 2"):
+        read(train, validation=make_split([["O", "O"], None], origin="validation"))
+    with pytest.raises(ValueError, match=r"data row 1 has the tag 7, and the data name 2"):
+        read(make_split([[7, 0], [0]], element_names={"ner_tags": ["O", "B-a"]}))
+
+
+def test_test_rows_may_lack_tags():
+    found = read(make_split([["B-a", "O"], ["O"]]), test=RawSplit("test", {"tokens": WORDS}))
+    assert found.columns["test"]["labels"] == [[-100, -100], [-100]]
+    assert TOKEN_CLASSIFICATION.make_unlabelled({"tokens": WORDS}, TAGS) == [[-100, -100], [-100]]
+
+
+def test_data_are_known_by_their_lists():
+    assert "lists of words" in TOKEN_CLASSIFICATION.recognise(make_split([["O", "O"], ["O"]]), DataArguments())
+    assert TOKEN_CLASSIFICATION.recognise(make_split(["O", "O"], ["x y", "z"]), DataArguments()) is None
+
+
+def test_conll_files_give_words_and_tags(tmp_path):
+    path = tmp_path / "train.conll"
+    path.write_text("-DOCSTART- O\n\nx B-a\ny O\n\n\nz O\n", encoding="utf-8")
+    assert read_conll(path) == {"tokens": WORDS, "tags": [["B-a", "O"], ["O"]]}
+    path.write_text("x N NP B-a\n\ny N NP O\n", encoding="utf-8")
+    assert read_conll(path)["ner_tags"] == [["B-a"], ["O"]]
+    path.write_text("x N B-a\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"train.conll, line 1 has 3 columns: keep two, a word and its tag"):
+        read_conll(path)
+    path.write_text("x B-a\ny\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 2 has the columns \['y'\], and line 1 has 2"):
+        read_conll(path)
+
+
+def test_a_word_is_answered_at_its_first_piece():
+    assert find_first_pieces([None, 0, 0, 1, 2, 2, None]) == [None, 0, None, 1, 2, None, None]
+    assert move_label([0, -100, 1], {0: 2, 1: 0}, 3) == [2, -100, 0]
+
+
+def test_names_without_a_prefix_have_accuracy_alone():
+    assert list_default_metrics(["NOUN", "VERB"]) == ("accuracy",)
+    assert list_default_metrics(TAGS)[0] == "entity_f1"
+    with pytest.raises(ValueError, match=r"entity_f1 cannot score the tags 'NOUN', 'VERB': choose from accuracy"):
+        TOKEN_CLASSIFICATION.check_metric("entity_f1", ["NOUN", "VERB"])
+    with pytest.raises(ValueError, match="strict_entity_f1 cannot score the tags"):
+        TOKEN_CLASSIFICATION.check_metric("strict_entity_f1", ["I-a", "O"])
+
+
+def test_schemes_are_told_by_their_prefixes():
+    assert [find_scheme(tags) for tags in (["B-a", "I-a", "O"], ["S-a", "B-a", "E-a", "O"], ["U-a", "L-a", "B-a"])] == [
+        "IOB2",
+        "IOBES",
+        "BILOU",
+    ]
+    assert find_scheme(["I-a", "O"]) is None
+    bilou, iobes = ["B-a", "L-a", "U-b", "O"], ["B-a", "E-a", "S-b", "O"]
+    assert find_entities(bilou) == find_entities(iobes) == [("a", 0, 1), ("b", 2, 2)]
+    assert find_strict_entities(bilou, "BILOU") == find_strict_entities(iobes, "IOBES")
+
+
+def test_scores_by_hand_and_by_weights():
+    """Two sentences: a rightly found entity, one of another type, one missed."""
+    labels, answers = np.array([0, 2, 3, 1, 3]), np.array([0, 2, 3, 0, 3])
+    truth = Truth(labels, TAGS, np.array([3, 2]))
+    logits = np.eye(4)[answers]
+    scores = TOKEN_CLASSIFICATION.score(logits, truth, ("entity_f1", "entity_precision", "accuracy"))
+    assert scores == {
+        "entity_f1": 0.5,
+        "entity_precision": 0.5,
+        "accuracy": 0.8,
+        "entity_f1_a": pytest.approx(2 / 3),
+        "entity_f1_b": 0.0,
+    }
+    scorer = TOKEN_CLASSIFICATION.list_scorers(TAGS)["entity_f1"](answers[None], truth)
+    assert scorer(np.array([[2.0, 0.0], [0.0, 2.0]])).tolist() == [[1.0], [0.0]]
+    constants = TOKEN_CLASSIFICATION.list_constants("entity_f1", answers, truth)
+    assert set(constants) == {"O"}
