@@ -49,7 +49,10 @@ def build_parser() -> OneLineParser:
         dest="forms",
         default="",
         metavar="FORMATS",
-        help=name_commands("Forms that export_student.py made, such as onnx-int8,onnx; they go with the student."),
+        help=name_commands(
+            "Forms that export_student.py made, such as onnx-int8,onnx; they go with the student. trimmed: the "
+            "folder of the one with fewer tokens."
+        ),
     )
     return parser
 

@@ -46,7 +46,7 @@ from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.runs.arguments import RunArguments, complete_arguments
 from layer_distillation.runs.command_line import SCRIPT, exit_with_error
 from layer_distillation.runs.console import set_up_logging
-from layer_distillation.runs.exporting import export_result
+from layer_distillation.runs.exporting import export_result, list_exported
 from layer_distillation.runs.facts import describe_student, measure_peak_memory, timed
 from layer_distillation.runs.failures import describe_failure
 from layer_distillation.runs.flag_checks import make_push_target
@@ -265,7 +265,8 @@ def push_result(folder: Path, arguments: RunArguments) -> int:
     """Pushes the finished student where that was asked for; returns the exit status."""
     if not arguments.training.push_to_hub or not PartialState().is_main_process:
         return 0
-    target = make_push_target(arguments.training)
+    forms = list_exported(folder, arguments.student)
+    target = dataclasses.replace(make_push_target(arguments.training), forms=forms)
     try:
         with signals_as_exceptions():
             logger.info("pushed to %s", push_folder(folder, target))

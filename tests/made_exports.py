@@ -15,8 +15,9 @@ def make_artifact(model: str, form: str, accuracy: float, single: float, many: f
 
 
 def make_export(*artifacts: Artifact, **options: object) -> ExportRecord:
-    settings = {"headline": {"split": "test", "metric": "accuracy"}, "max_metric_loss": 0.01, "hardware": {}} | options
-    return ExportRecord("export_student.py RUN", "weights", {}, artifacts=list(artifacts), **settings)
+    settings = {"headline": {"split": "test", "metric": "accuracy"}, "max_metric_loss": 0.01, "hardware": {}}
+    settings |= {"weights": "weights"} | options
+    return ExportRecord("export_student.py RUN", versions={}, artifacts=list(artifacts), **settings)
 
 
 # The issue's own numbers: batch 1 and 32 in units of the teacher's pass in PyTorch.

@@ -1,15 +1,16 @@
 """What a card tells of a student's other forms: where they lie, what they score and cost, and what the teacher does.
 
-Entry: `describe_artifacts`, `find_artifacts`, `list_artifact_files`.
+Entry: `describe_artifacts`, `find_artifacts`, `group_forms`, `list_artifact_files`.
 """
 
 from collections.abc import Collection
 from pathlib import Path
 
-from layer_distillation.records.export_record import STUDENT, Artifact, ExportRecord
+from layer_distillation.records.export_record import STUDENT, TRIMMED, Artifact, ExportRecord
 from layer_distillation.records.markdown_text import escape_markdown, format_table
 
 PYTORCH = "pytorch"
+TRIMMED_FORM = "trimmed"  # of `--with`
 
 
 def describe_artifacts(export: ExportRecord | None, uploaded: Collection[str] | None = None) -> list[str]:
@@ -66,21 +67,32 @@ def is_base(made: Artifact) -> bool:
 
 
 def find_artifacts(export: ExportRecord | None, forms: Collection[str]) -> list[Artifact]:
-    """The student's artifacts of some formats.
+    """The student's artifacts of some formats; `trimmed` is the whole folder of the student with fewer tokens.
 
     Raises:
         ValueError: one of them was not exported, or not kept.
     """
-    made = {} if export is None else {one.format: one for one in export.artifacts if one.model == STUDENT and one.path}
-    made.pop(PYTORCH, None)
+    made = group_forms(export)
     for form in forms:
         if form not in made:
             has = f"this student has {', '.join(made)}" if made else "this student has no other form"
-            raise ValueError(f"--with {form}: {has}; python export_student.py RUN --formats {form} makes it")
-    return [made[form] for form in forms]
+            way = "--trim_vocabulary" if form == TRIMMED_FORM else f"--formats {form}"
+            raise ValueError(f"--with {form}: {has}; python export_student.py RUN {way} makes it")
+    return [one for form in forms for one in made[form]]
+
+
+def group_forms(export: ExportRecord | None) -> dict[str, list[Artifact]]:
+    """All that can be pushed beside the student, by what `--with` calls it."""
+    kept = [made for made in (export.artifacts if export else []) if made.path is not None]
+    forms = {made.format: [made] for made in kept if made.model == STUDENT and not is_base(made)}
+    trimmed = [made for made in kept if made.model == TRIMMED]
+    return forms | ({TRIMMED_FORM: trimmed} if trimmed else {})
 
 
 def list_artifact_files(folder: Path, made: Artifact) -> list[Path]:
-    """The file of an artifact, or all of its folder."""
+    """The file of an artifact, or all of its folder; of a model in PyTorch only those beside its weights."""
     path = folder / made.path
-    return sorted(path.rglob("*")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    found = path.iterdir() if made.format == PYTORCH else path.rglob("*")
+    return sorted(one for one in found if one.is_file())

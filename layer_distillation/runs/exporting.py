@@ -1,7 +1,8 @@
 """`--export` of a run: its finished student goes through export_student.py, in a process of its own.
 
 Another process, because whatever the run set for training (threads, precision, its group of processes) is not how a
-student is deployed. Entry: `check_export` before anything is trained, `export_result` after all else.
+student is deployed. Entry: `check_export` before anything is trained, `export_result` after all else, and then
+`list_exported` for what is pushed with the student.
 """
 
 import os
@@ -10,7 +11,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from layer_distillation.cards.artifacts import TRIMMED_FORM, group_forms
 from layer_distillation.export.formats import check_packages, parse_formats
+from layer_distillation.records.export_record import read_export_record
 from layer_distillation.records.interruption import Interrupted, signals_as_exceptions
 from layer_distillation.students.arguments import StudentArguments
 
@@ -40,6 +43,14 @@ def export_result(folder: Path, arguments: StudentArguments, cache_dir: str) -> 
     finally:
         process.terminate()
         process.wait()
+
+
+def list_exported(folder: Path, arguments: StudentArguments) -> tuple[str, ...]:
+    """What the command asked to export, and what there is of it: a form that failed or was refused is not."""
+    if arguments.export is None:
+        return ()
+    asked = {*parse_formats(arguments.export), *([TRIMMED_FORM] if arguments.trim_vocabulary else [])}
+    return tuple(form for form in group_forms(read_export_record(folder)) if form in asked)
 
 
 def write_command(folder: Path, arguments: StudentArguments, cache_dir: str) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from layer_distillation.cards.artifacts import describe_artifacts, find_artifacts, list_artifact_files
 from layer_distillation.cards.publish import write_model_card
 from layer_distillation.export.verdict import write_verdict
-from layer_distillation.records.export_record import STUDENT, fingerprint_weights, read_export_record
+from layer_distillation.records.export_record import STUDENT, TRIMMED, fingerprint_weights, read_export_record
 from made_exports import STUDENT_FORMS, TEACHER_FORMS, make_artifact, make_export
 from made_students import make_record, write_student
 
@@ -55,6 +55,15 @@ def test_a_form_that_was_not_exported_is_refused_with_those_that_were(export):
         find_artifacts(export, ["openvino"])
     with pytest.raises(ValueError, match=r"--with onnx: this student has no other form"):
         find_artifacts(None, ["onnx"])
+
+
+def test_a_trimmed_student_is_pushed_by_a_name_of_its_own(export):
+    with pytest.raises(ValueError, match=r"--with trimmed: this student has onnx-int8; .* --trim_vocabulary makes it"):
+        find_artifacts(export, ["trimmed"])
+    made = [make_artifact(TRIMMED, form, 0.85, 13.0, 20.0, 7.5) for form in ("pytorch", "onnx", "openvino")]
+    made[0].path, made[1].path = "trimmed/.", "trimmed/onnx/model.onnx"
+    export.artifacts += made
+    assert find_artifacts(export, ["trimmed"]) == made[:2]
 
 
 def test_a_form_may_be_a_file_or_a_folder(export, tmp_path):

@@ -20,8 +20,11 @@ from distill_trainer import DistillationTrainingArguments
 from hub_server import DROP, HubServer, environment, format_requests, use_hub
 from layer_distillation.cards.publish import PushError, push_folder
 from layer_distillation.cards.push_target import PushTarget, check_push
+from layer_distillation.records.export_record import STUDENT, TRIMMED, fingerprint_weights
 from layer_distillation.records.run_record import FINISHED, check_finished
 from layer_distillation.runs.flag_checks import make_push_target
+from layer_distillation.students.arguments import StudentArguments
+from made_exports import STUDENT_FORMS, make_artifact, make_export
 from made_students import make_record, write_student
 from run_distillation import push_result
 
@@ -209,8 +212,11 @@ def impatient(monkeypatch):
 
 def push_and_report(folder: Path, capsys: pytest.CaptureFixture, **options: object) -> tuple[int, str]:
     """Exit status and messages of the end of a run that was told to push."""
-    status = push_result(folder, SimpleNamespace(training=make_arguments(folder, **options)))
-    return status, capsys.readouterr().err
+    return push_run(folder, StudentArguments(), **options), capsys.readouterr().err
+
+
+def push_run(folder: Path, student: StudentArguments, **options: object) -> int:
+    return push_result(folder, SimpleNamespace(training=make_arguments(folder, **options), student=student))
 
 
 def read_all(folder: Path) -> dict[Path, bytes]:
@@ -295,6 +301,52 @@ def test_a_signal_during_the_push_ends_in_the_same_line(number, expected, folder
     find_command(messages)
     assert push_student.main([str(folder), "--hub_model_id", NAME]) == expected
     assert f"stopped by {number.name}" in capsys.readouterr().err
+
+
+EXPORTED = {
+    "onnx/model.onnx": (STUDENT, "onnx", "onnx/model.onnx"),
+    "onnx/model_quantized.onnx": (STUDENT, "onnx-int8", "onnx/model_quantized.onnx"),
+    "trimmed/config.json": (TRIMMED, "pytorch", "trimmed/."),
+    "trimmed/onnx/model.onnx": (TRIMMED, "onnx", "trimmed/onnx/model.onnx"),
+}
+
+
+def write_exports(folder: Path) -> None:
+    """As an earlier and a later export left them; a form of the teacher has no file."""
+    export = make_export(STUDENT_FORMS[0], weights=fingerprint_weights(folder), hardware={"device": "CPU"}, tokens=24)
+    for name, (model, form, path) in EXPORTED.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"a model")
+        export.artifacts.append(make_artifact(model, form, 0.85, 1.0, 20.0, 17.8))
+        export.artifacts[-1].path = path
+    export.write(folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "pushed"),
+    [
+        ({"export": "onnx-int8,openvino"}, {"onnx/model_quantized.onnx"}),  # OpenVINO's was refused by its gate
+        ({"export": "onnx", "trim_vocabulary": True}, EXPORTED.keys() - {"onnx/model_quantized.onnx"}),
+        ({}, set()),
+    ],
+)
+def test_a_run_that_exports_pushes_what_it_exported_with_the_student(flags, pushed, folder, hub):
+    write_exports(folder)
+    assert push_run(folder, StudentArguments(**flags)) == 0
+    files = hub.repositories[NAME].files
+    assert {name for name in files if name in EXPORTED} == pushed
+    card = files["README.md"].decode()
+    assert ("| onnx/model_quantized.onnx |" in card) == ("onnx/model_quantized.onnx" in pushed)
+    assert ("| trimmed/onnx/model.onnx |" in card) == ("trimmed/onnx/model.onnx" in pushed)
+
+
+def test_a_failed_push_of_exports_prints_the_command_that_pushes_them_too(folder, hub, capsys):
+    write_exports(folder)
+    hub.fail_at["commit"] = 403
+    assert push_run(folder, StudentArguments(export="onnx", trim_vocabulary=True)) == 1
+    hub.fail_at.clear()
+    assert push_student.main(find_command(capsys.readouterr().err)[2:]) == 0
+    assert hub.repositories[NAME].files.keys() >= EXPORTED.keys() - {"onnx/model_quantized.onnx"}
 
 
 def test_a_run_that_was_not_told_to_push_asks_the_hub_nothing(folder, hub, capsys):
