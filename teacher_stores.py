@@ -1,9 +1,9 @@
-"""Lists the stores of teacher outputs in a cache folder, and removes those that are no longer wanted.
+"""Lists the stores of teacher outputs and the exported teachers in a cache folder, and removes what is not wanted.
 
     python teacher_stores.py list
     python teacher_stores.py prune --unused_days 30 --max_gb 10
 
-A store is made again when a run needs it, so removing one loses nothing but the seconds of a teacher's pass. A run that
+Both are made again when they are needed, so removing one loses nothing but the seconds of a teacher's pass. A run that
 reads a store keeps it: its files stay readable until the run ends, but for loader processes that are spawned later and
 not forked. One that is being filled is left alone.
 """
@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from layer_distillation.records.command_names import name_commands, name_speaker
 
 MANIFEST_NAME = "manifest.json"
+FOLDERS = ("teacher_outputs", "teacher_exports")  # of the cache
 DEFAULT_CACHE = "~/.cache/layer_distillation"
 SECONDS_PER_DAY = 86_400
 
@@ -41,14 +42,15 @@ class StoreInfo(NamedTuple):
             return f"{size}  unfinished"
         kinds = ("hidden", "attention", "relation")
         layers = ", ".join(f"{len(self.spec.get(f'{kind}_layers', ()))} {kind}" for kind in kinds)
+        held = f"as {self.spec['format']}" if "format" in self.spec else f"{layers} layers"
         teacher = str(self.spec.get("teacher_fingerprint", "unknown"))[:12]
-        return f"{size}  {self.spec.get('num_rows', 'unknown')} rows, {layers} layers, teacher {teacher}"
+        return f"{size}  {self.spec.get('num_rows', 'unknown')} rows, {held}, teacher {teacher}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-    root = Path(arguments.cache_dir).expanduser() / "teacher_outputs"
-    stores = read_stores(root)
+    cache = Path(arguments.cache_dir).expanduser()
+    stores = sort_stores(store for name in FOLDERS for store in read_stores(cache / name))
     if arguments.action == "prune":
         wanted = choose_stores(stores, arguments.unused_days, arguments.max_gb)
         removed = [store for store in wanted if arguments.dry_run or remove_store(store)]
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{'would remove' if arguments.dry_run else 'removed'} {store.describe()}")
     for store in stores:
         print(store.describe())
-    print(f"{len(stores)} stores, {sum(store.size_bytes for store in stores) / 1e9:.3f} GB in {root}")
+    print(f"{len(stores)} stores, {sum(store.size_bytes for store in stores) / 1e9:.3f} GB in {cache}")
     return 0
 
 
@@ -84,14 +86,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def read_stores(root: Path) -> list[StoreInfo]:
     """Every store below `root`, the longest unused first."""
     stores = [read_store(folder) for folder in root.glob("*") if folder.is_dir()]
-    return sorted((store for store in stores if store is not None), key=lambda store: -store.unused_days)
+    return sort_stores(store for store in stores if store is not None)
+
+
+def sort_stores(stores: Iterable[StoreInfo]) -> list[StoreInfo]:
+    """The longest unused first."""
+    return sorted(stores, key=lambda store: -store.unused_days)
 
 
 def read_store(folder: Path) -> StoreInfo | None:
     """None of one that a run is filling, renaming or removing while it is read."""
     manifest = folder / MANIFEST_NAME
     try:
-        size = sum(path.stat().st_size for path in folder.iterdir())
+        size = measure_bytes(folder)
         last_use = (manifest if manifest.exists() else folder).stat().st_mtime
     except FileNotFoundError:
         return None
@@ -100,6 +107,10 @@ def read_store(folder: Path) -> StoreInfo | None:
     except (OSError, ValueError, KeyError, TypeError):
         spec = None
     return StoreInfo(folder, size, (time.time() - last_use) / SECONDS_PER_DAY, spec)
+
+
+def measure_bytes(folder: Path) -> int:
+    return sum(measure_bytes(path) if path.is_dir() else path.stat().st_size for path in folder.iterdir())
 
 
 def choose_stores(stores: Sequence[StoreInfo], unused_days: float | None, max_gb: float | None) -> list[StoreInfo]:

@@ -25,12 +25,14 @@ class Format:
         packages: what it takes beside the project's requirements.
         write: from the float32 ONNX file to the artifact.
         open: from the artifact and a number of threads to a function that answers.
+        sees_neighbours: an answer moves a little with the other rows of its batch.
     """
 
     path: str
     packages: tuple[str, ...]
     write: Callable[[Path, Path], None]
     open: Callable[[Path, int], Answer]
+    sees_neighbours: bool = False
 
 
 def write_nothing(source: Path, target: Path) -> None:
@@ -65,7 +67,7 @@ FORMATS: dict[str, Format] = {
     PYTORCH: Format(".", (), write_nothing, open_pytorch),
     "onnx": Format("onnx/model.onnx", ONNX_PACKAGES, write_onnx, open_onnx),
     "onnx-fp16": Format("onnx/model_fp16.onnx", ONNX_PACKAGES, write_fp16, open_onnx),
-    "onnx-int8": Format("onnx/model_quantized.onnx", ONNX_PACKAGES, write_int8, open_onnx),
+    "onnx-int8": Format("onnx/model_quantized.onnx", ONNX_PACKAGES, write_int8, open_onnx, sees_neighbours=True),
     "openvino": Format("openvino", (*ONNX_PACKAGES, "openvino"), write_openvino, open_openvino),
 }
 

@@ -1,6 +1,6 @@
 """Scores an artifact as the run scored its student: the same rows, metrics, losses and intervals.
 
-Entry: `predict_splits`, `score_artifact`, `measure_change`.
+Entry: `predict_splits`, `complete_splits`, `score_artifact`, `measure_change`.
 """
 
 import os
@@ -21,9 +21,10 @@ from layer_distillation.export.conversion import list_inputs
 from layer_distillation.export.subjects import Subject
 from layer_distillation.records.export_record import Artifact
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks.metrics import compute_task_loss, compute_task_metrics, compute_teacher_agreement
 
-SCORED_ROWS = 32  # per batch, in the order of the data: an int8 answer depends a little on its neighbours
+SCORED_ROWS = 32  # per batch
 MODELS = ("student", "teacher")
 AGREEMENTS = ("agreement", "pearson_to_teacher")  # of classes, of a regression
 
@@ -50,15 +51,39 @@ def find_headline(run: Run) -> tuple[str, str]:
 # ---- answers -----------------------------------------------------------------------------------------------------
 
 
-def predict_splits(answer: Answer, subject: Subject) -> Logits:
+def predict_splits(answer: Answer, subject: Subject, by_length: bool = False) -> Logits:
     """The logits of every row that is not for training, in the order of the rows."""
-    return {split: predict(answer, rows, subject) for split, rows in subject.data.list_splits() if split != "train"}
+    return {split: predict(answer, rows, subject, by_length) for split, rows in list_scored(subject)}
 
 
-def predict(answer: Answer, rows: Dataset, subject: Subject) -> np.ndarray:
-    """(rows, classes). Batches side by side, each on one thread: threads that share a batch wait for each other."""
+def complete_splits(answer: Answer, subject: Subject, known: Logits) -> Logits:
+    """Likewise of a trimmed student: what the whole one answers to rows that are the same tokens, by `check_split`
+    with the same answer, and its own answers to the others."""
+    found = {}
+    for split, rows in list_scored(subject):
+        found[split] = known[split].copy()
+        if indices := subject.uncovered[split]:
+            found[split][indices] = predict(answer, rows.select(indices), subject, by_length=True)
+    return found
+
+
+def list_scored(subject: Subject) -> list[tuple[str, Dataset]]:
+    return [(split, rows) for split, rows in subject.data.list_splits() if split != "train"]
+
+
+def predict(answer: Answer, rows: Dataset, subject: Subject, by_length: bool = False) -> np.ndarray:
+    """(rows, classes). Batches side by side, each on one thread: threads that share a batch wait for each other.
+
+    Args:
+        by_length: rows of a length share a batch, which saves padding; not where an answer depends on its neighbours.
+    """
+    order = np.argsort(measure_lengths(rows), kind="stable") if by_length else np.arange(len(rows))
+    chosen = rows.select(order) if by_length else rows
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(answer, iterate_batches(rows, subject))))
+        answers = np.concatenate(list(pool.map(answer, iterate_batches(chosen, subject))))
+    logits = np.empty_like(answers)
+    logits[order] = answers
+    return logits
 
 
 def iterate_batches(rows: Dataset, subject: Subject) -> Iterator[Batch]:

@@ -7,26 +7,19 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from layer_distillation.cards.publish import CARD_NAME, render_model_card
 from layer_distillation.comparison.runs import Run
 from layer_distillation.export.arguments import ExportArguments
-from layer_distillation.export.clients import Answer, Batch, ask_pytorch
-from layer_distillation.export.conversion import check_answers, convert, make_batch
+from layer_distillation.export.artifacts import FOLDERS, Made, answer_all, write_all
+from layer_distillation.export.clients import Batch
+from layer_distillation.export.conversion import make_batch
 from layer_distillation.export.figure import draw_frontier
 from layer_distillation.export.formats import FORMATS, PYTORCH, check_packages
-from layer_distillation.export.placing import measure_bytes, open_workshop, put_in_place
-from layer_distillation.export.scoring import (
-    Logits,
-    find_headline,
-    measure_change,
-    predict_splits,
-    read_run,
-    score_artifact,
-)
+from layer_distillation.export.placing import open_workshop, put_in_place
+from layer_distillation.export.scoring import find_headline, measure_change, read_run, score_artifact
 from layer_distillation.export.subjects import (
     Subject,
     check_kind,
@@ -36,6 +29,7 @@ from layer_distillation.export.subjects import (
     load_texts,
     save_subject,
 )
+from layer_distillation.export.teacher_cache import TeacherCache, open_cache
 from layer_distillation.export.timing import start_fresh, time_answers
 from layer_distillation.export.verdict import judge, write_verdict
 from layer_distillation.export.vocabulary import trim_student
@@ -50,31 +44,15 @@ from layer_distillation.records.export_record import (
     read_export_record,
 )
 from layer_distillation.records.process_locks import hold_run_folder
-from layer_distillation.records.run_record import RunRecord, check_finished, list_weight_files
+from layer_distillation.records.run_record import RunRecord, check_finished
 from layer_distillation.tasks.data import TaskData
 
 logger = logging.getLogger(__name__)
 
 MOST_TIMED_TOKENS = 128
 USUAL_TOKENS = 32  # of a record from before speed was measured
-FOLDERS = {STUDENT: "", TRIMMED: "trimmed/"}  # below the run's
 PLAIN_TEXT = "a short text"
 PICTURE_NAME = "export.png"
-
-
-@dataclass
-class Made:
-    """An artifact while it is worked on, still in the workshop."""
-
-    subject: Subject
-    entry: Artifact
-    path: Path
-    logits: Logits = field(default_factory=dict)
-
-    def open(self, threads: int) -> Answer:
-        if self.entry.format == PYTORCH:
-            return ask_pytorch(self.subject.model, threads)
-        return FORMATS[self.entry.format].open(self.path, threads)
 
 
 def export_run(arguments: ExportArguments) -> ExportRecord:
@@ -97,10 +75,11 @@ def export_alone(arguments: ExportArguments, record: RunRecord, workshop: Path) 
     with timed(export, "loading"):
         subjects, texts = prepare_subjects(arguments, record, export, workshop)
     with timed(export, "writing"):
-        made = [piece for subject in subjects for piece in write_artifacts(subject, arguments, workshop)]
+        cache = open_cache(arguments, record, subjects[-1]) if arguments.has_controls else None
+        made = write_all(subjects, arguments, workshop, cache)
     if arguments.with_scores:
         with timed(export, "scoring"):
-            score_all(made, run, export)
+            score_all(made, run, export, cache)
     with timed(export, "measuring"):
         measure_costs(made, texts, export, arguments.timing_seconds)
     export.artifacts = [piece.entry for piece in made]
@@ -145,46 +124,15 @@ def prepare_subjects(
     return subjects, texts
 
 
-# ---- artifacts ---------------------------------------------------------------------------------------------------
-
-
-def write_artifacts(subject: Subject, arguments: ExportArguments, workshop: Path) -> Iterator[Made]:
-    """Every form of a model, in the workshop; PyTorch's is there already."""
-    base = workshop / f"{subject.name}.onnx"
-    if set(arguments.formats) - {PYTORCH}:
-        logger.info("writing the %s", subject.name)
-        convert(subject.model, subject.tokenizer, base, arguments.opset)
-        expected = ask_pytorch(subject.model, 1)
-        check_answers(FORMATS["onnx"].open(base, 1), expected, subject.model, subject.tokenizer, "ONNX")
-    for name in arguments.formats:
-        target = workshop / f"{subject.name} {name}{Path(FORMATS[name].path).suffix}"
-        if name != PYTORCH:
-            FORMATS[name].write(base, target)
-        size = sum(map(measure_bytes, list_weight_files(subject.folder) if name == PYTORCH else [target]))
-        path = None if subject.name == TEACHER else f"{FOLDERS[subject.name]}{FORMATS[name].path}"
-        yield Made(subject, Artifact(subject.name, name, path, size), subject.folder if name == PYTORCH else target)
-    base.unlink(missing_ok=True)
-
-
 # ---- scores and costs --------------------------------------------------------------------------------------------
 
 
-def score_all(made: list[Made], run: Run, export: ExportRecord) -> None:
+def score_all(made: list[Made], run: Run, export: ExportRecord, cache: TeacherCache | None) -> None:
     for piece in made:
-        logger.info("scoring: %s", piece.entry.name)
-        piece.logits = find_recorded(piece, run) or predict_splits(piece.open(1), piece.subject)
+        piece.logits = answer_all(piece, made, run, cache)
         score_artifact(piece.entry, piece.logits, run)
         piece.entry.change = measure_change(piece.logits, run)
         judge(piece.entry, export)
-
-
-def find_recorded(piece: Made, run: Run) -> Logits:
-    """What the run itself wrote down of student and teacher in PyTorch; of several teachers that is their mean."""
-    is_first = piece.entry.format == PYTORCH and piece.subject.name in (STUDENT, TEACHER)
-    if not is_first or (piece.subject.name == TEACHER and "members" in run.record.teacher):
-        return {}
-    ending = f".{piece.subject.name}_logits"
-    return {name.removesuffix(ending): array for name, array in run.arrays.items() if name.endswith(ending)}
 
 
 def measure_costs(made: list[Made], texts: TaskData | None, export: ExportRecord, budget_seconds: float) -> None:

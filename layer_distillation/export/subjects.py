@@ -3,7 +3,7 @@
 Entry: `load_rows`, `load_student`, `load_teacher`.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,22 @@ NO_CONTROLS = "--no_controls exports without the teacher beside the student"
 
 @dataclass
 class Subject:
-    """A model in all its forms. `folder` holds its PyTorch form and its tokenizer; `data` are its tokenized rows."""
+    """A model in all its forms.
+
+    Attributes:
+        folder: its PyTorch form and its tokenizer.
+        data: its tokenized rows; None where nothing is scored.
+        old_ids: of a trimmed vocabulary, what number each token had before.
+        uncovered: likewise, by split the rows that have a token which is gone; all others are the same tokens.
+    """
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     folder: Path
     data: TaskData | None
+    old_ids: list[int] = field(default_factory=list)
+    uncovered: dict[str, list[int]] = field(default_factory=dict)
 
 
 def check_kind(record: RunRecord) -> None:
@@ -56,7 +65,7 @@ def check_kind(record: RunRecord) -> None:
 
 def pick_arguments(kind: type, arguments: dict[str, Any]) -> Any:
     """A dataclass of flags, as the record's run had them."""
-    return kind(**{field.name: arguments[field.name] for field in fields(kind) if field.name in arguments})
+    return kind(**{flag.name: arguments[flag.name] for flag in fields(kind) if flag.name in arguments})
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------

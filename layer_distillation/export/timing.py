@@ -3,6 +3,7 @@
 Entry: `time_answers`, `start_fresh`.
 """
 
+import math
 import os
 import statistics
 import subprocess
@@ -16,6 +17,8 @@ from layer_distillation.export.clients import Answer, Batch
 THREADS = (1, 2)
 BATCH_ROWS = (1, 32)
 FEWEST_ROUNDS = 3
+KNOWING_ROUNDS = 7  # below, quartiles say little
+PRECISION, NOTCH = 0.02, 1.57
 ROOT = Path(__file__).parents[2]
 LONGEST_START_SECONDS = 120.0
 
@@ -30,7 +33,8 @@ def time_answers(
     Args:
         open_answers: by name, from a number of threads.
         draw: from a name and a number of rows to what that artifact is asked.
-        budget_seconds: of each number of threads and rows; a round is begun only before it is spent.
+        budget_seconds: of each number of threads and rows at most; a round is begun only before it is spent, and not
+            where all medians are known well enough.
     """
     found: dict[str, Milliseconds] = {name: {} for name in open_answers}
     for threads in THREADS:
@@ -50,7 +54,19 @@ def take_turns(answers: Mapping[str, Answer], batches: Mapping[str, Batch], budg
     start = time.perf_counter()
     while len(rounds) <= FEWEST_ROUNDS or time.perf_counter() - start < budget_seconds:
         rounds.append({name: time_pass(answer, batches[name]) for name, answer in answers.items()})
+        if len(rounds) > KNOWING_ROUNDS and is_known([[seconds[name] for seconds in rounds[1:]] for name in answers]):
+            break
     return {name: 1000 * statistics.median(seconds[name] for seconds in rounds[1:]) for name in answers}
+
+
+def is_known(series: Sequence[Sequence[float]]) -> bool:
+    """Whether every median is known to `PRECISION`: half a notch of a box plot (McGill, Tukey and Larsen 1978, section
+    7), a 95 % interval of a median whatever the noise."""
+    for values in series:
+        low, _, high = statistics.quantiles(values, n=4)
+        if NOTCH * (high - low) / math.sqrt(len(values)) > PRECISION * statistics.median(values):
+            return False
+    return True
 
 
 def time_pass(answer: Answer, batch: Batch) -> float:

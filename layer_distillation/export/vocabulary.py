@@ -46,13 +46,11 @@ def trim_student(
     model.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     data = tokenize_texts(texts, tokenizer, record)
-    trimmed = Subject(TRIMMED, model, tokenizer, folder, data)
+    trimmed = Subject(TRIMMED, model, tokenizer, folder, data, old_ids)
     vocabulary = {
         "tokens": len(old_ids),
         "tokens_before": student.model.get_input_embeddings().num_embeddings,
-        "uncovered": {
-            split: check_split(split, rows, student, trimmed, old_ids) for split, rows in student.data.list_splits()
-        },
+        "uncovered": {split: check_split(split, rows, student, trimmed) for split, rows in student.data.list_splits()},
     }
     logger.info("trimmed the vocabulary: %d of %d tokens", vocabulary["tokens"], vocabulary["tokens_before"])
     return trimmed, vocabulary
@@ -115,27 +113,49 @@ def trim_config(config: PreTrainedConfig, old_ids: Sequence[int]) -> PreTrainedC
     return smaller
 
 
+def trim_graph(source: Path, target: Path, whole: PreTrainedModel, smaller: PreTrainedModel) -> bool:
+    """The smaller model's ONNX file from that of the whole one, which is the same but for its table of tokens; the
+    exporter takes seconds. False where it may differ in more: the number of a special token can stand in the graph."""
+    import onnx
+    from onnx import numpy_helper
+
+    numbers = [
+        {name: value for name, value in model.config.to_dict().items() if name.endswith("_token_id")}
+        for model in (whole, smaller)
+    ]
+    embedding = whole.get_input_embeddings().weight
+    [name] = [name for name, tensor in whole.named_parameters() if tensor is embedding]
+    graph = onnx.load(source)
+    tables = [table for table in graph.graph.initializer if table.name == name and [*table.dims] == [*embedding.shape]]
+    if numbers[0] != numbers[1] or len(tables) != 1:
+        return False
+    values = smaller.get_input_embeddings().weight.detach().numpy()
+    tables[0].CopyFrom(numpy_helper.from_array(values, name))
+    onnx.save(graph, target)
+    return True
+
+
 # ---- what it covers ----------------------------------------------------------------------------------------------
 
 
-def check_split(split: str, rows: Dataset, before: Subject, after: Subject, old_ids: Sequence[int]) -> dict[str, float]:
-    """Shares of rows that have a token which is gone, and of tokens that are gone.
+def check_split(split: str, rows: Dataset, before: Subject, after: Subject) -> dict[str, float]:
+    """Shares of rows that have a token which is gone, and of tokens that are gone; notes the rows in `after`.
 
     Raises:
         ValueError: a row without one is other tokens now, or another answer.
     """
-    new_of_old = {old: new for new, old in enumerate(old_ids)}
+    new_of_old = {old: new for new, old in enumerate(after.old_ids)}
     rows_after = dict(after.data.list_splits())[split]
-    covered, gone, count, total = [], 0, 0, 0
+    covered, uncovered, gone, total = [], [], 0, 0
     for index, (ids, ids_after) in enumerate(zip(iterate_token_ids(rows), iterate_token_ids(rows_after), strict=True)):
         missing = sum(token not in new_of_old for token in ids)
-        gone, total, count = gone + missing, total + len(ids), count + (missing > 0)
-        if missing == 0:
-            covered.append(index)
-            if [new_of_old[token] for token in ids] != ids_after:
-                raise refuse(before.tokenizer, f"row {index + 1} of {split} would be split otherwise")
+        gone, total = gone + missing, total + len(ids)
+        (uncovered if missing else covered).append(index)
+        if not missing and [new_of_old[token] for token in ids] != ids_after:
+            raise refuse(before.tokenizer, f"row {index + 1} of {split} would be split otherwise")
     check_answers(rows, rows_after, covered[:COMPARED_ROWS], before, after)
-    return {"rows": count / len(rows), "tokens": gone / total}
+    after.uncovered[split] = uncovered
+    return {"rows": len(uncovered) / len(rows), "tokens": gone / total}
 
 
 def check_answers(rows: Dataset, rows_after: Dataset, indices: Iterable[int], before: Subject, after: Subject) -> None:

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from conftest import make_bert
 from export_tools import MISSING, finish_run
-from layer_distillation.export import stages
+from layer_distillation.export import artifacts, stages
 from layer_distillation.export.conversion import convert
 from tiny_project import write_tokenizer
 
@@ -55,7 +55,7 @@ def converted(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def quick(monkeypatch, converted, tmp_path_factory) -> None:
     """The exporter's seconds once for each model of this file."""
-    convert, folder = stages.convert, tmp_path_factory.mktemp("converted")
+    convert, folder = artifacts.convert, tmp_path_factory.mktemp("converted")
 
     def convert_once(model, tokenizer, path, opset) -> None:
         key = f"{model.config.num_hidden_layers} {model.config.vocab_size} {opset}"
@@ -64,4 +64,4 @@ def quick(monkeypatch, converted, tmp_path_factory) -> None:
             converted[key] = folder / f"{key}.onnx"
         shutil.copyfile(converted[key], path)
 
-    monkeypatch.setattr(stages, "convert", convert_once)
+    monkeypatch.setattr(artifacts, "convert", convert_once)

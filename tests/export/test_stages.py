@@ -1,12 +1,15 @@
 """An export from end to end, in this process: what it leaves, what it says, what it keeps."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from export_tools import export, list_contents
 from fault_tools import disk_full_from_write
-from layer_distillation.export import stages
+from layer_distillation.export import artifacts, stages
 from layer_distillation.export.clients import open_onnx
 from layer_distillation.export.figure import draw_frontier
 from layer_distillation.export.placing import WORKSHOP
@@ -110,6 +113,34 @@ def test_every_form_of_student_and_teacher_is_scored_and_the_students_are_kept(p
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["onnx"]
     batch = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), np.int64)}
     assert open_onnx(folder / "onnx" / "model.onnx", 1)(batch).shape == (1, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("packages", "quick")
+def test_a_second_student_finds_its_teacher_exported_and_scored(project, monkeypatch, tmp_path):
+    """In a cache of its own, to which the fine-tuned teacher is copied; the second student has another opset."""
+    cache = Path(read_run_record(project / "run").arguments["cache_dir"])
+    shutil.copytree(cache / "teachers", tmp_path / "cache" / "teachers")
+    flags = ("--formats=onnx,onnx-int8", "--trim_vocabulary", f"--cache_dir={tmp_path / 'cache'}")
+    converted, asked = [], []
+    convert, predict = artifacts.convert, artifacts.predict_splits
+    monkeypatch.setattr(
+        artifacts,
+        "convert",
+        lambda model, *rest: (converted.append(model.config.num_hidden_layers), convert(model, *rest)),
+    )
+    monkeypatch.setattr(artifacts, "predict_splits", lambda *given: asked.append(given[1].name) or predict(*given))
+    assert export(project, *flags) == 0
+    first = read_export_record(project / "run")
+    assert converted == [2, 4]  # the trimmed student comes of the whole one's file
+    assert asked == ["student"] * 2 + ["trimmed student"] + ["teacher"] * 2
+    assert export(project, *flags) == 0
+    assert converted == [2, 4, 2]
+    assert asked[5:] == ["student"] * 2 + ["trimmed student"]
+    for before, after in zip(first.artifacts, read_export_record(project / "run").artifacts, strict=True):
+        assert (before.name, before.metrics, before.agreement, before.change, before.bytes) == (
+            *(after.name, after.metrics, after.agreement, after.change, after.bytes),
+        )
 
 
 @pytest.mark.slow

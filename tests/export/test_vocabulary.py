@@ -14,8 +14,16 @@ from transformers import (
 )
 
 from conftest import make_bert
+from layer_distillation.export.clients import ask_pytorch, open_onnx
+from layer_distillation.export.conversion import check_answers
 from layer_distillation.export.subjects import Subject, tokenize_texts
-from layer_distillation.export.vocabulary import find_file_tokens, trim_config, trim_model, trim_student
+from layer_distillation.export.vocabulary import (
+    find_file_tokens,
+    trim_config,
+    trim_graph,
+    trim_model,
+    trim_student,
+)
 from layer_distillation.records.export_record import STUDENT
 from layer_distillation.tasks.data import TaskData
 from made_students import make_record
@@ -50,6 +58,25 @@ def test_a_head_over_the_vocabulary_follows(is_tied):
     torch.testing.assert_close(ask(smaller, [[2, 5, 4, 3]]), ask(model, [[2, 7, 4, 3]])[..., KEPT])
     is_shared = smaller.get_output_embeddings().weight is smaller.get_input_embeddings().weight
     assert is_shared == is_tied
+
+
+def test_the_smaller_models_file_is_the_whole_ones_with_another_table(exported, tmp_path):
+    model, tokenizer, path = exported
+    smaller = trim_model(model, KEPT)
+    assert trim_graph(path, tmp_path / "smaller.onnx", model, smaller)
+    answer = open_onnx(tmp_path / "smaller.onnx", 1)
+    check_answers(answer, ask_pytorch(smaller, 1), smaller, tokenizer, "ONNX")
+    assert (tmp_path / "smaller.onnx").stat().st_size < path.stat().st_size - 4 * 64 * 400
+
+
+def test_where_special_tokens_have_other_numbers_the_file_is_not_made_of_the_whole_ones(exported, tmp_path):
+    model, _, path = exported
+    model.config.pad_token_id, before = 7, model.config.pad_token_id
+    try:
+        assert not trim_graph(path, tmp_path / "smaller.onnx", model, trim_model(model, KEPT))
+    finally:
+        model.config.pad_token_id = before
+    assert not (tmp_path / "smaller.onnx").exists()
 
 
 def test_positions_that_begin_at_the_padding_token_stay():
