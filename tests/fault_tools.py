@@ -1,6 +1,7 @@
 """Faults for tests: a disk that is full at the n-th write, and small disks in a mount namespace of their own.
 
-`python tests/fault_tools.py FOLDER size 8k,64k,64m` runs a tiny project on a disk that grows, a JSON line per run; it
+`python tests/fault_tools.py FOLDER size 8k,64k,64m` runs a tiny project on a disk that grows, a JSON line per run,
+`... MODEL.onnx openvino` writes a model on disks that are too small by some pages; it
 needs the right to mount, which `get_namespace_command` gives.
 """
 
@@ -25,6 +26,7 @@ from transformers import TokenizersBackend
 import conftest  # noqa: F401 - the paths
 import run_distillation
 from layer_distillation.records.run_record import read_run_record
+from layer_distillation.runs.failures import is_unwritten
 from tiny_project import make_project
 
 NAMESPACES = (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"])
@@ -216,7 +218,28 @@ def refuse_read_only(folder: Path) -> Iterator[dict[str, Any]]:
         unmount(folder / "disk")
 
 
+def sweep_openvino(source: Path) -> Iterator[dict[str, Any]]:
+    """The ONNX file as OpenVINO's, on disks of one page less and less than it takes; its writer is not Python's."""
+    from layer_distillation.export.formats import FORMATS
+
+    def write(folder: Path) -> dict[str, int]:
+        FORMATS["openvino"].write(source, folder / "openvino")
+        return {path.name: path.stat().st_size for path in (folder / "openvino").iterdir()}
+
+    mount(disk := source.parent / "disk", "size=64m")
+    pages = 1 + sum(-(-size // 4096) for size in write(disk).values())  # and one for the folder
+    unmount(disk)
+    for missing in (-2, -1, 0, 1, 2, 3, 8, pages // 2):
+        mount(disk, f"size={4 * (pages - missing)}k")
+        try:
+            yield {"missing": missing, "sizes": write(disk)}
+        except Exception as error:  # whatever it raises
+            yield {"missing": missing, "error": str(error), "is_told": is_unwritten(error)}
+        unmount(disk)
+
+
 if __name__ == "__main__":
     target, what, values = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    for entry in refuse_read_only(target) if what == "read-only" else sweep_disks(target, what, values[0].split(",")):
+    sweeps = {"read-only": lambda: refuse_read_only(target), "openvino": lambda: sweep_openvino(target)}
+    for entry in sweeps.get(what, lambda: sweep_disks(target, what, values[0].split(",")))():
         print(json.dumps(entry), flush=True)

@@ -81,9 +81,7 @@ def subject(tmp_path) -> Subject:
     rows = Dataset.from_dict(
         {"input_ids": ids} | {name: [[value] * len(row) for row in ids] for name, value in columns.items()}
     )
-    data = TaskData(
-        "made", rows, {"validation": rows}, None, ("text",), None, ("pearson",), None, None
-    )
+    data = TaskData("made", rows, {"validation": rows}, None, ("text",), None, ("pearson",), None, None)
     return Subject("trimmed student", make_bert(1), AutoTokenizer.from_pretrained(tmp_path), tmp_path, data)
 
 
