@@ -82,7 +82,7 @@ def build_parser() -> OneLineParser:
         "--timing_seconds",
         type=float,
         default=TIMING_SECONDS,
-        help="Seconds of timing by turns, for each of 2 batch sizes and 2 numbers of threads. "
+        help="Most seconds of timing by turns, for each of 2 batch sizes and 2 numbers of threads. "
         f"Default: {TIMING_SECONDS:g}.",
     )
     return parser
