@@ -74,13 +74,15 @@ def test_size_and_speed_stand_against_the_teachers_on_a_named_machine(tmp_path):
 
 
 def test_training_settings_are_a_table(tmp_path):
-    rows = find_section(make_card(make_record(arguments={"bf16": True}), tmp_path), "Training").splitlines()
+    own = {"bf16": True, "tuned_flags": "learning_rate"}
+    rows = find_section(make_card(make_record(arguments=own), tmp_path), "Training").splitlines()
     for row in (
         "| training rows | 24 |",
         "| epochs | 3; kept is the one after epoch 2 |",
         "| rows per step | 16 |",
         "| learning rate | 0.0001, linear, warm-up 0.1 |",
         "| loss | 0.5 ce + 0.5 kl + 1 hidden, temperature 2 |",
+        "| tuned on validation rows | learning_rate |",
         "| tokens per row | at most 16 |",
         "| precision of training | bf16 |",
         "| seed | 7 |",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from layer_distillation.students.arguments import StudentArguments
 from layer_distillation.sweep.plan import WAITING, PlannedRun, SweepSettings
 from layer_distillation.sweep.tuning import (
     choose_values,
@@ -61,6 +62,12 @@ def test_a_grid_is_names_and_values_in_their_order():
 def test_a_grid_that_cannot_be_meant_is_refused(texts, message):
     with pytest.raises(ValueError, match=message):
         parse_grid(texts, ["recipe.yaml", "--weight-decay=0.1"])
+
+
+@pytest.mark.parametrize("names", ["", "learning rate", "--learning_rate", "a,"])
+def test_a_run_refuses_names_that_are_none(names):
+    with pytest.raises(ValueError, match=r"--tuned_flags is .*: give names of flags, such as learning_rate"):
+        StudentArguments(tuned_flags=names)
 
 
 # ---- the plan ------------------------------------------------------------------------------------------------------
