@@ -19,6 +19,7 @@ from typing import NoReturn
 from layer_distillation.comparison.files import add_pictures, format_text, write_reports
 from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import ROW_ARGUMENTS, START_ARGUMENTS, Unit, group_runs
+from layer_distillation.comparison.race_runs import RacePlan
 from layer_distillation.comparison.report import list_blocks
 from layer_distillation.comparison.results import UnitResult, analyse_unit
 from layer_distillation.comparison.runs import VARIED_LOSS, LeftOut, Run, read_runs
@@ -72,6 +73,14 @@ def build_parser() -> OneLineParser:
             f"{VARIED_LOSS}: all flags of the loss together. Default: runs of other settings than most are left out."
         ),
     )
+    parser.add_argument(
+        "--race",
+        type=int,
+        nargs="+",
+        metavar="SEED",
+        help="The runs come from a race over these seeds: its verdict, whose error holds over all of its looks.",
+    )
+    parser.add_argument("--race_draws", type=int, metavar="N", help="Draws of random layers that the race could take.")
     parser.add_argument("--resamples", type=int, default=10_000, help="Resamples of the rows. Default: 10000.")
     parser.add_argument("--no_pictures", action="store_true", help="Write no PNG files.")
     return parser
@@ -95,6 +104,8 @@ def compare(arguments: argparse.Namespace) -> None:
     """Raises ValueError where the runs or the arguments cannot be meant so, OSError where nothing can be written."""
     if arguments.resamples < 100:
         raise ValueError(f"--resamples is {arguments.resamples}: a variance needs at least 100, the default is 10000")
+    if arguments.race and len(set(arguments.race)) < max(2, len(arguments.race)):
+        raise ValueError(f"--race {' '.join(map(str, arguments.race))}: name two seeds or more, each once")
     varied = [name.removeprefix("--") for name in arguments.vary]
     runs, left_out = read_runs(find_run_folders(arguments.runs), varied)
     warn_about(left_out)
@@ -106,7 +117,8 @@ def compare(arguments: argparse.Namespace) -> None:
         warn_about(unit.left_out)
     units, alone = split_off_lone_arms(units)
     left_out += alone
-    results = [analyse_unit(unit, arguments.split, arguments.metric, arguments.resamples) for unit in units]
+    race = RacePlan(arguments.race, arguments.race_draws) if arguments.race else None
+    results = [analyse_unit(unit, arguments.split, arguments.metric, arguments.resamples, race) for unit in units]
     ranks = summarize_tasks(results)
     blocks = list_blocks(results, ranks, left_out)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from layer_distillation.comparison.pairs import Pair
+from layer_distillation.comparison.race_report import describe_look
 from layer_distillation.comparison.report import Block
 from layer_distillation.comparison.results import ArmResult, RunResult, UnitResult
 from layer_distillation.comparison.runs import LeftOut
@@ -229,6 +230,7 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
         "control_comparisons": [describe_pair(pair) for pair in result.control_comparisons],
         "teacher_comparisons": [describe_pair(pair) for pair in result.teacher_comparisons],
         "verdict": [*write_verdict(result), *describe_random_draws(result), *describe_ranks(result)],
+        "race": result.race and [describe_look(look) for look in result.race.looks],
         "rank_correlation": result.rank_correlation,
         "before_training": [
             dict(zip(("value", "over", "spearman", "n"), row, strict=True)) for row in result.before_training

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from layer_distillation.comparison.pairs import Pair
+from layer_distillation.comparison.race_report import describe_race
 from layer_distillation.comparison.results import ArmResult, UnitResult, list_untrained_names
 from layer_distillation.comparison.runs import LeftOut
 from layer_distillation.comparison.statistics import TaskRanks
@@ -64,6 +65,7 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
     if result.split == result.selecting_split:
         chosen_on += ", which also chose the epoch that was kept"
     blocks = [
+        Block(f"{result.unit.name}: verdict of the race", lines=list_race(result)),
         Block(f"{result.unit.name}: the kept students, means over seeds", table_students(result)),
         Block(f"Over seeds ({chosen_on})", table_seeds(result)),
         Block(
@@ -72,7 +74,7 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
         ),
         Block("Random and fresh layers: best minus control", table_pairs(result.control_comparisons)),
         Block("With the teacher's terms minus without", table_pairs(result.teacher_comparisons, names="first")),
-        Block("Verdict", lines=write_verdict(result)),
+        Block(name_verdict(result), lines=write_verdict(result)),
         Block("Against random layers", lines=describe_random_draws(result)),
         Block("Do loss and metric agree?", lines=describe_ranks(result)),
         Block(f"Before any training ({result.selecting_split} rows), and after", table_untrained(result)),
@@ -85,6 +87,15 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
         Block("Remarks", lines=[*result.unit.remarks, *remark_on_teacher(result)]),
     ]
     return [block for block in blocks if len(block.table) > 1 or block.lines]
+
+
+def list_race(result: UnitResult) -> list[str]:
+    """Empty where the seeds were no race's."""
+    return describe_race(result.race, f"{result.split} {result.metric_name}") if result.race else []
+
+
+def name_verdict(result: UnitResult) -> str:
+    return "As if the seeds had not been chosen by a race (its looks are not corrected for)" if result.race else "Verdict"
 
 
 def table_students(result: UnitResult) -> list[list[str]]:

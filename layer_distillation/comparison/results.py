@@ -12,6 +12,7 @@ import numpy as np
 from layer_distillation.comparison.arms import Arm
 from layer_distillation.comparison.grouping import Unit, hold_same_predictions
 from layer_distillation.comparison.pairs import Pair, PairedScores
+from layer_distillation.comparison.race_runs import RacePlan, RaceResult, race_arms
 from layer_distillation.comparison.runs import Run
 from layer_distillation.comparison.statistics import Estimate, correlate_ranks
 from layer_distillation.comparison.teacher_lead import TeacherLead, measure_lead
@@ -79,6 +80,7 @@ class UnitResult:
     teacher_comparisons: list[Pair]
     rank_correlation: float | None
     before_training: list[tuple[str, str, float | None, int]]
+    race: RaceResult | None = None  # where the seeds were given by one
 
     @property
     def arms(self) -> list[ArmResult]:
@@ -105,7 +107,9 @@ class UnitResult:
         return {arm.arm.suffix: arm for arm in arms}
 
 
-def analyse_unit(unit: Unit, split: str, metric_name: str | None, num_resamples: int) -> UnitResult:
+def analyse_unit(
+    unit: Unit, split: str, metric_name: str | None, num_resamples: int, race: RacePlan | None = None
+) -> UnitResult:
     """Raises ValueError for fewer than two arms, an unknown metric or a split without labels."""
     if len(unit.arms) < 2:
         raise ValueError(
@@ -139,6 +143,7 @@ def analyse_unit(unit: Unit, split: str, metric_name: str | None, num_resamples:
             [arm.average("validation_metric") for arm in strategies],
         ),
         before_training=correlate_before_training(strategies, controls, metric_name),
+        race=race and race_arms(unit.arms, race, split, metric_name, num_resamples),
     )
 
 

@@ -1,0 +1,120 @@
+"""A sweep whose seeds go to the arms that may still be the best: look by look, until nothing is left to decide.
+
+What is known is what the records say: started again, the same command repeats the looks and goes on from there.
+
+Entry: `race`, `describe_plan`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from layer_distillation.comparison.race import Look, Racer, RunKey, follow_race
+from layer_distillation.comparison.race_report import describe_look, summarize_look
+from layer_distillation.comparison.race_runs import RunScores, make_racers
+from layer_distillation.comparison.results import choose_metric, choose_split
+from layer_distillation.comparison.runs import CONTROL_STRATEGIES, Run, read_run
+from layer_distillation.records.run_record import FINISHED
+from layer_distillation.sweep.plan import WITHOUT_TEACHER, PlannedRun
+
+NUM_RESAMPLES = 10_000  # as of the comparison
+Execute = Callable[[Sequence[PlannedRun]], Iterable[PlannedRun]]
+
+
+class RacedRuns:
+    """The runs of a plan that are finished, read once, as a race looks at them."""
+
+    def __init__(self, planned: Sequence[PlannedRun]) -> None:
+        self.planned = {(run.arm, int(run.seed)): run for run in planned}
+        self.runs: dict[RunKey, Run] = {}
+        self.measure: RunScores | None = None
+
+    def add(self, run: PlannedRun) -> None:
+        """Raises ValueError for a run that cannot be compared."""
+        found = read_run(run.folder)
+        self.runs[run.arm, int(run.seed)] = found
+        if self.measure is None:
+            self.measure = RunScores(self.runs, choose_split(found, "auto"), choose_metric(found, None), NUM_RESAMPLES)
+
+    def follow(self, failed: set[str]) -> tuple[list[Look], list[PlannedRun]]:
+        """The looks so far, and the runs that the next one lacks; without the arms that failed."""
+        racers = make_racers([racer for racer in self.list_racers() if racer.name not in failed])
+        if len(racers) < 2:
+            return [], []
+        looks, missing = follow_race(racers, lambda keys: self.measure(keys), self.runs.__contains__)
+        return looks, [self.planned[key] for key in missing]
+
+    def list_racers(self) -> list[Racer]:
+        arms: dict[str, list[PlannedRun]] = {}
+        for run in self.planned.values():
+            arms.setdefault(run.arm, []).append(run)
+        return [make_racer(runs) for runs in arms.values()]
+
+
+def make_racer(runs: Sequence[PlannedRun]) -> Racer:
+    first, seeds = runs[0], tuple(int(run.seed) for run in runs)
+    start = first.strategy if first.arm.endswith(WITHOUT_TEACHER) else ""
+    is_control = first.strategy in CONTROL_STRATEGIES or bool(start)
+    return Racer(first.arm, seeds, is_control, first.strategy == "random", start)
+
+
+def check_race(planned: Sequence[PlannedRun]) -> None:
+    """Raises ValueError where there is nothing to race."""
+    if len(make_racers(RacedRuns(planned).list_racers())) < 2:
+        raise ValueError("--race needs two kinds of runs or more: name several strategies, or add controls")
+
+
+def race(planned: Sequence[PlannedRun], execute: Execute, tell: Callable[[str], None]) -> None:
+    """Executes what each look needs. An arm with a run that failed, or cannot be compared, is out of the race.
+
+    Args:
+        execute: makes runs, and returns those that are finished.
+    """
+    raced, failed, num_told = RacedRuns(planned), set(), 0
+    while True:
+        looks, missing = raced.follow(failed)
+        for look in looks[num_told:]:
+            tell(summarize_look(look))
+        num_told = max(num_told, len(looks))
+        if not missing:
+            return
+        finished = list(execute(missing))
+        for run in missing:
+            if run not in finished or not add_readable(raced, run, tell):
+                failed.add(run.arm)
+
+
+def add_readable(raced: RacedRuns, run: PlannedRun, tell: Callable[[str], None]) -> bool:
+    try:
+        raced.add(run)
+    except (ValueError, OSError) as error:
+        tell(f"{run.name} cannot be raced: {error}")
+        return False
+    return True
+
+
+def describe_plan(planned: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+    """For JSON: every run, `wanted` as far as the records there decide, then what was decided at each look."""
+    raced = RacedRuns(planned)
+    for run in planned:
+        if run.state == FINISHED:
+            add_readable(raced, run, lambda message: None)
+    looks, missing = raced.follow(set())
+    wanted = {run.name for run in missing} | {raced.planned[key].name for key in list_raced(looks, raced)}
+    return [*(run.describe() | {"wanted": run.name in wanted} for run in planned), *map(describe_look, looks)]
+
+
+def list_raced(looks: Sequence[Look], raced: RacedRuns) -> list[RunKey]:
+    """What the looks so far rest on."""
+    counts = looks[-1].num_seeds if looks else {}
+    return [(racer.name, seed) for racer in raced.list_racers() for seed in racer.seeds[: counts.get(racer.name, 0)]]
+
+
+def list_seeds(seeds: Sequence[str], most: int) -> list[str]:
+    """The first of the named ones, and then on from the last, so that there are `most`."""
+    named = list(dict.fromkeys(seeds))[:most]
+    return named + [str(int(named[-1]) + number + 1) for number in range(most - len(named))]
+
+
+def keep_draws(planned: Sequence[PlannedRun], seeds: Sequence[str]) -> list[PlannedRun]:
+    ...
