@@ -230,13 +230,13 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
         "control_comparisons": [describe_pair(pair) for pair in result.control_comparisons],
         "teacher_comparisons": [describe_pair(pair) for pair in result.teacher_comparisons],
         "verdict": [*write_verdict(result), *describe_random_draws(result), *describe_ranks(result)],
-        "race": result.race and [describe_look(look) for look in result.race.looks],
         "rank_correlation": result.rank_correlation,
         "before_training": [
             dict(zip(("value", "over", "spearman", "n"), row, strict=True)) for row in result.before_training
         ],
         "left_out": [left._asdict() for left in result.unit.left_out],
         "remarks": result.unit.remarks,
+        **({"race": [describe_look(look) for look in result.race.looks]} if result.race else {}),
     } | ({"tuning": tuning} if (tuning := describe_tunings(result)) else {})
 
 

@@ -3,10 +3,11 @@
 Every arm starts with one seed. After each look the arms that are decided, and those that no seed that is left would
 decide, get no more; the others get one. How the error is held over all looks and arms:
 
-- A difference of two arms is tested once for each number of seeds that they share. Each of these tests may spend an
-  equal part of the level, the spending function alpha(t) = alpha t (Lan and DeMets, Discrete sequential boundaries for
-  clinical trials, Biometrika 70, 1983; Kim and DeMets, Biometrika 74, 1987). The parts are simply added up, so that the
-  joint distribution of the looks does not matter: the smallest p-value, over its part, is a p-value of all looks.
+- A difference of two arms is tested once for each number of seeds that they share. With the share t of the seeds that
+  there may be, alpha t^2 of the level may have been spent (Lan and DeMets, Discrete sequential boundaries for clinical
+  trials, Biometrika 70, 1983; the function: Kim and DeMets, Design and analysis of group sequential tests based on the
+  type I error spending rate function, Biometrika 74, 1987). What the tests spend is simply added up, so that the joint
+  distribution of the looks does not matter: the smallest p-value, over its part, is a p-value of all looks.
 - Holm's correction over all pairs of a family is applied to those, at every look (a closed test: Maurer and Bretz,
   Multiple testing in group sequential trials, Statistics in Biopharmaceutical Research 5, 2013).
 - Nothing is tested before it is known how much a seed changes (`comparison/race_differences.py`). Draws of random
@@ -19,6 +20,7 @@ Entry: `follow_race`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +37,7 @@ from layer_distillation.comparison.statistics import LEVEL, adjust_by_holm
 FEWEST_DRAWS = 3
 FEWEST_MEASURED = 3  # arms with a second seed: what a seed changes is then known with 2 degrees of freedom
 FEWEST_FREEDOM = 2
-LEAST_CHANCE = 0.1  # that the seeds that are left decide a pair; below it gets none
+LEAST_CHANCE = 0.2  # that the seeds that are left decide a pair: below, it gets none of them
 LEADS, OPEN, BEHIND, AHEAD, UNDECIDED = "leads", "open", "behind", "ahead", "undecided"
 
 Pair = tuple[str, str]
@@ -69,6 +71,13 @@ class Judgement:
     look: int
 
 
+class Seen(NamedTuple):
+    """A difference at a test, and what of the level that test could spend."""
+
+    difference: Difference
+    level: float
+
+
 @dataclass
 class Look:
     """What is known when every arm has the runs that it was to have. `wanted` get one more seed each."""
@@ -97,8 +106,8 @@ class Race:
         ]
         # Over all looks, not corrected for other pairs; and what was seen when the smallest one was found.
         self.p_values = {pair: 1.0 for family in self.families for pair in family}
-        self.seen: dict[Pair, Difference] = {}
-        self.tested: set[tuple[Pair, int]] = set()
+        self.seen: dict[Pair, Seen] = {}
+        self.num_tested = dict.fromkeys(self.p_values, 0)  # shared seeds at the last test
         self.decided: dict[str, Judgement] = {}
         self.number = 0
 
@@ -155,25 +164,25 @@ class Race:
     # ---- testing ---------------------------------------------------------------------------------------------------
 
     def test_pairs(self) -> None:
-        """Once for each number of shared seeds; each spends an equal part of the level."""
+        """Once for each number of shared seeds."""
         for pair, smallest in self.p_values.items():
             num_shared = len(self.list_shared(pair))
-            if (pair, num_shared) not in self.tested and self.can_be_tested(pair, num_shared):
-                self.tested.add((pair, num_shared))
+            if num_shared > self.num_tested[pair] and self.can_be_tested(pair, num_shared):
                 difference = self.measure_pair(pair)
-                p_value = min(difference.compute_p_value() * self.count_tests(pair), 1.0)
+                part = self.get_part(pair, self.num_tested[pair], num_shared)
+                self.num_tested[pair] = num_shared
+                p_value = min(difference.compute_p_value() / part, 1.0)
                 if p_value <= smallest:
-                    self.p_values[pair], self.seen[pair] = p_value, difference
+                    self.p_values[pair], self.seen[pair] = p_value, Seen(difference, LEVEL * part)
 
     def can_be_tested(self, pair: Pair, num_shared: int) -> bool:
         if self.racers[pair[1]].is_drawn:
             return num_shared >= FEWEST_DRAWS
         return num_shared > 0 and self.seed_variance is not None
 
-    def count_tests(self, pair: Pair) -> int:
-        """The most that there can be of a pair."""
-        most = len(self.list_possible(pair))
-        return max(most - FEWEST_DRAWS + 1, 1) if self.racers[pair[1]].is_drawn else max(most, 1)
+    def get_part(self, pair: Pair, num_before: int, num_shared: int) -> float:
+        """Of the level, what a test may spend since the last one."""
+        return (num_shared**2 - num_before**2) / len(self.list_possible(pair)) ** 2
 
     def adjust(self, family: Sequence[Pair]) -> dict[Pair, float]:
         return dict(zip(family, adjust_by_holm([self.p_values[pair] for pair in family]), strict=True))
@@ -184,10 +193,10 @@ class Race:
         """A strategy that is shown to be behind any other is out, whoever leads."""
         adjusted = self.adjust(self.families[0])
         for pair in sorted(adjusted, key=adjusted.__getitem__):
-            if adjusted[pair] < LEVEL and (seen := self.seen[pair]).value != 0:
+            if adjusted[pair] < LEVEL:
+                seen, level = self.seen[pair]
                 behind, rival = (pair[1], pair[0]) if seen.value > 0 else pair
                 shown = seen if seen.value > 0 else seen.turn()
-                level = LEVEL / self.count_tests(pair)
                 self.decided.setdefault(behind, Judgement(BEHIND, rival, shown, adjusted[pair], level, self.number))
 
     def find_leader(self) -> str:
@@ -210,13 +219,15 @@ class Race:
             return self.decided[name]
         pair = self.find_pair(name, leader)
         family = next(family for family in self.families if pair in family)
-        p_value, level = self.adjust(family)[pair], LEVEL / self.count_tests(pair)
-        if p_value < LEVEL and (seen := self.seen[pair]).value != 0:  # a control
+        p_value = self.adjust(family)[pair]
+        if p_value < LEVEL:  # a control
+            seen, level = self.seen[pair]
             state = BEHIND if seen.value > 0 else AHEAD
             self.decided[name] = Judgement(state, pair[0], seen, p_value, level, self.number)
             return self.decided[name]
         state = UNDECIDED if self.is_hopeless(pair, family) else OPEN
         difference = self.measure_pair(pair)
+        level = LEVEL * self.get_part(pair, difference.num_seeds - 1, difference.num_seeds) if difference else LEVEL
         if pair[1] == name:
             return Judgement(state, pair[0], difference, p_value, level, self.number)
         return Judgement(state, pair[1], difference and difference.turn(), p_value, level, self.number)
@@ -229,7 +240,7 @@ class Race:
         if difference is None:
             return False
         num_open = sum(p_value >= LEVEL for p_value in self.adjust(family).values())
-        level = LEVEL / self.count_tests(pair) / max(num_open, 1)
+        level = LEVEL * self.get_part(pair, most - 1, most) / max(num_open, 1)
         return predict_decision(difference, most, level) < LEAST_CHANCE
 
     # ---- who goes on -----------------------------------------------------------------------------------------------

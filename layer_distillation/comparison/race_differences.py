@@ -45,6 +45,11 @@ class Difference(NamedTuple):
         """Second minus first."""
         return self._replace(value=-self.value)
 
+    @property
+    def is_of_rows_alone(self) -> bool:
+        """One seed, and nothing known of what another would change."""
+        return self.num_seeds == 1 and self.row == 0
+
     def get_error(self, num_seeds: int) -> float:
         return math.sqrt(self.row + self.between / num_seeds)
 

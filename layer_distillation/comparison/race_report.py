@@ -1,15 +1,26 @@
 """A race in sentences, and as data for JSON.
 
-Entry: `describe_race`, `describe_look`, `list_look`.
+Entry: `list_race`, `describe_look`, `summarize_look`.
 """
 
 from typing import Any
 
 from layer_distillation.comparison.race import AHEAD, BEHIND, OPEN, UNDECIDED, Judgement, Look, Racer
 from layer_distillation.comparison.race_runs import RaceResult
+from layer_distillation.comparison.results import UnitResult
 from layer_distillation.comparison.statistics import LEVEL
 from layer_distillation.comparison.verdict import count, format_p_value
 from layer_distillation.layers.strategies import show_strategy
+
+
+def list_race(result: UnitResult) -> list[str]:
+    """Empty where the seeds were given by no race."""
+    return describe_race(result.race, f"{result.split} {result.metric_name}") if result.race else []
+
+
+def name_verdict(result: UnitResult) -> str:
+    """Of the verdict that takes the seeds as given."""
+    return "As if no race had chosen the seeds (its looks are not corrected for)" if result.race else "Verdict"
 
 
 def describe_race(race: RaceResult, what: str) -> list[str]:
@@ -28,9 +39,9 @@ def describe_race(race: RaceResult, what: str) -> list[str]:
     lines += [f"{show_strategy(name)} {missing}." for name in race.left_out]
     return [
         *lines,
-        f"{race.num_runs} of at most {race.most_runs} runs, {count(last.number, 'look')}. The error of {LEVEL} holds over "
-        "all looks and pairs, an interval over all looks of its pair. Of what was dropped no more is known than was seen "
-        "then.",
+        f"{race.num_runs} of at most {race.most_runs} runs, {count(last.number, 'look')}. The error of {LEVEL} holds "
+        "over all looks and pairs, an interval over all looks of its pair. Of what was dropped no more is known than "
+        "was seen then.",
     ]
 
 
@@ -59,9 +70,10 @@ def describe_difference(judgement: Judgement) -> str:
     difference, sign = judgement.difference, -1 if judgement.difference.value < 0 else 1
     low, high = sorted(sign * end for end in difference.get_interval(judgement.level))
     side = "behind" if sign > 0 else "ahead of"
+    rows_alone = ", rows alone" if difference.is_of_rows_alone else ""
     return (
         f"{side} {show_strategy(judgement.rival)} by {abs(difference.value):.4f} [{low:.4f}, {high:.4f}], corrected p "
-        f"{format_p_value(judgement.p_value)} ({count(difference.num_seeds, 'seed')})"
+        f"{format_p_value(judgement.p_value)} ({count(difference.num_seeds, 'seed')}{rows_alone})"
     )
 
 

@@ -3,13 +3,13 @@
 Entry: `list_blocks`; `comparison/files.py` writes them.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from layer_distillation.comparison.numbers import format_interval, format_number, format_share
 from layer_distillation.comparison.pairs import Pair
-from layer_distillation.comparison.race_report import describe_race
+from layer_distillation.comparison.race_report import list_race, name_verdict
 from layer_distillation.comparison.results import ArmResult, UnitResult, list_untrained_names
 from layer_distillation.comparison.runs import LeftOut
 from layer_distillation.comparison.statistics import TaskRanks
@@ -87,15 +87,6 @@ def list_unit_blocks(result: UnitResult) -> list[Block]:
         Block("Remarks", lines=[*result.unit.remarks, *remark_on_teacher(result)]),
     ]
     return [block for block in blocks if len(block.table) > 1 or block.lines]
-
-
-def list_race(result: UnitResult) -> list[str]:
-    """Empty where the seeds were no race's."""
-    return describe_race(result.race, f"{result.split} {result.metric_name}") if result.race else []
-
-
-def name_verdict(result: UnitResult) -> str:
-    return "As if the seeds had not been chosen by a race (its looks are not corrected for)" if result.race else "Verdict"
 
 
 def table_students(result: UnitResult) -> list[list[str]]:
@@ -254,10 +245,6 @@ def table_shares(
     return [["", *tasks, "mean", *(f"{task} (not in the mean)" for task in others)], *rows]
 
 
-def format_share(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
-
-
 def table_teacher(pairs: Sequence[TeacherPair]) -> list[list[str]]:
     """By task; beside the kept students the metric after the last epoch, which a choice by the loss may miss."""
     header = ["", "start", "teacher", "with", "without", "difference", "95 % interval", "p (Holm, all rows)"]
@@ -292,11 +279,3 @@ def explain_method(results: Sequence[UnitResult]) -> Block:
             "Needed rows and seeds: 80 % power at the corrected level. McNemar's test compares two single students.",
         ],
     )
-
-
-def format_number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
-
-
-def format_interval(low: float, high: float) -> str:
-    return f"[{low:.4f}, {high:.4f}]"

@@ -20,6 +20,7 @@ EPILOG = """\
 LAUNCH, from the environment, starts each run: "accelerate launch" (default), python, "torchrun --nproc_per_node 2", ...
 Started again, the same command skips what is finished and goes on with what is not."""
 NAMES, NUMBERS = r"\s*[a-z]+(\s+[a-z]+)*\s*", r"\s*[0-9]+(\s+[0-9]+)*\s*"
+MAX_SEEDS = 5
 VARIED = ("seed", "output_dir", "layer_strategy", "student_layers")
 
 
@@ -50,6 +51,12 @@ def build_parser() -> OneLineParser:
         ("--strategies", '"top odd"', "top bottom odd even", "starts to compare (default: %(default)s)"),
         ("--seeds", '"42 43"', "42 43 44", "each start is trained once with each (default: %(default)s)"),
         ("--random", "N", "0", "also N random draws of layers, with the seeds from the first one on"),
+        (
+            "--max_seeds",
+            "N",
+            "",
+            f"of a race: the most that an arm gets, counted on from --seeds (default: {MAX_SEEDS})",
+        ),
         ("--output_root", "DIR", "runs", "DIR/<strategy>-seed<seed>, DIR/logs, DIR/comparison (default: %(default)s)"),
     ):
         parser.add_argument(flag, metavar=metavar, default=default, help=text)
@@ -64,6 +71,7 @@ def build_parser() -> OneLineParser:
     for flag, text in (
         ("--scratch", "also fresh layers"),
         ("--without_teacher", "also every start trained on the labels alone (not the random draws)"),
+        ("--race", "one seed for every start, further ones only for those that may still be the best"),
         ("--plan", "print the runs as JSON lines, with what is finished, and start none"),
     ):
         parser.add_argument(flag, action="store_true", help=text)
@@ -84,17 +92,29 @@ def parse_command_line(argv: Sequence[str]) -> tuple[SweepSettings, bool]:
         tune = parse_grid(arguments.tune, flags)
     except ValueError as error:
         exit_with_error(str(error))
+    seeds = arguments.seeds.split()
     settings = SweepSettings(
         strategies=arguments.strategies.split(),
-        seeds=arguments.seeds.split(),
+        seeds=list_raced_seeds(seeds, int(arguments.max_seeds or MAX_SEEDS)) if arguments.race else seeds,
         random=int(arguments.random),
         scratch=arguments.scratch,
         without_teacher=arguments.without_teacher,
         output_root=Path(arguments.output_root),
         flags=flags,
         tune=tune,
+        race=arguments.race,
     )
     return settings, arguments.plan
+
+
+def list_raced_seeds(seeds: Sequence[str], most: int) -> list[str]:
+    """The first of the named ones, and on from the last of them, until there are as many."""
+    named = list(dict.fromkeys(seeds))[:most]
+    further, last = [], int(named[-1])
+    while len(named) + len(further) < most:
+        last += 1
+        further += [str(last)] if str(last) not in named else []
+    return named + further
 
 
 def split_at_separator(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -122,5 +142,28 @@ def check_values(arguments: argparse.Namespace) -> None:
         raise ValueError(f'--seeds is "{arguments.seeds}": give whole numbers, such as "42 43"')
     if not re.fullmatch("[0-9]+", arguments.random):
         raise ValueError(f'--random is "{arguments.random}": give the number of draws')
+    check_race(arguments)
     if not arguments.output_root:
         raise ValueError("--output_root is empty: name a folder")
+
+
+def check_race(arguments: argparse.Namespace) -> None:
+    """Raises ValueError where the flags of a race do not go together."""
+    if arguments.race and arguments.tune:
+        raise ValueError(
+            "--race and --tune do not go together yet: tune with few seeds, then race with the chosen values"
+        )
+    if arguments.max_seeds and not arguments.race:
+        raise ValueError("--max_seeds is for a race: add --race, or leave it out; --seeds names those of a sweep")
+    if arguments.max_seeds and not re.fullmatch("[0-9]+", arguments.max_seeds, re.ASCII):
+        raise ValueError(f'--max_seeds is "{arguments.max_seeds}": give the most seeds that an arm may get')
+    most = int(arguments.max_seeds or MAX_SEEDS)
+    if most < 2:
+        raise ValueError(
+            f"--max_seeds is {most}: a race needs 2 or more, as one does not say what another would change"
+        )
+    kinds = len(set(arguments.strategies.split())) + arguments.scratch + arguments.without_teacher
+    if arguments.race and kinds + bool(int(arguments.random)) < 2:
+        raise ValueError("--race needs two kinds of runs or more: name several strategies, or add controls")
+    if arguments.race and int(arguments.random) > most:
+        raise ValueError(f"--random is {arguments.random}: a race of {most} seeds has at most {most} draws")

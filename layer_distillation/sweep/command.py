@@ -10,7 +10,6 @@ Its own process plans, starts, waits and tells; whatever needs torch runs in pro
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from layer_distillation.records.interruption import Interrupted
 from layer_distillation.sweep.arguments import exit_with_error, parse_command_line
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ProcessGroups(environment) as groups:
             runs = mark_waiting(add_states(plan_all(settings, launch), groups))
-            return print_plan(runs) if is_plan else sweep(runs, settings, launch, groups)
+            return print_plan(runs, settings) if is_plan else sweep(runs, settings, launch, groups)
     except Interrupted as interrupted:
         print(f"\nstopped by {interrupted}; the same command goes on from here", file=sys.stderr)
         return interrupted.exit_status
@@ -48,10 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit_with_error(str(error), status=1)
 
 
-def print_plan(runs: Sequence[PlannedRun]) -> int:
+def print_plan(runs: Sequence[PlannedRun], settings: SweepSettings) -> int:
     """A JSON object per line."""
-    for run in runs:
-        print(json.dumps(run.describe()))
+    described = [run.describe() for run in runs]
+    if settings.race:
+        from layer_distillation.sweep.race import describe_plan  # here, because it loads scipy
+
+        described = describe_plan(runs)
+    for entry in described:
+        print(json.dumps(entry))
     return 0
 
 
@@ -65,12 +69,16 @@ def plan_all(settings: SweepSettings, launch: Sequence[str]) -> list[PlannedRun]
 
 def sweep(runs: Sequence[PlannedRun], settings: SweepSettings, launch: Sequence[str], groups: ProcessGroups) -> int:
     """Executes what is open and compares what is finished; returns 1 where anything failed."""
-    output_root = settings.output_root
-    (output_root / "logs").mkdir(parents=True, exist_ok=True)
+    (settings.output_root / "logs").mkdir(parents=True, exist_ok=True)
     report = SweepReport(len(runs))
     if settings.tune:
         print(describe_budget(runs), flush=True)
-    execute([run for run in runs if run.state != WAITING], report, groups)
+    if settings.race:
+        from layer_distillation.sweep.race import race  # here, because it loads scipy
+
+        race(runs, lambda wanted: execute(wanted, report, groups), report.tell)
+    else:
+        execute([run for run in runs if run.state != WAITING], report, groups)
     if waiting := list(dict.fromkeys(run.arm for run in runs if run.state == WAITING)):
         chosen = {arm: values for arm, values in report.chosen.items() if arm in waiting}
         ready = [run for run in plan_further_seeds(settings, launch, chosen) if run.arm in chosen]
@@ -78,20 +86,26 @@ def sweep(runs: Sequence[PlannedRun], settings: SweepSettings, launch: Sequence[
         report.failures += [f"{arm}: its other seeds wait for its trials" for arm in waiting if arm not in chosen]
     if len({run.arm for run in report.finished}) < 2:
         print("nothing to compare: fewer than two kinds of runs are finished", flush=True)
-    elif status := compare(report.finished, output_root / "comparison", groups):
+    elif status := compare(report.finished, settings, groups):
         report.failures.append(f"comparison: exit status {status}")
     return report.tell_failures()
 
 
-def execute(runs: Sequence[PlannedRun], report: SweepReport, groups: ProcessGroups) -> None:
+def execute(runs: Sequence[PlannedRun], report: SweepReport, groups: ProcessGroups) -> list[PlannedRun]:
+    """Returns those that are finished."""
+    num_before = len(report.finished)
     for outcome in EXECUTORS["in turn"](runs, groups, report.begin):
         report.end(outcome)
+    return report.finished[num_before:]
 
 
-def compare(runs: Sequence[PlannedRun], folder: Path, groups: ProcessGroups) -> int:
+def compare(runs: Sequence[PlannedRun], settings: SweepSettings, groups: ProcessGroups) -> int:
     """Returns the exit status of compare_strategies.py."""
     folders = [str(run.folder) for run in runs]
-    command = [sys.executable, find_script("compare_strategies"), *folders, "--output_dir", str(folder)]
+    options = ["--output_dir", str(settings.output_root / "comparison")]
+    if settings.race:
+        options += ["--race", *settings.seeds, "--race_draws", str(settings.random)]
+    command = [sys.executable, find_script("compare_strategies"), *folders, *options]
     return groups.run(command).returncode
 
 

@@ -34,6 +34,7 @@ class SweepSettings:
     output_root: Path
     flags: Sequence[str]
     tune: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    race: bool = False  # then `seeds` are all that an arm may get
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def list_arms(settings: SweepSettings) -> list[tuple[str, str, str]]:
     controls = ["", *[WITHOUT_TEACHER] * settings.without_teacher]
     arms = [(strategy, seed, control) for seed in settings.seeds for strategy in strategies for control in controls]
     first_seed = int(settings.seeds[0])
-    return arms + [("random", str(first_seed + draw), "") for draw in range(settings.random)]
+    counted = [str(first_seed + draw) for draw in range(settings.random)]
+    draws = settings.seeds[: settings.random] if settings.race else counted  # a race compares them by seed
+    return arms + [("random", seed, "") for seed in draws]
 
 
 def plan_run(

@@ -6,7 +6,6 @@ Entry: `race`, `describe_plan`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from layer_distillation.comparison.race import Look, Racer, RunKey, follow_race
@@ -58,12 +57,6 @@ def make_racer(runs: Sequence[PlannedRun]) -> Racer:
     return Racer(first.arm, seeds, is_control, first.strategy == "random", start)
 
 
-def check_race(planned: Sequence[PlannedRun]) -> None:
-    """Raises ValueError where there is nothing to race."""
-    if len(make_racers(RacedRuns(planned).list_racers())) < 2:
-        raise ValueError("--race needs two kinds of runs or more: name several strategies, or add controls")
-
-
 def race(planned: Sequence[PlannedRun], execute: Execute, tell: Callable[[str], None]) -> None:
     """Executes what each look needs. An arm with a run that failed, or cannot be compared, is out of the race.
 
@@ -108,13 +101,3 @@ def list_raced(looks: Sequence[Look], raced: RacedRuns) -> list[RunKey]:
     """What the looks so far rest on."""
     counts = looks[-1].num_seeds if looks else {}
     return [(racer.name, seed) for racer in raced.list_racers() for seed in racer.seeds[: counts.get(racer.name, 0)]]
-
-
-def list_seeds(seeds: Sequence[str], most: int) -> list[str]:
-    """The first of the named ones, and then on from the last, so that there are `most`."""
-    named = list(dict.fromkeys(seeds))[:most]
-    return named + [str(int(named[-1]) + number + 1) for number in range(most - len(named))]
-
-
-def keep_draws(planned: Sequence[PlannedRun], seeds: Sequence[str]) -> list[PlannedRun]:
-    ...

@@ -55,6 +55,10 @@ class SweepReport:
             self.chosen |= choose_values(trials)
             print(describe_choice(trials), flush=True)
 
+    def tell(self, line: str) -> None:
+        """Between the runs."""
+        print(clean_text(line), flush=True)
+
     def tell_failures(self) -> int:
         """Returns the exit status of the sweep."""
         if not self.failures:
