@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from layer_distillation.comparison.files import add_pictures, format_text, write_reports
+from layer_distillation.comparison.files import add_pictures, format_text, write_file, write_reports
 from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import ROW_ARGUMENTS, START_ARGUMENTS, Unit, group_runs
+from layer_distillation.comparison.page import format_page
 from layer_distillation.comparison.race_runs import RacePlan
 from layer_distillation.comparison.report import list_blocks
 from layer_distillation.comparison.results import UnitResult, analyse_unit
@@ -33,6 +34,7 @@ from layer_distillation.records.run_record import HARMLESS_ARGUMENTS
 logger = logging.getLogger(__name__)
 
 SCRIPT = "compare_strategies.py"
+PAGE_NAME = "comparison.html"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -124,10 +126,11 @@ def compare(arguments: argparse.Namespace) -> None:
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     with hold_lock(arguments.output_dir / ".lock"):
         write_reports(arguments.output_dir, blocks, results, ranks, left_out)
+        write_file(arguments.output_dir / PAGE_NAME, format_page(results, ranks, left_out))
         print(format_text(blocks))
         if not arguments.no_pictures:
             add_pictures(arguments.output_dir, blocks, draw_where_possible(results, ranks, arguments.output_dir))
-    logger.info("written to %s", arguments.output_dir)
+    logger.info("written to %s: open %s in a browser", arguments.output_dir, arguments.output_dir / PAGE_NAME)
 
 
 def check_varied(varied: Sequence[str], runs: Sequence[Run]) -> None:

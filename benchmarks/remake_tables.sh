@@ -28,7 +28,7 @@ is_wanted() { # NAME
 finish() { # PATH: a file or a folder, below what was made
     echo "$1"
     if $is_check; then
-        diff -rq --exclude .lock "$1" "$made/$1" || unequal=1
+        diff -rq --exclude .lock --exclude comparison.html "$1" "$made/$1" || unequal=1
     fi
 }
 
