@@ -49,6 +49,7 @@ def test_it_prints_the_report_and_writes_the_files(sweep, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         ".lock",
         "comparison.csv",
+        "comparison.html",
         "comparison.json",
         "comparison.md",
         "runs.csv",
