@@ -24,7 +24,7 @@ from typing import Any
 
 from accelerate import PartialState
 from tqdm.contrib.logging import logging_redirect_tqdm
-from transformers import EarlyStoppingCallback, PreTrainedModel
+from transformers import EarlyStoppingCallback, PreTrainedConfig, PreTrainedModel
 
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.cards.publish import PushError, describe_failed_push, push_folder, write_model_card
@@ -74,6 +74,7 @@ from layer_distillation.step.progress import tell_story
 from layer_distillation.step.weight_types import hold_weights_in
 from layer_distillation.students.layer_similarity import iterate_batches
 from layer_distillation.tasks.kinds.entry import LABELS
+from layer_distillation.teachers.loading import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ def run_alone(arguments: RunArguments) -> RunRecord:
 def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None:
     """Scores the teacher, trains the student, keeps the best one, and finishes the record."""
     folder = Path(arguments.training.output_dir)
-    teacher_class, teacher_config = type(run.teacher.model), run.teacher.model.config
+    teacher_class, teacher_config = get_answering_kind(run.teacher)  # before its weights are gone
     layers, score = list_imitated_layers(run, arguments.training), make_scorer(run.data)
     imitated = gather_outputs(run.teacher, run.data, layers, arguments, record, score)
     teacher_logits = mix_evaluation_logits(imitated.logits, is_binary=run.data.outputs == LABELS)
@@ -161,7 +162,9 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     imitates_layers = trainer.term_weights.keys() & {*STATE_TERMS, "attention"}
     matching = trainer.layer_matching if imitates_layers else []
     strategy = show_strategy(record.strategy)
-    logger.info("the student's layers, strategy %s:\n%s", strategy, format_layer_map(run.layers, matching))
+    origin = run.teacher.answers and run.teacher.answers.origin
+    layer_map = format_layer_map(run.layers, matching, origin["name"] if origin else "teacher")
+    logger.info("the student's layers, strategy %s:\n%s", strategy, layer_map)
     with timed(record, "distillation"):
         trainer.train(resume_from_checkpoint=arguments.training.resume_from_checkpoint or find_checkpoint(folder))
     hold_weights_in(trainer.model, arguments.student.save_dtype)  # what is scored is what is saved
@@ -188,6 +191,14 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
             )
         finish_run(trainer.model, run, predictions, record, arguments)
     trainer.accelerator.wait_for_everyone()
+
+
+def get_answering_kind(teacher: Teacher) -> tuple[type[PreTrainedModel] | None, PreTrainedConfig | None]:
+    """Class and config of the model that answers, which is timed beside the student; none of soft labels."""
+    model = teacher.model
+    if teacher.answers is not None:
+        model = teacher.answers.reader and teacher.answers.reader.model
+    return (None, None) if model is None else (type(model), model.config)
 
 
 def begin_record(run: PreparedRun, teacher: dict[str, Any], record: RunRecord, folder: Path) -> None:

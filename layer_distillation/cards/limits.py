@@ -34,6 +34,8 @@ def list_limits(record: RunRecord) -> list[str]:
         limits.append(f"{100 * unknown:.1f} % of the tokens of the training texts are unknown to its tokenizer.")
     if absent := record.task.get("labels_without_rows"):
         limits.append(f"No training row had the label {', '.join(map(code_span, absent))}: it is the teacher's alone.")
+    if record.task.get("without_gold"):
+        limits.append("It was trained on the teacher's answers alone, its errors with them: no gold label was learned.")
     if not record.teacher["is_trained"]:
         limits.append("The teacher's head was untrained: what was imitated is noise, as an experiment.")
     return limits

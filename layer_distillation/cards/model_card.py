@@ -16,6 +16,7 @@ from layer_distillation.cards.metadata import build_card_metadata, find_origin
 from layer_distillation.cards.scores import ComparisonRow, Interval, Score
 from layer_distillation.comparison.runs import TEACHER_TERMS
 from layer_distillation.layers.strategies import show_strategy
+from layer_distillation.records.answers import describe_answers, describe_gold
 from layer_distillation.records.markdown_text import code_span, escape_markdown, fence_code, format_table
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.records.student_names import name_variant
@@ -40,6 +41,7 @@ def build_model_card(
         f"---\n{build_card_metadata(record, name).to_yaml()}\n---",
         f"# {escape_markdown(name)}",
         describe_student(record),
+        *([f"**{escape_markdown(describe_gold(record))}.**"] if record.task.get("without_gold") else []),
         fence_code(write_usage(record, location), "python"),
         "## Scores",
         *describe_scores(record, scores),
@@ -83,7 +85,9 @@ def describe_student(record: RunRecord) -> str:
         answer = get_record_kind(record.task).describe_answer(shown)
     teacher, count = code_span(name_teacher(record.teacher)), len(record.student["layers"])
     began = f"cut from the {record.teacher['layers']} layers of {teacher}"
-    if (origin := find_origin(record)) is not None:
+    if record.teacher.get("kind"):
+        began = f"cut from {code_span(find_origin(record) or name_teacher(record.teacher))}"
+    elif (origin := find_origin(record)) is not None:
         began = f"which began as {code_span(origin)} and imitates the {record.teacher['layers']} layers of {teacher}"
     strategy = code_span(
         show_strategy(record.strategy) + name_variant(record.arguments, record.student.get("width_init"))
@@ -91,6 +95,7 @@ def describe_student(record: RunRecord) -> str:
     return (
         f"A student of {count} layers, {began} (strategy {strategy}) and trained by knowledge "
         f"distillation on {code_span(record.task['name'])}. It answers {answer}."
+        + (f" Its teacher: {escape_markdown(describe_answers(record.teacher))}." if record.teacher.get("kind") else "")
     )
 
 
@@ -145,25 +150,35 @@ def describe_size(record: RunRecord) -> list[str]:
     """Sizes and, where the run measured it, seconds; how they were measured below."""
     teacher, student, speed = record.teacher, record.student, record.speed
     rows = [
-        ["layers", f"{len(student['layers'])}", f"{teacher['layers']}", ""],
-        ["parameters", f"{student['parameters']:,}", f"{teacher['parameters']:,}", ""],
+        ["layers", f"{len(student['layers'])}", f"{teacher['layers'] or '-'}", ""],
+        ["parameters", f"{student['parameters']:,}", format_count(teacher["parameters"]), ""],
     ]
     if not speed:
         return [format_table(["", "student", "teacher", ""], rows), "How fast it is was not measured."]
     sizes = {name: f"{count / 1e6:,.2f}" for name, count in speed["weight_bytes"].items()}
-    rows.append(["weights in float32, MB", sizes["student"], sizes["teacher"], ""])
+    rows.append(["weights in float32, MB", sizes["student"], sizes.get("teacher", "-"), ""])
     for batch_size, milliseconds in speed["milliseconds"].items():
-        times = [milliseconds[name] for name in ("student", "teacher")]
-        faster = f"{times[1] / times[0]:.2f} times as fast"
-        rows.append([f"milliseconds, batch of {batch_size}", *(f"{time:.2f}" for time in times), faster])
+        own, others = milliseconds["student"], milliseconds.get("teacher")
+        known = ["-", ""] if others is None else [f"{others:.2f}", f"{others / own:.2f} times as fast"]
+        rows.append([f"milliseconds, batch of {batch_size}", f"{own:.2f}", *known])
     passes = " and ".join(map(str, speed["rounds"].values()))
     return [
         format_table(["", "student", "teacher", ""], rows),
         f"Milliseconds per forward pass on {escape_markdown(record.hardware['device'])} "
         f"(threads: {speed['threads']}), {speed['tokens']} random tokens per row (as many as the "
         "training rows have on average, at most 128), float32; the "
-        f"fastest of {passes} passes of each, by turns, at the end of the run.",
+        f"fastest of {passes} passes of each, by turns, at the end of the run.{describe_passes(teacher)}",
     ]
+
+
+def format_count(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def describe_passes(teacher: dict[str, Any]) -> str:
+    """A zero-shot teacher reads a text once for each class."""
+    passes = teacher.get("passes_per_row", 1)
+    return "" if passes == 1 else f" The teacher takes {passes} such passes for a text, one for each class."
 
 
 def describe_comparison(row: ComparisonRow) -> list[str]:

@@ -41,6 +41,7 @@ ROW_ARGUMENTS = (
 )
 # What a step sees is their product, with the number of processes.
 BATCH_ARGUMENTS = frozenset(["per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size"])
+ANSWERED_ARGUMENTS = ("teacher_", "additional_teachers", "soft_label_", "zero_shot_", "hypothesis_")
 READABLE_DIFFERENCES = {
     "task fingerprint": "other rows",
     "unlabeled_file": "other unlabelled rows",
@@ -163,7 +164,7 @@ def list_settings(run: Run) -> dict[str, Any]:
         name: value
         for name, value in run.record.arguments.items()
         if name not in dropped
-        and not name.startswith(("teacher_", "additional_teachers"))  # its fingerprint says what came of these
+        and not name.startswith(ANSWERED_ARGUMENTS)  # the teacher's fingerprint says what came of these
     }
     if not BATCH_ARGUMENTS & run.varied_arguments.keys():
         arguments = {name: value for name, value in arguments.items() if name not in BATCH_ARGUMENTS}

@@ -20,6 +20,7 @@ from layer_distillation.comparison.results import ArmResult, UnitResult
 from layer_distillation.comparison.statistics import TaskRanks
 from layer_distillation.comparison.tasks import group_by_task
 from layer_distillation.layers.strategies import show_strategy
+from layer_distillation.records.run_record import find_loss_name
 from layer_distillation.tasks.kinds.entry import NUMBER
 
 MAX_NAME_CHARACTERS = 60  # of up to 4 bytes each: the name of a folder has at most 255
@@ -49,14 +50,25 @@ def draw_unit(result: UnitResult, folder: Path) -> list[Path]:
     curves = {show_strategy(arm.name): [run.run.record.history for run in arm.runs] for arm in result.arms}
     outputs = result.unit.runs[0].outputs
     task_loss = "squared error" if outputs == NUMBER else "cross-entropy (nats)"
+    if (loss := result.name_loss(result.selecting_split)) != "loss":  # no row that chose the epoch had a gold label
+        task_loss = loss
+        curves = {name: [list(map(name_validation_loss, history)) for history in runs] for name, runs in curves.items()}
     plot_loss_curves(curves, folder / "loss_curves.png", task_loss)
     intervals = [make_interval(arm, arm in result.controls) for arm in result.arms]
     teacher_value = result.teacher_metric.get(result.split)
     plot_metric_intervals(intervals, metric_name, teacher_value, folder / "metric_intervals.png")
-    num_teacher_layers = result.unit.runs[0].record.teacher["layers"]
-    plot_layer_map(list_layers(result), num_teacher_layers, folder / "layer_map.png")
+    record = result.unit.runs[0].record
+    source = record.student.get("source") or {}
+    num_layers = source.get("layers") or record.teacher["layers"]
+    plot_layer_map(list_layers(result), num_layers, folder / "layer_map.png")
     plot_pareto([*make_teacher_points(result), *map(make_point, result.arms)], metric_name, folder / "pareto.png")
     return [folder / f"{name}.png" for name in ("metric_intervals", "loss_curves", "layer_map", "pareto")]
+
+
+def name_validation_loss(entry: dict[str, float]) -> dict[str, float]:
+    """An entry of a history in which the distance to the teacher stands where the loss does."""
+    scores = {name.removeprefix("eval_"): value for name, value in entry.items() if name.startswith("eval_")}
+    return entry | {"eval_loss": scores[find_loss_name(scores)]}
 
 
 def draw_sizes(units: Sequence[UnitResult], path: Path) -> None:
@@ -84,7 +96,7 @@ def make_teacher_points(result: UnitResult) -> list[ParetoPoint]:
     """The teacher, one model without an interval; none where it has no score of the split."""
     value = result.teacher_metric.get(result.split)
     parameters = result.unit.runs[0].record.teacher["parameters"]
-    return [] if value is None else [ParetoPoint("teacher", parameters, value, value, value)]
+    return [] if value is None or parameters is None else [ParetoPoint("teacher", parameters, value, value, value)]
 
 
 def list_layers(result: UnitResult) -> dict[str, list[int | None]]:

@@ -95,11 +95,12 @@ def table_students(result: UnitResult) -> list[list[str]]:
     The choice by the loss may keep an epoch of a low metric: the last one stands beside it.
     """
     split, metric = result.selecting_split, result.metric_name
-    header = ["Student layer", "Training loss", "Validation loss", f"Validation {metric}", "Epoch"]
-    header += ["At the end", "Layers"]
+    titles = [f"Validation {name}" for name in (result.name_loss(split), metric)]
+    header = ["Student layer", "Training loss", *titles, "Epoch", "At the end", "Layers"]
     teacher = result.unit.runs[0].record.teacher
     scores = [format_number(found.get(split)) for found in (result.teacher_loss, result.teacher_metric)]
-    rows = [[name_teacher(result), "-", *scores, "-", "-", f"all {teacher['layers']}"]]
+    layers = f"all {teacher['layers']}" if teacher["layers"] else "-"
+    rows = [[name_teacher(result), "-", *scores, "-", "-", layers]]
     for arm in result.arms:
         losses = [format_number(arm.average(name)) for name in ("training_loss", "validation_loss")]
         kept, last = (format_number(arm.average(name)) for name in ("validation_metric", "last_metric"))
@@ -132,7 +133,9 @@ def table_seeds(result: UnitResult) -> list[list[str]]:
     splits = {"validation_loss": result.selecting_split, "loss": result.split}
     if result.split == result.selecting_split:
         del splits["validation_loss"]
-    titles = [f"{split} loss" for split in splits.values()] + [f"{result.split} {result.metric_name}"]
+    titles = [f"{split} {result.name_loss(split)}" for split in splits.values()] + [
+        f"{result.split} {result.metric_name}"
+    ]
     teacher = [format_number(result.teacher_loss.get(split)) for split in splits.values()]
     teacher.append(format_number(result.teacher_metric.get(result.split)))
     rows = []

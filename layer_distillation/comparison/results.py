@@ -17,6 +17,8 @@ from layer_distillation.comparison.runs import Run
 from layer_distillation.comparison.statistics import Estimate, correlate_ranks
 from layer_distillation.comparison.teacher_lead import TeacherLead, measure_lead
 from layer_distillation.layers.strategies import show_strategy
+from layer_distillation.records.run_record import find_loss_name
+from layer_distillation.tasks.kinds.entry import NUMBER
 
 
 @dataclass
@@ -90,6 +92,13 @@ class UnitResult:
     def counts_over_tasks(self) -> bool:
         """Not where its teacher is not shown to have learned the task: what is kept of such a one says nothing."""
         return self.teacher_lead is None or self.teacher_lead.is_shown
+
+    def name_loss(self, split: str) -> str:
+        """What the losses of the split are: without a gold label distances to the teacher."""
+        run = self.unit.runs[0]
+        if not run.has_teacher_for_gold(split):
+            return "loss"
+        return "squared error to the teacher" if run.outputs == NUMBER else "KL to the teacher"
 
     @property
     def best(self) -> ArmResult:
@@ -169,15 +178,21 @@ def analyse_arm(arm: Arm, scores: PairedScores, split: str, metric_name: str) ->
         RunResult(
             run=run,
             training_loss=get_training_loss(run),
-            validation_loss=run.record.metrics[run.selecting_split]["loss"],
+            validation_loss=get_loss(run, run.selecting_split),
             validation_metric=run.score(metric_name, run.selecting_split),
             last_metric=get_last_metric(run, metric_name),
-            loss=run.record.metrics[split]["loss"],
+            loss=get_loss(run, split),
             metric=float(scores.scores[position]),
         )
         for run, position in zip(arm.runs, scores.find(arm.runs), strict=True)
     ]
     return ArmResult(arm, results, scores.estimate(arm))
+
+
+def get_loss(run: Run, split: str) -> float:
+    """The task's loss or, of rows without a gold label, the distance to the teacher."""
+    scores = run.record.metrics[split]
+    return scores[find_loss_name(scores)]
 
 
 def get_training_loss(run: Run) -> float:
@@ -187,15 +202,20 @@ def get_training_loss(run: Run) -> float:
 
 
 def get_last_metric(run: Run, metric_name: str) -> float:
+    metric_name = run.name_headline(run.selecting_split) if run.is_scored_by_teacher else metric_name
     return run.record.history[-1].get(f"eval_{metric_name}", math.nan) if run.record.history else math.nan
 
 
 def list_teacher_losses(run: Run) -> dict[str, float]:
-    return {split: scores["loss"] for split, scores in run.record.teacher["metrics"].items()}
+    return {split: scores["loss"] for split, scores in run.record.teacher["metrics"].items() if "loss" in scores}
 
 
 def score_teacher(run: Run, metric_name: str) -> dict[str, float]:
-    known = [split for split in run.labelled_rows if f"{split}.teacher_logits" in run.arrays]
+    known = [
+        split
+        for split in run.labelled_rows
+        if f"{split}.teacher_logits" in run.arrays and not run.has_teacher_for_gold(split)
+    ]
     return {split: run.score(metric_name, split, "teacher") for split in known}
 
 

@@ -16,19 +16,23 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from layer_distillation.comparison.archives import PREDICTIONS_NAME
+from layer_distillation.comparison.entries import TEACHER_TERMS, check_entries
 from layer_distillation.comparison.finding import RunFolder, get_place
 from layer_distillation.comparison.metrics import limit_resamples, score_all_rows
-from layer_distillation.records.run_record import FINISHED, RECORD_NAME, RunRecord, parse_run_record, read_run_record
+from layer_distillation.records.run_record import (
+    FINISHED,
+    RECORD_NAME,
+    RunRecord,
+    find_loss_name,
+    parse_run_record,
+    read_run_record,
+)
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
 from layer_distillation.records.tuning import list_tuned
 from layer_distillation.tasks.kinds.entry import LABELS, NUMBER, TaskKind, Truth
 from layer_distillation.tasks.kinds.table import get_record_kind
 from layer_distillation.tasks.weighted_scores import Scorer
 
-TEACHER_TERMS = (
-    *("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"),
-    *("pkd_weight", "embedding_weight", "relation_weight", "rkd_weight"),
-)
 UNLABELLED_ARGUMENTS = ("unlabeled_file", "max_unlabeled_samples")
 # Without a teacher there is nothing that these could change.
 TEACHER_ARGUMENTS = frozenset(
@@ -37,16 +41,9 @@ TEACHER_ARGUMENTS = frozenset(
 )
 VARIED_LOSS = "loss"  # among what is varied: all arguments of the loss together, named by its terms
 LOSS_ARGUMENTS = frozenset(["ce_weight", "class_weights", *TEACHER_ARGUMENTS]) - set(UNLABELLED_ARGUMENTS)
+CLOSENESS_METRICS = ("agreement", "pearson_to_teacher")  # of rows without a gold label
+ROW_SHARES = ("accuracy", "agreement")  # whose rows are right or wrong
 CONTROL_STRATEGIES = ("random", "scratch")
-NEEDED_ENTRIES = {
-    "task": ("name", "label_names", "metric_names", "rows", "fingerprint"),
-    "teacher": ("name", "is_local", "fingerprint", "layers", "parameters", "metrics"),
-    "student": ("layers", "parameters"),
-    "arguments": (
-        *("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
-        *TEACHER_TERMS,
-    ),
-}
 # What numpy raises for predictions that are cut short, changed, no archive of arrays (TypeError) or absurdly large.
 DAMAGES = (ValueError, OSError, EOFError, KeyError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
 SAME_SCORE = 1e-3  # the record's metric and that of the predictions may differ by rounding
@@ -132,24 +129,40 @@ class Run:
         return self.kind.get_outputs(self.record.task["label_names"])
 
     @property
+    def is_scored_by_teacher(self) -> bool:
+        """No row that chose the epoch had a gold label; no record from before has such an entry."""
+        return self.selecting_split in self.record.task.get("without_gold", ())
+
+    @property
     def selecting_split(self) -> str:
         """The validation split whose loss chose the epoch."""
         return next(split for split in self.record.task["rows"] if split not in ("train", "test"))
 
+    def has_teacher_for_gold(self, split: str) -> bool:
+        """Whether the teacher's answers stand for the gold labels that no row of the split has."""
+        is_without = split in self.record.task.get("without_gold", ())
+        return self.is_scored_by_teacher and is_without and f"{split}.teacher_logits" in self.arrays
+
     @cached_property
     def labelled_rows(self) -> dict[str, np.ndarray]:
-        """Per split that has any: where a label is, as a mask over the items, which mostly are the rows."""
+        """Per split that has any: where a label is, as a mask over the items, which mostly are the rows. Where nothing
+        has a gold label, the teacher's answers are the labels of all of them."""
         masks = {}
         for name, labels in self.arrays.items():
             split, part = name.rsplit(".", 1)
             if part == "labels":
                 flat = labels.reshape(len(labels), -1)
                 masks[split] = (~np.isnan(flat) if self.outputs in (NUMBER, LABELS) else flat >= 0).all(axis=1)
+                if self.has_teacher_for_gold(split):
+                    masks[split] = np.ones(len(flat), dtype=bool)
         return {split: mask for split, mask in masks.items() if mask.any()}
 
     def get_truth(self, split: str) -> Truth:
         """The labelled items; of rows with several those rows that have any."""
         mask, labels = self.labelled_rows[split], self.arrays[f"{split}.labels"]
+        if self.has_teacher_for_gold(split):
+            logits = self.arrays[f"{split}.teacher_logits"]
+            labels = logits if self.outputs == NUMBER else logits.argmax(axis=-1)
         labels = labels.reshape(len(mask)) if self.outputs == NUMBER else labels
         row_items = self.arrays.get(f"{split}.row_items")
         if row_items is not None:
@@ -174,7 +187,7 @@ class Run:
 
     def mark_right(self, metric_name: str, answers: np.ndarray, split: str) -> np.ndarray | None:
         """(runs, rows), or None where the metric is no share of the rows."""
-        return self.kind.mark_right(answers, self.get_truth(split)) if metric_name == "accuracy" else None
+        return self.kind.mark_right(answers, self.get_truth(split)) if metric_name in ROW_SHARES else None
 
     def score(self, metric_name: str, split: str, model: str = "student") -> float:
         answers = self.get_answers(metric_name, split, model)
@@ -182,10 +195,18 @@ class Run:
             score_all_rows(self.make_scorer(metric_name, answers[None], split), self.get_truth(split).num_rows)[0]
         )
 
+    def name_headline(self, split: str) -> str:
+        """The main metric of the split, as the record has it."""
+        if not self.has_teacher_for_gold(split):
+            return self.list_metrics()[0]
+        return CLOSENESS_METRICS[1] if self.outputs == NUMBER else CLOSENESS_METRICS[0]
+
     def list_metrics(self) -> list[str]:
         """The task's own, the main one first, then what else its labels allow."""
-        beside = self.kind.list_shown_beside(self.record.task["label_names"])
-        return list(dict.fromkeys([*self.record.task["metric_names"], *beside]))
+        own = self.record.task["metric_names"]
+        if set(own) <= set(CLOSENESS_METRICS):  # nothing has a gold label
+            return list(own)
+        return list(dict.fromkeys([*own, *self.kind.list_shown_beside(self.record.task["label_names"])]))
 
 
 def read_runs(folders: Sequence[RunFolder], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:
@@ -227,36 +248,6 @@ def read_record(folder: RunFolder) -> RunRecord:
     return parse_run_record(folder.files[RECORD_NAME], folder.folder / RECORD_NAME)
 
 
-def check_entries(record: RunRecord) -> None:
-    """Raises ValueError where the record lacks what is compared, or has something else in its place."""
-    for part, names in NEEDED_ENTRIES.items():
-        entries = vars(record)[part]
-        missing = [name for name in names if not isinstance(entries, dict) or name not in entries]
-        if missing:
-            raise ValueError(f"its record lacks {part}.{missing[0]}: run it again with this version")
-    kinds = {
-        "seed": (record.seed, int),
-        "strategy": (record.strategy, str),
-        "history": (record.history, list),
-        "metrics": (record.metrics, dict),
-        "best_epoch": (record.best_epoch, int | float | None),
-        "task.rows": (record.task["rows"], dict),
-        "task.metric_names": (record.task["metric_names"], list),
-        "task.label_names": (record.task["label_names"], list | None),
-        "teacher.metrics": (record.teacher["metrics"], dict),
-        "student.layers": (record.student["layers"], list),
-        "versions": (record.versions, dict),
-        "hardware": (record.hardware, dict),
-        "arguments.schedules": (record.arguments["schedules"], str),
-        **{f"arguments.{name}": (record.arguments[name], int | float) for name in NEEDED_ENTRIES["arguments"]},
-    }
-    wrong = next((name for name, (value, kind) in kinds.items() if not isinstance(value, kind)), None)
-    if wrong:
-        raise ValueError(f"its record has {kinds[wrong][0]!r} as {wrong}: run it again with this version")
-    if not all(isinstance(entry, dict) and "epoch" in entry for entry in record.history):
-        raise ValueError("its record's history holds something else than epochs: run it again with this version")
-
-
 def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
     """Raises ValueError where the file is missing or damaged."""
     try:
@@ -296,13 +287,14 @@ def check_predictions(run: Run) -> None:
         if not np.isfinite(logits).all():
             raise ValueError(f"{PREDICTIONS_NAME} holds nan or infinity in {split}: the run diverged")
     for split in run.labelled_rows:
-        name, recorded = run.list_metrics()[0], run.record.metrics.get(split, {})
-        if not {"loss", name} <= recorded.keys():
+        name, recorded = run.name_headline(split), run.record.metrics.get(split, {})
+        loss = find_loss_name(recorded)
+        if not {loss, name} <= recorded.keys():
             raise ValueError(f"its record lacks the {split} loss or {name}: run it again with this version")
-        if not all(isinstance(recorded[score], int | float) for score in ("loss", name)):
+        if not all(isinstance(recorded[score], int | float) for score in (loss, name)):
             raise ValueError(f"its record has something else than a number as the {split} loss or {name}: run it again")
-        if not math.isfinite(recorded["loss"]):
-            raise ValueError(f"its {split} loss is {recorded['loss']}: the run diverged")
+        if not math.isfinite(recorded[loss]):
+            raise ValueError(f"its {split} loss is {recorded[loss]}: the run diverged")
         if abs(run.score(name, split) - recorded[name]) > SAME_SCORE:
             raise ValueError(f"{PREDICTIONS_NAME} gives another {split} {name} than the record: run it again")
     if run.selecting_split not in run.labelled_rows:

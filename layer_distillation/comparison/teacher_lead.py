@@ -48,12 +48,13 @@ class TeacherLead(NamedTuple):
 
 
 def measure_lead(run: Run, split: str, metric_name: str) -> TeacherLead | None:
-    """Of the teacher of a run; None where its outputs on the split are not kept.
+    """Of the teacher of a run; None where its outputs on the split are not kept, or are the
+    labels.
 
     The answer is the one that scores highest: for accuracy the largest class, for F1 the class that it counts. Constant
     answers have a Matthews correlation, and a correlation with numbers, of 0.
     """
-    if split not in run.labelled_rows or f"{split}.teacher_logits" not in run.arrays:
+    if split not in run.labelled_rows or f"{split}.teacher_logits" not in run.arrays or run.has_teacher_for_gold(split):
         return None
     truth, given = run.get_truth(split), run.get_answers(metric_name, split, "teacher")
     constants = run.kind.list_constants(metric_name, given, truth)

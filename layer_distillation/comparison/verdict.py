@@ -20,6 +20,7 @@ from layer_distillation.comparison.statistics import (
 from layer_distillation.comparison.tasks import group_by_task, list_not_counted
 from layer_distillation.comparison.tuning import describe_tuning
 from layer_distillation.layers.strategies import show_strategy
+from layer_distillation.records.answers import describe_answers, describe_gold
 
 PRACTICALLY_INFINITE = 10**12
 ENOUGH_DRAWS_FOR_PERCENT = 20
@@ -37,9 +38,17 @@ def write_verdict(result: UnitResult) -> list[str]:
     for pair in result.teacher_comparisons:
         lines += [judge_teacher_terms(pair), *compare_last_epochs(pair, result)]
     lines += describe_tuning(result.unit.arms)
+    lines += describe_teacher(result)
     if min(len(arm.runs) for arm in result.arms) == 1:
         lines.append("Where an arm has one seed, how much another seed changes is unknown, and no interval holds it.")
     return lines
+
+
+def describe_teacher(result: UnitResult) -> list[str]:
+    """What the teacher was, where it is no model that was trained on the task, and where gold labels were missing."""
+    record = result.unit.runs[0].record
+    lines = [f"The teacher: {describe_answers(record.teacher)}."] if record.teacher.get("kind") else []
+    return lines + ([f"{describe_gold(record)}."] if record.task.get("without_gold") else [])
 
 
 def name_best(result: UnitResult) -> list[str]:
@@ -167,12 +176,13 @@ def describe_ranks(result: UnitResult) -> list[str]:
     by_loss = sorted(result.strategies, key=lambda arm: arm.average("validation_loss"))
     by_metric = sorted(result.strategies, key=lambda arm: -arm.average("validation_metric"))
     known = "" if result.rank_correlation is None else f" (Spearman {result.rank_correlation:.2f})"
-    both = f"{result.selecting_split} loss and {result.metric_name} rank the strategies"
+    loss = result.name_loss(result.selecting_split)
+    both = f"{result.selecting_split} {loss} and {result.metric_name} rank the strategies"
     if agree(by_loss, by_metric):
         return [f"{both} alike{known}."] if known else []
     return [
         f"{both} differently{known}: "
-        f"by loss {name_in_order(by_loss)}; by {result.metric_name} {name_in_order(by_metric)}."
+        f"by {loss} {name_in_order(by_loss)}; by {result.metric_name} {name_in_order(by_metric)}."
     ]
 
 

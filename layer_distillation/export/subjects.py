@@ -75,11 +75,16 @@ def load_texts(record: RunRecord) -> TaskData:
     """The run's rows with their texts.
 
     Raises:
-        ValueError: they are not where they were.
+        ValueError: they are not where they were, or none that could be scored has a gold label.
     """
+    without = record.task.get("without_gold", [])
+    if all(split in without for split in record.task["rows"]):
+        raise ValueError(f"no row of this run has a gold label that a score could go by: {NO_SCORES}")
     try:
         arguments = pick_arguments(DataArguments, record.arguments)
-        return add_transfer_set(load_task(arguments), arguments)
+        # Of rows without any gold label the teacher named the classes.
+        teacher_labels = record.task["label_names"] or ["LABEL_0"]
+        return add_transfer_set(load_task(arguments, teacher_labels), arguments)
     except ValueError as error:
         raise ValueError(
             f"the rows of this run cannot be had again ({error}): bring them back, start in the folder that the run "
@@ -127,6 +132,11 @@ def load_teacher(record: RunRecord, data: TaskData, cache_dir: str | None) -> Pr
     Raises:
         ValueError: it is not there any more.
     """
+    if record.teacher.get("kind"):
+        raise ValueError(
+            f"the teacher of this run, {record.teacher['name']}, is no model that reads the student's tokens and "
+            f"answers the task, and cannot be exported beside the student: {NO_CONTROLS}"
+        )
     arguments = pick_arguments(TeacherArguments, record.arguments | ({"cache_dir": cache_dir} if cache_dir else {}))
     arguments.additional_teachers, arguments.teacher_seeds = None, str(arguments.seeds[0])
     try:

@@ -5,6 +5,7 @@ Without torch, so that what only reads records takes no second.
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "calibration_rows": 256,
     "class_weights": None,
     "embedding_weight": 0.0,
+    "hypothesis_template": None,
     "intermediate_epochs": 0.0,
     "max_unlabeled_samples": None,
     "metrics": None,
@@ -63,6 +65,8 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "rkd_weight": 0.0,
     "save_dtype": "float32",
     "schedules": "",
+    "soft_label_columns": None,
+    "soft_label_kind": None,
     "second_stage": "prediction",
     "student_attention_heads": None,
     "student_dtype": "float32",
@@ -75,6 +79,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "teacher_seeds": "42",
     "tuned_flags": None,
     "unlabeled_file": None,
+    "zero_shot_labels": None,
 }
 
 
@@ -98,6 +103,7 @@ class RunRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     speed: dict[str, Any] = field(default_factory=dict)  # of student_speed.py; empty in records of before it
+    asked: dict[str, Any] = field(default_factory=dict)  # of `arguments`, what had to be set otherwise
 
     def write(self, folder: Path) -> None:
         """Replaces the folder's record in one step, so that a reader finds the old one or the new one whole.
@@ -119,11 +125,12 @@ class RunRecord:
 
     def list_differences(self, arguments: dict[str, Any]) -> list[str]:
         """`name: old -> new` for every argument that makes it another run."""
-        names = sorted((self.arguments.keys() | arguments.keys()) - HARMLESS_ARGUMENTS)
+        own = self.arguments | self.asked
+        names = sorted((own.keys() | arguments.keys()) - HARMLESS_ARGUMENTS)
         return [
-            f"{name}: {self.arguments.get(name)!r} -> {arguments.get(name)!r}"
+            f"{name}: {own.get(name)!r} -> {arguments.get(name)!r}"
             for name in names
-            if self.arguments.get(name) != arguments.get(name)
+            if own.get(name) != arguments.get(name)
         ]
 
 
@@ -186,7 +193,7 @@ def summarize_history(log_history: list[dict[str, Any]]) -> list[dict[str, float
     """
     history, training, last_step = [], [], 0
     for entry in log_history:
-        if "eval_loss" in entry:
+        if any(name.startswith("eval_") for name in entry):
             means = average_entries(training)
             evaluated = {name: value for name, value in entry.items() if name.startswith("eval_")}
             history.append({"epoch": entry["epoch"], "step": entry["step"]} | means | evaluated)
@@ -208,6 +215,11 @@ def average_entries(entries: list[tuple[int, dict[str, float]]]) -> dict[str, fl
         held = [(weight, losses[name]) for weight, losses in entries if name in losses]
         means[name] = sum(weight * value for weight, value in held) / sum(weight for weight, _ in held)
     return means
+
+
+def find_loss_name(scores: Mapping[str, float]) -> str:
+    """What stands for the loss among some scores: the distance to the teacher, where no row has a gold label."""
+    return next((name for name in ("loss", "kl_to_teacher", "mse_to_teacher") if name in scores), "loss")
 
 
 def find_best_epoch(history: list[dict[str, float]], best_step: int | None) -> float | None:

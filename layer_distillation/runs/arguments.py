@@ -15,6 +15,7 @@ class RunArguments(StudentSettings):
 
     recipe: str | None
     command: str
+    given: frozenset[str] = frozenset()  # names of the flags that recipe or command line give
 
     def to_dict(self) -> dict[str, Any]:
         """Every effective argument, without secrets."""
@@ -35,4 +36,5 @@ def complete_arguments(flags: RunFlags) -> RunArguments:
         training = DistillationTrainingArguments(**values)
     except ValueError as error:
         exit_with_error(str(error))
-    return RunArguments(flags.student, flags.data, flags.teacher, training, recipe=flags.recipe, command=flags.command)
+    parts = flags.student, flags.data, flags.teacher, training
+    return RunArguments(*parts, recipe=flags.recipe, command=flags.command, given=flags.given)

@@ -54,6 +54,7 @@ class RunFlags:
     training: RunTrainingFlags
     recipe: str | None
     command: str
+    given: frozenset[str]  # names of the flags that recipe or command line give
 
 
 class OneLineParser(HfArgumentParser):
@@ -133,7 +134,8 @@ def parse_flags(argv: Sequence[str]) -> RunFlags:
     except ValueError as error:
         exit_with_error(str(error))
     command = write_command(argv, training.hub_token)
-    return RunFlags(student, data, teacher, training, recipe=str(recipe) if recipe else None, command=command)
+    given = frozenset(name for name in list_flags(parser) if is_given(name, flags))
+    return RunFlags(student, data, teacher, training, str(recipe) if recipe else None, command, given)
 
 
 def write_command(argv: Sequence[str], secret: str | None) -> str:
@@ -219,7 +221,8 @@ ALTERNATIVES = (
     (
         DATA_SOURCES,
         ("dataset_config_name", "validation_split", "validation_file", "test_file")
-        + ("unlabeled_file", "max_unlabeled_samples"),
+        + ("unlabeled_file", "max_unlabeled_samples", "soft_label_columns", "soft_label_kind")
+        + ("zero_shot_labels", "hypothesis_template"),
     ),
 )
 

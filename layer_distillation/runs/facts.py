@@ -18,8 +18,8 @@ from layer_distillation.cards.teacher_card import read_teacher_card
 from layer_distillation.losses.projections import Projections, count_projections
 from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.kinds.entry import LABELS
-from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.loading import Teacher
 from student_init import get_num_layers
 
@@ -73,6 +73,8 @@ def describe_labels(data: TaskData) -> dict[str, Any]:
     entries = {"label_names": data.label_names, "metric_names": list(data.metric_names)}
     if data.outputs == LABELS:
         entries["decision_threshold"] = data.decision_threshold
+    if data.is_taught_alone:
+        entries["without_gold"] = [split for split, rows in data.list_splits() if not data.has_labels(rows)]
     if data.written_labels and list(data.written_labels.values()) != data.label_names:
         entries["written_labels"] = {data.label_names[index]: name for index, name in data.written_labels.items()}
     if absent := data.list_absent_labels():
@@ -82,6 +84,8 @@ def describe_labels(data: TaskData) -> dict[str, Any]:
 
 def describe_teacher(teacher: Teacher, revision: str, metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
     """What was imitated, how good it is itself, and what its own card says; `revision` is of one on the Hub."""
+    if teacher.answers is not None:
+        return teacher.answers.facts | {"fingerprint": teacher.fingerprint, "metrics": metrics}
     return {
         "name": teacher.name,
         "is_local": Path(teacher.location).is_dir(),

@@ -14,6 +14,7 @@ from layer_distillation.records.folders import check_writable
 from layer_distillation.runs.exporting import check_export
 from layer_distillation.step.flags import TrainingFlags, check_numbers, check_supported
 from layer_distillation.step.stock_checks import check_stock_flags
+from layer_distillation.tasks.answer_flags import LOGITS
 from layer_distillation.tasks.arguments import BUILT_IN_TASK, check_transfer_set
 
 if TYPE_CHECKING:
@@ -38,9 +39,11 @@ def check_arguments(arguments: RunFlags | RunArguments) -> None:
     training, teacher = arguments.training, arguments.teacher
     if training.push_to_hub:
         check_push(make_push_target(training))
+    check_answers(arguments)
     check_export(arguments.student)
     check_transfer_set(arguments.data, training.get_largest_weights())
-    if arguments.data.task_name != BUILT_IN_TASK and teacher.teacher_model_name_or_path is None:
+    has_soft_labels = arguments.data.soft_label_columns is not None
+    if not has_soft_labels and arguments.data.task_name != BUILT_IN_TASK and teacher.teacher_model_name_or_path is None:
         raise ValueError(
             "no teacher is named: give --teacher_model_name_or_path a folder or a Hub name (only the built-in task "
             "brings its own teacher)"
@@ -50,6 +53,49 @@ def check_arguments(arguments: RunFlags | RunArguments) -> None:
     check_writable(Path(teacher.cache_dir).expanduser(), "--cache_dir")
     if resume is not None and not (Path(resume).is_dir() and Path(resume).resolve().parent == folder.resolve()):
         raise ValueError(f"--resume_from_checkpoint {resume} is no checkpoint of {folder}: leave it out to go on there")
+
+
+def check_answers(arguments: RunFlags | RunArguments) -> None:
+    """Raises ValueError where soft labels or named classes take the place of a trained teacher, and something that only
+    such a one has is asked for."""
+    data, teacher, student = arguments.data, arguments.teacher, arguments.student
+    if not data.has_own_answers:
+        return
+    if data.soft_label_columns is not None:
+        check_soft_labels(arguments)
+    flag = "--soft_label_columns" if data.soft_label_columns is not None else "--zero_shot_labels"
+    unmeant = {
+        "additional_teachers": teacher.additional_teachers is not None,
+        "teacher_seeds": len(teacher.seeds) > 1,
+        "teacher_outputs": teacher.teacher_outputs == "live",
+        "allow_untrained_teacher": teacher.allow_untrained_teacher,
+        "export": student.export is not None,
+    }
+    for name in (name for name, is_asked in unmeant.items() if is_asked):
+        value = {**vars(teacher), **vars(student)}[name]
+        raise ValueError(f"--{name} {value} does not go with {flag}, whose teacher is no trained model: leave it out")
+
+
+def check_soft_labels(arguments: RunFlags | RunArguments) -> None:
+    """Raises ValueError where they are not the only teacher, there is no model to cut, or a term asks for what only
+    logits say."""
+    data, teacher, student = arguments.data, arguments.teacher, arguments.student
+    if teacher.teacher_model_name_or_path is not None:
+        raise ValueError(
+            f"--teacher_model_name_or_path {teacher.teacher_model_name_or_path} beside --soft_label_columns: one "
+            "teacher answers, leave one of them out (a model that the student is cut from is --student_source_model)"
+        )
+    if student.student_source_model is None and student.student_model_name_or_path is None:
+        raise ValueError(
+            f"--soft_label_columns {data.soft_label_columns} has no layers that a student could start from: give "
+            "--student_source_model, a folder or a Hub name, such as distilbert-base-uncased"
+        )
+    cosine = arguments.training.get_largest_weights()["logit_cosine"]
+    if data.soft_label_kind != LOGITS and cosine > 0:
+        raise ValueError(
+            f"--logit_cosine_weight {cosine:g}: probabilities give logits up to a constant of the row, which a cosine "
+            "depends on; leave it out, or give --soft_label_kind logits with logits in the columns"
+        )
 
 
 def make_push_target(training: TrainingFlags) -> PushTarget:

@@ -20,7 +20,8 @@ MAIN_FLAGS = {
 }
 # Of --help_all: the first group of which a name begins with one of these words has the flag.
 WORDS = {
-    "teacher": ("teacher_", "additional_teachers", "allow_untrained_teacher", "cache_dir", "trust_remote_code"),
+    "teacher": ("teacher_", "additional_teachers", "allow_untrained_teacher", "cache_dir", "trust_remote_code")
+    + ("soft_label_", "zero_shot_", "hypothesis_"),
     "data": ("task_name", "dataset_", "validation_", "train_file", "test_file", "text_", "label_column", "label_kind")
     + ("metrics", "unlabeled_", "max_length", "max_train_samples", "max_eval_", "max_unlabeled_", "sample_seed"),
     "student": ("student_", "layer_strategy", "calibration_rows", "beam_width"),

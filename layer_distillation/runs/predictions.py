@@ -32,7 +32,7 @@ def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predic
             continue
         output = trainer.predict(rows, metric_key_prefix=split)
         predictions[split] = keep_items(output, data.kind)
-        if f"{split}_loss" in output.metrics:
+        if f"{split}_loss" in output.metrics or data.is_scored_by_teacher:
             metrics[split] = select_scores(output.metrics, split)
     return predictions, metrics
 
@@ -54,10 +54,12 @@ def select_scores(metrics: dict[str, float], split: str) -> dict[str, float]:
 
 
 def add_teacher_logits(data: TaskData, logits: dict[str, np.ndarray]) -> TaskData:
-    """The same task, every evaluated split with a column `teacher_logits`."""
+    """The same task, every evaluated split of which there are logits with a column `teacher_logits`."""
 
     def add(split: str, rows: Dataset) -> Dataset:
         """Without what pads the shorter rows of a kind with logits per token."""
+        if split not in logits:
+            return rows
         values, lengths = logits[split], measure_lengths(rows)
         if data.kind.is_per_token:
             return rows.add_column(

@@ -4,7 +4,7 @@ Entry: `open_record`, then `prepare_run`.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from layer_distillation.losses.class_weights import check_class_weights
 from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
+from layer_distillation.runs.answering import find_start, load_start_tokenizer, name_teacher_labels, prepare_answering
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.facts import describe_hardware, describe_labels, describe_task, list_versions, timed
+from layer_distillation.runs.settled_arguments import keep_logit_terms, list_closeness, settle_gold
 from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers, load_further_configs
 from layer_distillation.students.layer_plan import count_student_layers, plan_layers
 from layer_distillation.students.layer_search import (
@@ -48,14 +50,9 @@ from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
+from layer_distillation.teachers.answers import WHY_LOGITS_ALONE
 from layer_distillation.teachers.label_matching import relabel_task
-from layer_distillation.teachers.loading import (
-    Teacher,
-    load_teacher_config,
-    load_tokenizer,
-    locate_teacher,
-    prepare_teacher,
-)
+from layer_distillation.teachers.loading import Teacher, prepare_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -101,27 +98,35 @@ def open_record(folder: Path, arguments: RunArguments) -> RunRecord:
 
 def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     """Config, data, teacher, student, in the order of what each costs, so that mistakes show early."""
-    location = locate_teacher(arguments.teacher)
-    config = load_teacher_config(location, arguments.teacher)
+    start = find_start(arguments)
+    config, location = start.config, start.location
+    if start.kind is not None:
+        keep_logit_terms(arguments, record, WHY_LOGITS_ALONE[start.kind])
     layers = plan_layers(arguments, config)
-    tokenizer = load_tokenizer(location, arguments.teacher)
-    check_origin(arguments, config, tokenizer)
+    tokenizer = load_start_tokenizer(start, arguments)
+    if start.kind is None:
+        check_origin(arguments, config, tokenizer)
     check_further_names(arguments, tokenizer)
     with timed(record, "data"):
-        data = load_tokenized_task(arguments, tokenizer, config)
+        texts, data = load_texts_and_tokens(arguments, tokenizer, config, name_teacher_labels(start, arguments))
         data_fingerprint = fingerprint_task(data)
+    settle_gold(arguments, record, data)
+    check_task_fits(arguments, data)
     task = describe_task(data, data_fingerprint)
     check_same_rows(record, task, arguments.training.output_dir)
     record.task = task
     if PartialState().is_main_process:
         record.write(Path(arguments.training.output_dir))
     with timed(record, "teacher"):
-        check_origin_weights(arguments, config, tokenizer, data.kind)
-        check_further_teachers(arguments.teacher, tokenizer, data)
-        teacher = prepare_teacher(
-            arguments.teacher, arguments.training, location, tokenizer, data, data_fingerprint, make_scorer(data)
-        )
-        data = relabel_task(data, teacher.labels)
+        if start.kind is None:
+            check_origin_weights(arguments, config, tokenizer, data.kind)
+            check_further_teachers(arguments.teacher, tokenizer, data)
+            score = make_scorer(data)
+            common = arguments.training, location, tokenizer, data, data_fingerprint, score
+            teacher = prepare_teacher(arguments.teacher, *common)
+            data = relabel_task(data, teacher.labels)
+        else:
+            teacher, data = prepare_answering(start, arguments, tokenizer, texts, data, make_scorer(data))
         check_class_weights(arguments.training.class_weights, data.label_names, data.kind)
         record.task |= describe_labels(data)
     choice = None
@@ -139,8 +144,8 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
             matching, student.config.distillation["matching_scores"] = found.layers, describe_scores(found)
         else:
             matching = choose_matching(arguments, teacher, data, student)
-        start = start_projections(arguments, teacher, data, student, matching)
-    return PreparedRun(data, teacher, student, layers, matching, start)
+        projection_start = start_projections(arguments, teacher, data, student, matching)
+    return PreparedRun(data, teacher, student, layers, matching, projection_start)
 
 
 def check_same_rows(record: RunRecord, task: dict[str, Any], folder: str) -> None:
@@ -188,7 +193,7 @@ def search_layers(
     spec = make_spec(
         strategy,
         num_layers,
-        teacher.fingerprint,
+        teacher.body_fingerprint,
         fingerprint_rows(rows),
         data.is_regression,
         arguments.student.beam_width,
@@ -202,17 +207,30 @@ def load_tokenized_task(
     arguments: RunArguments, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
 ) -> TaskData:
     """The task's rows, read once by the main process; raises ValueError if they and the arguments do not go together"""
+    return load_texts_and_tokens(arguments, tokenizer, config)[1]
+
+
+def load_texts_and_tokens(
+    arguments: RunArguments,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PreTrainedConfig,
+    teacher_labels: Sequence[str] = (),
+) -> tuple[TaskData, TaskData]:
+    """The task's rows as they were read, and as the student's tokens.
+
+    Args:
+        teacher_labels: as of `load_task`.
+    """
     configs = [config, plan_student(arguments, config)]  # an existing student has positions of its own
     for model_config in configs:
         fit_max_length(arguments.data, tokenizer, model_config)
     with PartialState().main_process_first():
-        data = add_transfer_set(load_task(arguments.data), arguments.data)
-        data = tokenize_task(data, tokenizer, arguments.data.max_length)
+        texts = add_transfer_set(load_task(arguments.data, teacher_labels), arguments.data)
+        data = tokenize_task(texts, tokenizer, arguments.data.max_length)
         data = fit_inputs(data, tokenizer, configs + load_further_configs(arguments))
-    check_task_fits(arguments, data)
     if data.label_names is None or config.num_labels <= len(data.label_names):  # else the teacher's list may be taken
         check_class_weights(arguments.training.class_weights, data.label_names, data.kind)
-    return data
+    return texts, data
 
 
 def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
@@ -220,7 +238,7 @@ def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
     if data.is_regression and arguments.training.get_largest_weights()["logit_cosine"] > 0:
         raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
     name = arguments.training.metric_for_best_model.removeprefix("eval_")
-    valid = ["loss", *data.metric_names]
+    valid = list_closeness(data) if data.is_scored_by_teacher else ["loss", *data.metric_names]
     if name not in valid:
         raise ValueError(f"--metric_for_best_model is {name!r}: the task {data.name} has {', '.join(valid)}")
 

@@ -79,6 +79,11 @@ def prepare_preview(
 ) -> tuple[dict[str, list[int | None]], Teacher, TaskData]:
     """The layers of each strategy, the teacher, and the task with nothing but its first validation split to look at."""
     check_reporters(arguments.training.report_to)
+    if arguments.data.has_own_answers:
+        raise ValueError(
+            "a preview looks at a teacher that was trained on the task: leave out --soft_label_columns or "
+            "--zero_shot_labels, and give --teacher_model_name_or_path the model that the student is to be cut from"
+        )
     location = locate_teacher(arguments.teacher)
     config = load_teacher_config(location, arguments.teacher)
     plans = plan_strategies(arguments, strategies, config)

@@ -1,6 +1,7 @@
 """The short table at the end of a run."""
 
 from layer_distillation.cards.model_card import name_member
+from layer_distillation.records.answers import describe_answers, describe_gold
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.tasks.kinds.table import get_record_kind
 
@@ -8,8 +9,8 @@ from layer_distillation.tasks.kinds.table import get_record_kind
 def format_report(record: RunRecord, folder: str) -> str:
     """Teacher and student side by side, the layer map, and the line that loads the student."""
     teacher, student = record.teacher, record.student
-    rows = [("", "teacher", "student"), ("layers", str(teacher["layers"]), str(len(student["layers"])))]
-    rows.append(("parameters", f"{teacher['parameters']:,}", f"{student['parameters']:,}"))
+    rows = [("", "teacher", "student"), ("layers", str(teacher["layers"] or "-"), str(len(student["layers"])))]
+    rows.append(("parameters", format_count(teacher["parameters"]), f"{student['parameters']:,}"))
     if unlabelled := record.task.get("unlabelled_rows"):
         rows.append(("unlabelled training rows", "", f"{unlabelled:,}"))
     for split, metrics in record.metrics.items():
@@ -23,17 +24,29 @@ def format_report(record: RunRecord, folder: str) -> str:
                     )
                 )
     for batch_size, milliseconds in record.speed.get("milliseconds", {}).items():
-        times = (f"{milliseconds[name]:.2f}" for name in ("teacher", "student"))
+        times = (f"{milliseconds[name]:.2f}" if name in milliseconds else "-" for name in ("teacher", "student"))
         rows.append((f"ms, batch of {batch_size}", *times))
     first = next(iter(record.metrics.values()))
     for name, title in AGREEMENT_TITLES.items():
-        if name in first:
+        if name in first and name not in record.task["metric_names"]:
             rows.append((title, "", format_value(first[name])))
     auto_class = get_record_kind(record.task).auto_class
     seconds = " ".join(f"{stage} {value:.0f}" for stage, value in record.seconds.items())
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     table = "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip() for row in rows)
-    return f"\n{table}\n{format_members(record)}\nseconds: {seconds}\n\n{format_loading(folder, auto_class)}"
+    loading = format_loading(folder, auto_class)
+    return f"\n{table}\n{format_notes(record)}{format_members(record)}\nseconds: {seconds}\n\n{loading}"
+
+
+def format_count(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def format_notes(record: RunRecord) -> str:
+    """What the teacher was, where it is no model that was trained on the task, and where no gold label was seen."""
+    notes = [f"the teacher: {describe_answers(record.teacher)}"] if record.teacher.get("kind") else []
+    notes += [describe_gold(record)] if record.task.get("without_gold") else []
+    return "".join(f"{note}\n" for note in notes)
 
 
 def format_members(record: RunRecord) -> str:
@@ -66,11 +79,11 @@ def format_loading(folder: str, auto_class: str) -> str:
     return f"from transformers import {auto_class}\nstudent = {auto_class}.from_pretrained({folder!r})"
 
 
-def format_layer_map(layers: list[int | None], matching: list[int]) -> str:
+def format_layer_map(layers: list[int | None], matching: list[int], origin: str = "teacher") -> str:
     """One line per student layer: where it starts from and, where it imitates one, which teacher layer."""
     lines = []
     for index, source in enumerate(layers):
-        start = "fresh weights" if source is None else f"teacher layer {source}"
+        start = "fresh weights" if source is None else f"{origin} layer {source}"
         target = f"   (imitates teacher layer {matching[index]})" if matching else ""
         lines.append(f"student layer {index} <- {start}{target}")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ Entry: `measure_speed`.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ SEED = 0
 
 def measure_speed(
     model_class: type[PreTrainedModel],
-    teacher_config: PreTrainedConfig,
+    teacher_config: PreTrainedConfig | None,
     student_config: PreTrainedConfig,
     row_tokens: int,
     device: torch.device,
@@ -36,6 +36,7 @@ def measure_speed(
 
     Args:
         model_class: the student's, and the teacher's unless that has another.
+        teacher_config: None where the teacher is no model; then the student alone is measured.
         row_tokens: how long the rows are; at most 128 are taken.
 
     Returns:
@@ -43,7 +44,8 @@ def measure_speed(
         row; `threads`. Empty where the memory does not suffice, as this must not cost a trained student.
     """
     tokens = min(MOST_TOKENS, row_tokens)
-    made = {"teacher": (teacher_class or model_class, teacher_config), "student": (model_class, student_config)}
+    made = {} if teacher_config is None else {"teacher": (teacher_class or model_class, teacher_config)}
+    made["student"] = model_class, student_config
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             torch.default_generator.manual_seed(SEED)
@@ -74,7 +76,7 @@ def time_models(
 
     The fastest, because what makes a pass slower is whatever else the machine does meanwhile.
     """
-    inputs = draw_inputs(models["teacher"], shape, device)
+    inputs = draw_inputs(models.values(), shape, device)
     rounds: list[dict[str, float]] = []
     start = time.perf_counter()
     while not rounds or (len(rounds) < MOST_ROUNDS and time.perf_counter() - start < BUDGET_SECONDS):
@@ -83,9 +85,11 @@ def time_models(
     return {name: 1000 * min(seconds[name] for seconds in counted) for name in models}, len(counted)
 
 
-def draw_inputs(model: PreTrainedModel, shape: tuple[int, int], device: torch.device) -> dict[str, torch.Tensor]:
-    """(rows, tokens) of random tokens, none of them padding."""
-    num_tokens = model.get_input_embeddings().num_embeddings
+def draw_inputs(
+    models: Iterable[PreTrainedModel], shape: tuple[int, int], device: torch.device
+) -> dict[str, torch.Tensor]:
+    """(rows, tokens) of random tokens that all models have, none of them padding."""
+    num_tokens = min(model.get_input_embeddings().num_embeddings for model in models)
     return {
         "input_ids": torch.randint(1, num_tokens, shape).to(device),
         "attention_mask": torch.ones(shape, dtype=torch.long, device=device),

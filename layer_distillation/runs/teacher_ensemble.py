@@ -27,6 +27,7 @@ from layer_distillation.runs.predictions import score_logits
 from layer_distillation.students.source import check_same_vocabulary, load_other_config
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.tokenizing import fit_max_length
+from layer_distillation.teachers.answers import AnswerSupply
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.label_order import check_label_order
 from layer_distillation.teachers.loading import (
@@ -35,8 +36,8 @@ from layer_distillation.teachers.loading import (
     load_checked,
     load_tokenizer,
     prepare_teacher,
-    warn_about_majority,
 )
+from layer_distillation.teachers.majority import warn_about_majority
 from layer_distillation.teachers.supply import TeacherSupply
 
 SplitLogits = dict[str, np.ndarray]  # split -> (rows, classes)
@@ -145,13 +146,13 @@ def gather_outputs(
         layers: the teacher layers whose hidden states, and those whose attention matrices the loss needs.
     """
     with timed(record, "teacher_outputs"):
-        supply = TeacherSupply(first, arguments.teacher, arguments.training)
+        supply = make_supply(first, arguments)
         logits = supply.get_evaluation_logits(data)
         check_label_order(first, data, logits)
         source = supply.choose_training_source(data.student_train, *layers)
     outputs = TeacherOutputs(source, [logits], [describe(first, arguments.teacher, data, logits, score)])
     if isinstance(source, TeacherStore):
-        first.model = None  # its weights need no memory while the student trains
+        first.forget_weights()  # they need no memory while the student trains
     for own in list_further(arguments.teacher):
         with timed(record, "teacher"):
             teacher = prepare_further(own, arguments, first, data, record.task["fingerprint"], score)
@@ -168,6 +169,12 @@ def gather_outputs(
             else:
                 outputs.live_teachers.append(teacher.model)
     return outputs
+
+
+def make_supply(teacher: Teacher, arguments: RunArguments) -> TeacherSupply | AnswerSupply:
+    if teacher.answers is None:
+        return TeacherSupply(teacher, arguments.teacher, arguments.training)
+    return AnswerSupply(teacher.answers, teacher.model.config, arguments.teacher, arguments.training.device)
 
 
 def describe(

@@ -19,6 +19,7 @@ from layer_distillation.records.run_record import summarize_history
 logger = logging.getLogger(__name__)
 
 BAR_SECONDS = 0.5  # between two looks at the loss: a look makes a GPU wait
+DISTANCES = {"eval_kl_to_teacher": "KL to the teacher", "eval_mse_to_teacher": "squared error to the teacher"}
 CLOSENESS = {"eval_agreement": "agreement", "eval_pearson_to_teacher": "Pearson to teacher"}
 BEST = "  best so far"
 
@@ -96,6 +97,8 @@ class TrainingStory(TrainerCallback):
         entry, self.line_start = entry | {"seconds": now - self.line_start}, now
         if not self.columns:
             names = {"epoch": "epoch", "train_loss": "training loss", "eval_loss": "validation loss"}
+            if "eval_loss" not in entry:  # no row has a gold label
+                names |= DISTANCES
             names |= {f"eval_{self.metric_name}": self.metric_name} | CLOSENESS | {"seconds": "seconds"}
             self.columns = [(name, title) for name, title in names.items() if name in entry]
             logger.info("%s", "  ".join(title for _, title in self.columns))

@@ -77,7 +77,8 @@ class OriginArguments(SearchArguments):
         metadata={
             "help": "Folder or Hub name of another checkpoint of the teacher's architecture and sizes, such as the "
             "pretrained one: the student's layers, embeddings and, where it has one, pooler come from it, the head "
-            "from the teacher."
+            "from the teacher. One with another tokenizer, or beside soft labels, may be any model: then the teacher's "
+            "logits alone are imitated."
         },
     )
     student_model_name_or_path: str | None = field(

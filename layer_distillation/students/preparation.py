@@ -129,7 +129,9 @@ def make_student(
         student.config.distillation |= {"student_layers": list(layers), "source": origin}
         return student
     source, origin = teacher.model, None
-    if student_arguments.student_source_model is not None:
+    if teacher.answers is not None:
+        origin = teacher.answers.origin
+    elif student_arguments.student_source_model is not None:
         loaded = load_source(student_arguments.student_source_model, settings.teacher, teacher.model.config, data.kind)
         source = graft_encoder(teacher.model, *loaded)
         origin = describe_origin(student_arguments.student_source_model, source)
@@ -142,9 +144,13 @@ def make_student(
 
 
 def describe_origin(location: str, model: PreTrainedModel) -> dict[str, str]:
-    """The Hub's name, or of a local folder the last part, and what tells two checkpoints of that name apart."""
-    name = Path(location).name if Path(location).is_dir() else location
-    return {"name": name, "fingerprint": fingerprint_model(model)}
+    """Its name, and what tells two checkpoints of that name apart."""
+    return {"name": name_origin(location), "fingerprint": fingerprint_model(model)}
+
+
+def name_origin(location: str) -> str:
+    """The Hub's name, or of a local folder the last part."""
+    return Path(location).name if Path(location).is_dir() else location
 
 
 def narrow(

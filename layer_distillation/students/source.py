@@ -77,6 +77,12 @@ def load_other_config(location: str, arguments: TeacherArguments, flag: str) -> 
         return AutoConfig.from_pretrained(location, trust_remote_code=arguments.trust_remote_code)
 
 
+def has_other_vocabulary(location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a token has another number in the two, or is in one alone; ValueError where no tokenizer is there."""
+    other = load_tokenizer(location, TeacherArguments(trust_remote_code=arguments.trust_remote_code))
+    return other.get_vocab() != tokenizer.get_vocab()
+
+
 def check_same_vocabulary(
     location: str, arguments: TeacherArguments, tokenizer: PreTrainedTokenizerBase, flag: str
 ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from layer_distillation.records.run_record import check_finished
+from layer_distillation.records.run_record import check_finished, find_loss_name
 from layer_distillation.sweep.plan import PlannedRun
 from layer_distillation.sweep.processes import ProcessGroups
 
@@ -42,4 +42,5 @@ def summarize_run(folder: Path) -> str:
     record = check_finished(folder)
     split, metrics = next(iter(record.metrics.items()))
     headline = record.task["metric_names"][0]
-    return f"{split} {headline} {metrics[headline]:.4f}, loss {metrics['loss']:.4f}"
+    loss = find_loss_name(metrics)
+    return f"{split} {headline} {metrics[headline]:.4f}, {loss} {metrics[loss]:.4f}"

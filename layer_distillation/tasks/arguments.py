@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layer_distillation.records.suggestions import suggest_name
+from layer_distillation.tasks.answer_flags import AnswerFlags
 from layer_distillation.tasks.file_checks import check_data_file
 
 BUILT_IN_TASK = "natural_logic"
@@ -80,7 +81,7 @@ class DefaultLength(int):
 
 
 @dataclass
-class DataArguments:
+class DataArguments(AnswerFlags):
     """One source: --task_name, --dataset_name or --train_file with --validation_file; with none, the built-in task."""
 
     task_name: str | None = field(
@@ -111,7 +112,13 @@ class DataArguments:
     text_columns: str | None = field(
         default=None, metadata={"help": "One text column, or two as a,b (default: found by name, or the only one)."}
     )
-    label_column: str | None = field(default=None, metadata={"help": "The label column (default: label or labels)."})
+    label_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "The label column (default: label or labels); none: the training rows have no gold label, and the "
+            "student learns from the teacher alone."
+        },
+    )
     label_columns: str | None = field(
         default=None,
         metadata={"help": "Of several labels to a row: a column for each, a,b,c, with 1 where a row has it, else 0."},
@@ -164,6 +171,7 @@ class DataArguments:
         if self.unlabeled_file == "":  # takes back the one that a recipe or an earlier flag names
             self.unlabeled_file = self.max_unlabeled_samples = None
         self.check_source()
+        self.check_answers()
         self.check_dependent_arguments()
         self.check_values()
         if self.task_name is None and self.dataset_name is None and self.train_file is None:
@@ -203,6 +211,8 @@ class DataArguments:
             "label_kind": (has_own_columns, "--dataset_name or --train_file"),
             "label_columns": (has_own_columns, "--dataset_name or --train_file"),
             "task_type": (has_own_columns, "--dataset_name or --train_file"),
+            "soft_label_columns": (has_own_columns, "--dataset_name or --train_file"),
+            "zero_shot_labels": (has_own_columns, "--dataset_name or --train_file"),
         }
         for name, (is_met, needed) in requirements.items():
             if vars(self)[name] is not None and not is_met:

@@ -37,12 +37,12 @@ def find_label_column(split: "RawSplit", requested: str | None) -> str:
         problem = "both 'label' and 'labels'" if found else "neither 'label' nor 'labels'"
         raise ValueError(
             f"{split.origin} has {problem} among its columns {list(split.columns)}: name one with --label_column"
-            + ("." if found else " (text without labels, to learn from the teacher alone, goes into --unlabeled_file).")
+            + ("." if found else ", or none where no row has a label, to learn from the teacher alone.")
         )
     return found[0]
 
 
-def find_text_columns(split: "RawSplit", label_column: str, requested: str | None) -> tuple[str, ...]:
+def find_text_columns(split: "RawSplit", label_column: str | None, requested: str | None) -> tuple[str, ...]:
     """The requested columns; otherwise a known pair, a known name or the only column of text, in this order."""
     if requested is not None:
         return check_requested_texts(split, label_column, requested)
@@ -58,7 +58,7 @@ def find_text_columns(split: "RawSplit", label_column: str, requested: str | Non
     return found[0]
 
 
-def check_requested_texts(split: "RawSplit", label_column: str, requested: str) -> tuple[str, ...]:
+def check_requested_texts(split: "RawSplit", label_column: str | None, requested: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in requested.split(","))
     for name in names:
         check_column(split, name, "--text_columns")

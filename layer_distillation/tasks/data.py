@@ -14,6 +14,7 @@ from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
 from layer_distillation.tasks.kinds.entry import TaskKind, Truth
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.labels import IGNORED_LABEL
+from layer_distillation.tasks.soft_labels import SoftLabels
 
 
 @dataclass
@@ -36,6 +37,7 @@ class TaskData:
     kind: TaskKind = TEXT_CLASSIFICATION
     features: dict[str, str | list[str]] = field(default_factory=dict)  # of the columns before it is tokenized
     decision_threshold: float = DEFAULT_THRESHOLD
+    soft_labels: SoftLabels = field(default_factory=SoftLabels)  # the user's own, in place of a teacher's
 
     @property
     def student_train(self) -> Dataset:
@@ -50,6 +52,20 @@ class TaskData:
     def outputs(self) -> str:
         """What a model's outputs are: one of `kinds/entry.py`."""
         return self.kind.get_outputs(self.label_names)
+
+    def has_labels(self, rows: Dataset) -> bool:
+        """Whether any of these rows of the task has one."""
+        return any(not self.kind.is_missing(label) for label in rows["labels"][:])
+
+    @property
+    def is_taught_alone(self) -> bool:
+        """No training row has a gold label: the teacher's answers are all that there is to learn."""
+        return not self.has_labels(self.train)
+
+    @property
+    def is_scored_by_teacher(self) -> bool:
+        """No row of the first validation set has a gold label: the best epoch is the one nearest to the teacher."""
+        return not self.has_labels(self.first_validation)
 
     @property
     def first_validation(self) -> Dataset:
@@ -103,6 +119,8 @@ class TaskData:
         return self.map_splits(lambda rows: rows.map(map_rows, batched=True, desc="Relabelling"))
 
     def list_absent_labels(self) -> list[str]:
-        """The classes of which there is no training row."""
+        """The classes of which there is no training row, where any has a label."""
+        if self.is_taught_alone:
+            return []
         present = self.kind.find_present(self.train["labels"])
         return [name for index, name in enumerate(self.label_names or []) if index not in present]

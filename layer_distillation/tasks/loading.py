@@ -11,6 +11,7 @@ Entry: `load_task`, `fingerprint_task`; between them `tokenizing.py`.
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset
@@ -24,6 +25,7 @@ from layer_distillation.tasks.files import RawSplit, first_line, read_data_file,
 from layer_distillation.tasks.kinds.entry import LABELS, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.table import choose_kind
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
+from layer_distillation.tasks.soft_labels import name_classes, take_soft_labels
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +33,23 @@ TEST_AS_VALIDATION = "test_as_validation"
 FINGERPRINT_BATCH_ROWS = 1000
 
 
-def load_task(arguments: DataArguments) -> TaskData:
-    """Read, check and sample the task; ValueError, one line, for whatever is wrong with the data."""
-    splits = read_splits(arguments)
+def load_task(arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> TaskData:
+    """Read, check and sample the task; ValueError, one line, for whatever is wrong with the data.
+
+    Args:
+        teacher_labels: the names of the teacher's classes (a regression's one), which rows without any label need.
+    """
+    splits, soft_labels = take_soft_labels(read_splits(arguments), arguments)
     kind, spec = choose_kind(splits["train"], arguments), TASKS.get(arguments.task_name or "")
-    read = kind.read(splits, arguments)
+    names = name_classes(soft_labels) if soft_labels.columns else arguments.zero_shot_names or teacher_labels
+    read = read_task(splits, arguments, kind, names)
     check_threshold(arguments, kind, read.label_names)
     sampled = {name: sample_split(name, split.origin, read, kind, arguments) for name, split in splits.items()}
     warn_of_overlap("train", sampled["train"], sampled, read.text_columns)
+    limits = {name: arguments.max_train_samples if name == "train" else arguments.max_eval_samples for name in splits}
     metric_names = choose_metrics(arguments.metrics, kind, read.label_names, spec.metrics if spec else ())
+    if all(kind.is_missing(label) for columns in read.columns.values() for label in columns["labels"]):
+        metric_names = (choose_closeness(arguments.metrics, read.label_names),)
     logger.info(
         "task %s: %s rows; text: %s; labels: %s",
         *(name_task(arguments), ", ".join(f"{len(split):,} {name}" for name, split in sampled.items())),
@@ -58,7 +68,24 @@ def load_task(arguments: DataArguments) -> TaskData:
         kind=kind,
         features=read.features,
         decision_threshold=arguments.decision_threshold or DEFAULT_THRESHOLD,
+        soft_labels=soft_labels.draw(limits, arguments.sample_seed),
     )
+
+
+def read_task(
+    splits: dict[str, RawSplit], arguments: DataArguments, kind: TaskKind, teacher_labels: Sequence[str]
+) -> ReadTask:
+    """The rows as their kind reads them; of one that can do without labels, with what a teacher calls its classes.
+
+    Raises:
+        ValueError: soft labels or named classes of a kind that has no use for them.
+    """
+    if kind.read_answered is not None:
+        return kind.read_answered(splits, arguments, teacher_labels)
+    if arguments.has_own_answers:
+        flag = "--soft_label_columns" if arguments.soft_label_columns is not None else "--zero_shot_labels"
+        raise ValueError(f"{flag} gives one label to a row, and this is a task of {kind.name}: leave it out.")
+    return kind.read(splits, arguments)
 
 
 def check_threshold(arguments: DataArguments, kind: TaskKind, label_names: list[str] | None) -> None:
@@ -67,6 +94,13 @@ def check_threshold(arguments: DataArguments, kind: TaskKind, label_names: list[
             f"--decision_threshold {arguments.decision_threshold:g} on a task of {kind.name}, where the largest output "
             "decides: leave it out."
         )
+
+
+def choose_closeness(requested: str | None, label_names: list[str] | None) -> str:
+    """What scores rows of which none has a gold label. ValueError where the user asks for what needs one."""
+    if requested:
+        raise ValueError(f"--metrics {requested} scores gold labels, and no row has one: leave it out.")
+    return "pearson_to_teacher" if label_names is None else "agreement"
 
 
 def choose_metrics(
@@ -154,7 +188,7 @@ def sample_split(name: str, origin: str, read: ReadTask, kind: TaskKind, argumen
     is_unlabelled = [kind.is_missing(label) for label in sampled["labels"]]
     if any(is_unlabelled):
         logger.info("%s: %d of %d rows have no label", origin, sum(is_unlabelled), len(sampled))
-    if name == "train" and all(is_unlabelled):
+    if name == "train" and all(is_unlabelled) and not all(map(kind.is_missing, read.columns[name]["labels"])):
         raise ValueError(f"{origin}: none of {len(sampled)} sampled rows has a label: raise --max_train_samples.")
     return sampled
 

@@ -15,6 +15,7 @@ from layer_distillation.tasks.columns import check_column
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import read_data_file
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
+from layer_distillation.tasks.soft_labels import take_soft_labels
 from layer_distillation.tasks.tokenizing import UNLABELLED_ROWS
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
     """
     if arguments.unlabeled_file is None:
         return data
-    split = read_data_file(arguments.unlabeled_file)
+    taken, soft = take_soft_labels({"unlabelled": read_data_file(arguments.unlabeled_file)}, arguments)
+    split = taken["unlabelled"]
     for column in data.text_columns:
         check_column(split, column, "--unlabeled_file")
     columns = data.kind.read_texts(split, data.text_columns)
@@ -42,4 +44,6 @@ def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
         f" (ignored: {', '.join(ignored)})" if ignored else "",
     )
     warn_of_overlap(UNLABELLED_ROWS, unlabelled, dict(data.list_splits()), data.text_columns)
-    return replace(data, unlabelled=unlabelled)
+    drawn = soft.draw({"unlabelled": limit}, seed)
+    soft_labels = replace(data.soft_labels, logits=data.soft_labels.logits | drawn.logits)
+    return replace(data, unlabelled=unlabelled, soft_labels=soft_labels)

@@ -255,6 +255,7 @@ def make_scorer(metric_name: str, decisions: np.ndarray, labels: np.ndarray) -> 
 
 CLASS_SCORERS: dict[str, ScorerMaker] = {
     "accuracy": score_accuracy,
+    "agreement": score_accuracy,  # of rows without a gold label: the teacher's answers are the labels
     **{
         prefix + kind: make_averaged_scorer(kind, average)
         for kind in FRACTIONS
@@ -267,5 +268,6 @@ CLASS_SCORERS: dict[str, ScorerMaker] = {
 NUMBER_SCORERS: dict[str, ScorerMaker] = {
     "pearson": score_pearson,
     "spearmanr": score_spearman,
+    "pearson_to_teacher": score_pearson,
 }
 RANKING_NAMES = ("roc_auc", "average_precision")  # of margins, not of decisions

@@ -141,7 +141,8 @@ def check_number_head(config: PreTrainedConfig, data: TaskData, name: str) -> No
     declared = (config.to_dict().get("sentence_transformers") or {}).get("activation_fn")
     declared = declared or config.to_dict().get("sbert_ce_default_activation_function") or ""
     has_sigmoid = str(declared).endswith("Sigmoid")
-    is_binary = {label for label in data.train["labels"] if label == label} <= {0.0, 1.0}
+    known = {label for label in data.train["labels"] if label == label}
+    is_binary = bool(known) and known <= {0.0, 1.0}
     if has_sigmoid or (is_binary and config.problem_type != "regression"):
         why = f"its config names the activation {declared}" if has_sigmoid else "the labels are 0 and 1"
         raise ValueError(

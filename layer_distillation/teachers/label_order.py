@@ -22,6 +22,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.teachers.answers import SOFT_LABELS
 from layer_distillation.teachers.label_matching import fold_names, is_unnamed
 from layer_distillation.teachers.loading import Teacher
 
@@ -42,7 +43,8 @@ class OrderFit(NamedTuple):
 
 
 def check_label_order(teacher: Teacher, data: TaskData, logits: dict[str, np.ndarray]) -> None:
-    """Raises ValueError where another order of the teacher's outputs is the right one.
+    """Raises ValueError where another order of the teacher's outputs is the right one. Without any gold label nothing
+    can say so.
 
     Args:
         logits: split -> (rows, classes), in the order of `data.label_names`.
@@ -51,7 +53,11 @@ def check_label_order(teacher: Teacher, data: TaskData, logits: dict[str, np.nda
         return
     if data.kind.has_label_lists:  # no order of the outputs can be told from one answer a row
         return
-    split, rows = next(iter(data.validation.items()))
+    candidates = [next(iter(data.validation.items())), ("train", data.train)]
+    usable = [(name, rows) for name, rows in candidates if name in logits and data.has_labels(rows)]
+    if not usable:
+        return
+    split, rows = usable[0]
     labels = np.asarray(rows["labels"])
     is_labelled = labels >= 0
     fit = fit_order(logits[split][is_labelled].argmax(axis=1), labels[is_labelled], len(data.label_names))
@@ -105,6 +111,9 @@ def list_meanings(teacher: Teacher, data: TaskData, fit: OrderFit) -> list[str]:
 
 def explain_remedy(teacher: Teacher, data: TaskData, fit: OrderFit) -> str:
     meanings = list_meanings(teacher, data, fit)
+    if teacher.answers is not None and teacher.answers.kind == SOFT_LABELS:
+        pairs = zip(teacher.labels.outputs, meanings, strict=True)
+        return f"name the columns by their classes: {', '.join(f'{name} is {label}' for name, label in pairs)}"
     if is_unnamed(fold_names(meanings)):
         pairs = zip(teacher.labels.outputs, meanings, strict=True)
         return f"write in the label column {', '.join(f'{name} for {number}' for name, number in pairs)}"

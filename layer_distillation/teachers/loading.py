@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from filelock import FileLock
@@ -36,6 +35,7 @@ from layer_distillation.tasks.model_checks import (
     quiet_loading,
 )
 from layer_distillation.tasks.natural_logic import build_untrained_model, write_untrained_encoder
+from layer_distillation.teachers.answers import Answers
 from layer_distillation.teachers.arguments import NO_LAYER_DECAY, TEACHER_SEED, TeacherArguments
 from layer_distillation.teachers.folder_kinds import check_folder_kind
 from layer_distillation.teachers.label_matching import LabelMatch, adopt_labels, set_task_labels
@@ -81,6 +81,18 @@ class Teacher:
     is_trained: bool
     seed: int | None = None  # of its fine-tuning, where that was done here
     labels: LabelMatch | None = None  # what it answers, where its head was trained before
+    answers: Answers | None = None  # where they do not come from `model`, which is then what the student is cut from
+
+    def forget_weights(self) -> None:
+        """All that it answers is on disk."""
+        self.model = None
+        if self.answers is not None:
+            self.answers.reader = None
+
+    @property
+    def body_fingerprint(self) -> str:
+        """Of the model that the student's layers come from."""
+        return self.fingerprint if self.answers is None else self.answers.body_fingerprint
 
     @property
     def public_name(self) -> str:
@@ -214,6 +226,11 @@ def load_checked(
                 f"--teacher_seeds {arguments.teacher_seeds} makes no several teachers of {name}, which is fine-tuned "
                 "already: give one seed, and other fine-tuned models by --additional_teachers"
             )
+    elif data.is_taught_alone and not arguments.allow_untrained_teacher:
+        raise ValueError(
+            f"the classification head of {name} is newly initialised, and no training row has a gold label to train it "
+            "by: give a fine-tuned model, or labelled rows"
+        )
     elif arguments.teacher_training == "never" and not arguments.allow_untrained_teacher:
         raise ValueError(
             f"the classification head of {name} is newly initialised, not trained: give a fine-tuned model, or "
@@ -276,21 +293,3 @@ def fingerprint_model(model: PreTrainedModel) -> str:
 
 def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def warn_about_majority(name: str, metrics: dict[str, dict[str, float]], data: TaskData) -> None:
-    """Warns where the teacher knows no more than the most frequent class of the first validation set."""
-    split = next(iter(data.validation))
-    if data.is_regression or data.kind.has_label_lists or "accuracy" not in metrics[split]:
-        return
-    labels = np.asarray(data.validation[split]["labels"])
-    majority = np.bincount(labels).max() / len(labels)
-    if metrics[split]["accuracy"] <= majority:
-        logger.warning(
-            "the teacher %s is right on %.3f of the rows of %s, and always answering the most frequent class on %.3f: "
-            "it has learnt nothing that a student could imitate. Train it longer or at another learning rate",
-            name,
-            metrics[split]["accuracy"],
-            split,
-            majority,
-        )

@@ -27,7 +27,7 @@ from layer_distillation.tasks.kinds.table import find_model_kind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.loading import Teacher
-from layer_distillation.teachers.store_filling import HalfPrecisionError, open_or_fill
+from layer_distillation.teachers.store_filling import HalfPrecisionError, locate_stores, open_or_fill
 from student_init import get_num_layers
 
 logger = logging.getLogger(__name__)
@@ -160,10 +160,6 @@ def count_epochs(training: DistillationTrainingArguments, num_rows: int) -> floa
         return training.num_train_epochs
     rows_per_step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     return training.max_steps * rows_per_step / num_rows
-
-
-def locate_stores(arguments: TeacherArguments) -> Path:
-    return Path(arguments.cache_dir).expanduser() / "teacher_outputs"
 
 
 def format_bytes(count: float) -> str:

@@ -20,8 +20,8 @@ from layer_distillation.teachers.loading import (
     load_with_task_head,
     locate_teacher,
     prepare_teacher,
-    warn_about_majority,
 )
+from layer_distillation.teachers.majority import warn_about_majority
 from tiny_project import COLOURS, WORDS, write_teacher, write_tokenizer
 
 

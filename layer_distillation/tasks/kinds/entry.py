@@ -116,6 +116,8 @@ class TaskKind:
     # ---- items ----
     take_items: Callable[[Any, Any], Any] = take_rows  # a model's logits, where the items are -> (items, outputs)
     take_labels: Callable[[Any, Any], Any] = take_rows
+    # As `read`, of rows of which perhaps none has a label, with the names of the teacher's classes; None: not of these.
+    read_answered: Callable[[Mapping[str, "RawSplit"], "DataArguments", Sequence[str]], ReadTask] | None = None
     item_column: str | None = None  # says where the items are, (tokens,) of 0 and 1; None: a row is an item
     has_label_lists: bool = False  # `labels` of a row are a list
     is_per_token: bool = False  # logits are (batch, tokens, outputs), not (batch, outputs)

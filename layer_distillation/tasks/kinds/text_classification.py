@@ -8,9 +8,10 @@ import numpy as np
 
 from layer_distillation.tasks.arguments import TASKS, DataArguments
 from layer_distillation.tasks.columns import find_label_column, find_text_columns
+from layer_distillation.tasks.gold_labels import find_gold_column, read_labels
 from layer_distillation.tasks.kinds.entry import CLASSES, NUMBER, LabelNames, ReadTask, TaskKind, Truth
 from layer_distillation.tasks.kinds.texts import collate_rows, read_texts, tokenize_texts, write_text_call
-from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels
+from layer_distillation.tasks.labels import IGNORED_LABEL
 from layer_distillation.tasks.weighted_scores import (
     CLASS_SCORERS,
     NUMBER_SCORERS,
@@ -39,16 +40,34 @@ def recognise(split: "RawSplit", arguments: DataArguments) -> str:
 
 
 def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
+    return read_answered(splits, arguments, ())
+
+
+def read_answered(
+    splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str]
+) -> ReadTask:
     spec = TASKS.get(arguments.task_name or "")
-    label_column = "label" if spec else find_label_column(splits["train"], arguments.label_column)
+    splits, label_column = find_labels(dict(splits), arguments, has_teacher=bool(teacher_labels))
     requested_texts = ",".join(spec.text_columns) if spec else arguments.text_columns
     text_columns = find_text_columns(splits["train"], label_column, requested_texts)
     found = {name: read_texts(split, text_columns) for name, split in splits.items()}
     label_kind = "numbers" if spec and spec.is_regression else arguments.label_kind
-    label_names, labels = encode_labels(splits, label_column, label_kind)
+    label_names, labels = read_labels(splits, label_column, label_kind, teacher_labels)
     columns = {name: found[name] | {"labels": labels[name]} for name in splits}
     features = dict.fromkeys(text_columns, "string") | {"labels": "float32" if label_names is None else "int64"}
     return ReadTask(text_columns, label_names, columns, features)
+
+
+def find_labels(
+    splits: dict[str, "RawSplit"], arguments: DataArguments, has_teacher: bool
+) -> tuple[dict[str, "RawSplit"], str | None]:
+    """`find_gold_column`, where rows may do without labels: a named task and rows without a teacher need them."""
+    if arguments.task_name is not None:
+        return splits, "label"
+    if not (has_teacher or arguments.has_own_answers):
+        return splits, find_label_column(splits["train"], arguments.label_column)
+    requested = arguments.label_column, arguments.text_columns
+    return find_gold_column(splits, *requested, is_expected=not arguments.has_own_answers)
 
 
 def is_missing(label: float) -> bool:
@@ -163,6 +182,7 @@ TEXT_CLASSIFICATION = TaskKind(
     unit="rows",
     recognise=recognise,
     read=read,
+    read_answered=read_answered,
     read_texts=read_texts,
     tokenize=tokenize_texts,
     make_collator=collate_rows,

@@ -1,0 +1,30 @@
+"""Whether a teacher knows more than one answer for all rows.
+
+Entry: `warn_about_majority`.
+"""
+
+import logging
+
+import numpy as np
+
+from layer_distillation.tasks.data import TaskData
+
+logger = logging.getLogger(__name__)
+
+
+def warn_about_majority(name: str, metrics: dict[str, dict[str, float]], data: TaskData) -> None:
+    """Warns where the teacher knows no more than the most frequent class of the first validation set."""
+    split = next(iter(data.validation))
+    if data.is_regression or data.kind.has_label_lists or "accuracy" not in metrics.get(split, {}):
+        return
+    labels = np.asarray(data.validation[split]["labels"])
+    majority = np.bincount(labels).max() / len(labels)
+    if metrics[split]["accuracy"] <= majority:
+        logger.warning(
+            "the teacher %s is right on %.3f of the rows of %s, and always answering the most frequent class on %.3f: "
+            "it has learnt nothing that a student could imitate. Train it longer or at another learning rate",
+            name,
+            metrics[split]["accuracy"],
+            split,
+            majority,
+        )
