@@ -140,8 +140,8 @@ class Run:
 
     def has_teacher_for_gold(self, split: str) -> bool:
         """Whether the teacher's answers stand for the gold labels that no row of the split has."""
-        is_without = split in self.record.task.get("without_gold", ())
-        return self.is_scored_by_teacher and is_without and f"{split}.teacher_logits" in self.arrays
+        has_none = self.is_scored_by_teacher and split in self.record.task.get("without_gold", ())
+        return has_none and f"{split}.teacher_logits" in self.arrays
 
     @cached_property
     def labelled_rows(self) -> dict[str, np.ndarray]:
@@ -191,9 +191,8 @@ class Run:
 
     def score(self, metric_name: str, split: str, model: str = "student") -> float:
         answers = self.get_answers(metric_name, split, model)
-        return float(
-            score_all_rows(self.make_scorer(metric_name, answers[None], split), self.get_truth(split).num_rows)[0]
-        )
+        scorer = self.make_scorer(metric_name, answers[None], split)
+        return float(score_all_rows(scorer, self.get_truth(split).num_rows)[0])
 
     def name_headline(self, split: str) -> str:
         """The main metric of the split, as the record has it."""
@@ -203,10 +202,10 @@ class Run:
 
     def list_metrics(self) -> list[str]:
         """The task's own, the main one first, then what else its labels allow."""
-        own = self.record.task["metric_names"]
+        own, beside = self.record.task["metric_names"], self.kind.list_shown_beside(self.record.task["label_names"])
         if set(own) <= set(CLOSENESS_METRICS):  # nothing has a gold label
             return list(own)
-        return list(dict.fromkeys([*own, *self.kind.list_shown_beside(self.record.task["label_names"])]))
+        return list(dict.fromkeys([*own, *beside]))
 
 
 def read_runs(folders: Sequence[RunFolder], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:
