@@ -22,7 +22,8 @@ from transformers import DataCollatorWithPadding, PreTrainedConfig, PreTrainedMo
 from layer_distillation.outputs.store import TeacherStore, make_spec
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.teachers.arguments import TeacherArguments
-from layer_distillation.teachers.store_filling import locate_stores, open_given, open_or_fill
+from layer_distillation.teachers.given_store import open_given
+from layer_distillation.teachers.store_filling import locate_stores, open_or_fill
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from layer_distillation.outputs.compared import ModelOutputs, run_model
 from layer_distillation.outputs.store import (
@@ -79,41 +79,6 @@ def open_or_fill(
             fill(folder, spec, teacher, rows, collate, device)
         with agree_on_failure():  # and none lets go of the lock before all have opened it
             return TeacherStore(folder, spec, teacher.config)
-
-
-def open_given(
-    root: Path, spec: StoreSpec, compute_logits: Callable[[], np.ndarray], config: PreTrainedConfig
-) -> TeacherStore:
-    """The store of logits that are there without a pass of a teacher over these rows; written first where it is missing
-    or damaged.
-
-    Args:
-        compute_logits: called by all processes, where there is no store yet; (rows, classes).
-        config: what the store shows as its teacher's.
-    """
-    folder, state, start = root / spec.name, PartialState(), time.perf_counter()
-    with agree_on_failure():
-        if state.is_main_process:
-            remove_damaged(folder, spec)
-    [is_there] = broadcast_object_list([folder.exists()])
-    logits = None if is_there else compute_logits()
-    with hold_lock_together(root / f"{spec.name}.lock"):
-        with agree_on_failure():
-            if logits is not None and state.is_main_process and not folder.exists():
-                write_given(folder, spec, logits, start)
-        state.wait_for_everyone()
-        with agree_on_failure():
-            return TeacherStore(folder, spec, config)
-
-
-def write_given(folder: Path, spec: StoreSpec, logits: np.ndarray, start: float) -> None:
-    unfinished = folder.with_suffix(f"{UNFINISHED_SUFFIX}-{secrets.token_hex(4)}")
-    try:
-        unfinished.mkdir()
-        finish_store(unfinished, spec, {LOGITS_NAME: logits.astype(np.float32)}, start)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def locate_stores(arguments: TeacherArguments) -> Path:
