@@ -286,7 +286,12 @@ def test_the_lock_is_held_until_every_process_has_opened_the_store(tmp_path, mon
 
 
 def write_part(folder: Path, process: int, rows: list[int]) -> None:
-    np.savez(folder / f"part-{process}.npz", rows=np.array(rows), logits=np.zeros((len(rows), 3), np.float32))
+    np.savez(
+        folder / f"part-{process}.npz",
+        rows=np.array(rows),
+        logits=np.zeros((len(rows), 3), np.float32),
+        lengths=np.ones(len(rows), int),
+    )
 
 
 @pytest.mark.parametrize("second", [[2], [1, 2, 3], [2, 3, 0]])
