@@ -137,9 +137,10 @@ sort(4); told.dashLast = table.tBodies[0].rows[table.tBodies[0].rows.length - 1]
 ask("#keys-0 button").click();
 told.said = ask("#said-0").textContent;
 told.on = document.querySelectorAll("#curves-0 .is-on").length;
-const line = ask("#curves-0 .curve"), box = line.ownerSVGElement.getBoundingClientRect(), path = line.getPointAtLength(0);
-const scale = box.width / line.ownerSVGElement.viewBox.baseVal.width;
-line.ownerSVGElement.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left + path.x * scale, clientY: box.top + path.y * scale}));
+const line = ask("#curves-0 .curve"), svg = line.ownerSVGElement;
+const box = svg.getBoundingClientRect(), path = line.getPointAtLength(0), scale = box.width / svg.viewBox.baseVal.width;
+const place = {clientX: box.left + path.x * scale, clientY: box.top + path.y * scale};
+svg.dispatchEvent(new PointerEvent("pointermove", place));
 told.hovered = ask("#said-0").textContent;
 told.overflow = document.documentElement.scrollWidth - innerWidth;
 const before = getComputedStyle(document.body).backgroundColor;
