@@ -94,7 +94,7 @@ def test_several_regression_targets_are_refused(tmp_path):
 
 def test_teacher_and_student_of_one_and_of_several_labels_to_a_row_are_refused(tmp_path):
     several = make_bert(4, problem_type="multi_label_classification")
-    with pytest.raises(ValueError, match="the teacher's problem_type is None.*multi_label_classification"):
+    with pytest.raises(ValueError, match=r"the teacher's problem_type is None.*multi_label_classification"):
         make_trainer(tmp_path, student=make_bert(2, problem_type="multi_label_classification"))
     with pytest.raises(ValueError, match="multi_label_classification"):
         make_trainer(tmp_path, several)
