@@ -69,6 +69,7 @@ from layer_distillation.runs.report import format_layer_map, format_report
 from layer_distillation.runs.reporters import check_reporters
 from layer_distillation.runs.student_speed import measure_speed
 from layer_distillation.runs.teacher_ensemble import TeacherOutputs, gather_outputs, mix_evaluation_logits
+from layer_distillation.runs.trackers import begin_tracking, end_tracking, name_run
 from layer_distillation.runs.untrained_student import score_untrained
 from layer_distillation.step.progress import tell_story
 from layer_distillation.step.weight_types import hold_weights_in
@@ -158,6 +159,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     with timed(record, "untrained"):  # before the trainer is made, which seeds everything anew
         untrained = score_untrained(run.student, run.data, run.teacher.tokenizer, arguments.training)
     trainer = make_trainer(run, imitated, arguments)
+    begin_tracking(trainer)
     tell_story(trainer, "training the student", run.data.metric_names[0])
     imitates_layers = trainer.term_weights.keys() & {*STATE_TERMS, "attention"}
     matching = trainer.layer_matching if imitates_layers else []
@@ -170,6 +172,7 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     hold_weights_in(trainer.model, arguments.student.save_dtype)  # what is scored is what is saved
     with timed(record, "evaluation"):
         predictions, record.metrics = predict_splits(trainer, run.data)
+    end_tracking(trainer, record.metrics, format_layer_map(run.layers, matching))
     record.history = summarize_history(trainer.state.log_history)
     kept_step = trainer.state.best_global_step if arguments.training.load_best_model_at_end else None
     record.best_epoch = find_best_epoch(record.history, kept_step or trainer.state.global_step)
@@ -228,7 +231,9 @@ def make_trainer(run: PreparedRun, imitated: TeacherOutputs, arguments: RunArgum
         teacher=imitated.source,
         further_teachers=imitated.live_teachers,
         # Pushed at the very end. The matching as it was resolved, whatever it was resolved by.
-        args=dataclasses.replace(arguments.training, push_to_hub=False, hub_token=None, layer_matching=matching),
+        args=dataclasses.replace(
+            arguments.training, push_to_hub=False, hub_token=None, layer_matching=matching, **name_run(arguments)
+        ),
         projection_start=run.projection_start,
         train_dataset=run.data.student_train,
         eval_dataset=run.data.first_validation,
