@@ -325,7 +325,7 @@ def test_text_without_labels_and_nothing_but_cross_entropy_is_refused_before_any
     flags, capsys, monkeypatch, weights
 ):
     monkeypatch.setattr(
-        "layer_distillation.runs.preparation.load_teacher_config", lambda *_: pytest.fail("something was loaded")
+        "layer_distillation.runs.answering.load_teacher_config", lambda *_: pytest.fail("something was loaded")
     )
     line = refuse(capsys, replace_flag(flags, **weights))
     assert re.search(r"cross-entropy is the only term.*set --kl_weight .* or drop --unlabeled_file", line)
