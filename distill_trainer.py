@@ -291,7 +291,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        columns = [*self._signature_columns, "example_index", "teacher_logits", *ITEM_COLUMNS]
+        columns = [*self._signature_columns, "labels", "example_index", "teacher_logits", *ITEM_COLUMNS]
         if self.teacher_outputs is not None:
             columns += self.teacher_outputs.list_inputs()
         self._signature_columns = list(dict.fromkeys(columns))

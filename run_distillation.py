@@ -42,7 +42,7 @@ from layer_distillation.records.run_record import (
     find_damage,
     summarize_history,
 )
-from layer_distillation.records.token_counts import measure_lengths
+from layer_distillation.records.token_counts import count_inputs, measure_lengths
 from layer_distillation.runs.arguments import RunArguments, complete_arguments
 from layer_distillation.runs.command_line import SCRIPT, exit_with_error
 from layer_distillation.runs.console import set_up_logging
@@ -188,9 +188,10 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
                 type(trainer.model),
                 teacher_config,
                 trainer.model.config,
-                round(statistics.mean(measure_lengths(run.data.train))),
+                round(statistics.mean(measure_lengths(run.data.train)) / (count_inputs(run.data.train) or 1)),
                 arguments.training.device,
                 teacher_class,
+                count_inputs(run.data.train),
             )
         finish_run(trainer.model, run, predictions, record, arguments)
     trainer.accelerator.wait_for_everyone()

@@ -9,9 +9,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 # Of the largest logit. float32: another attention kernel, another machine; the others: their last bits, over layers.
 TOLERANCES = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+def read_logits(outputs: ModelOutput) -> Tensor:
+    """A head's output; of one for answer spans start and end as the two outputs of every token: (batch, tokens, 2)."""
+    if "start_logits" in outputs:
+        return torch.stack([outputs["start_logits"], outputs["end_logits"]], dim=-1)
+    return outputs["logits"]
 
 
 @torch.no_grad()
@@ -23,7 +31,7 @@ def compute_plain_logits(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -
     model.eval()
     try:
         with torch.autocast(model.device.type, enabled=False):
-            return type(model).forward(model, **taken).logits.float().cpu()
+            return read_logits(type(model).forward(model, **taken, return_dict=True)).float().cpu()
     finally:
         model.train(was_training)
 

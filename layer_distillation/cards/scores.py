@@ -84,10 +84,10 @@ def list_scores(folder: Path, record: RunRecord) -> list[Score]:
 
 def estimate_interval(run: Run, split: str, name: str, model: str) -> Interval | None:
     """95 %: Wilson's where the score is a share of rows, else the bootstrap's percentiles; None of what is neither."""
-    if f"{split}.{model}_logits" not in run.arrays:
+    if run.get_kept(split, model) is None:
         return None
     if name == "agreement":
-        chosen = [run.arrays.get(f"{split}.{side}_logits") for side in ("student", "teacher")]
+        chosen = [run.get_kept(split, side) for side in ("student", "teacher")]
         if model == "teacher" or chosen[1] is None:
             return None
         is_agreed = run.kind.compare_answers(*chosen, run.record.task.get("decision_threshold", 0.5))

@@ -214,7 +214,7 @@ def score_teacher(run: Run, metric_name: str) -> dict[str, float]:
     known = [
         split
         for split in run.labelled_rows
-        if f"{split}.teacher_logits" in run.arrays and not run.has_teacher_for_gold(split)
+        if run.get_kept(split, "teacher") is not None and not run.has_teacher_for_gold(split)
     ]
     return {split: run.score(metric_name, split, "teacher") for split in known}
 

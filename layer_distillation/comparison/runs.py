@@ -170,12 +170,18 @@ class Run:
             counts = np.bincount(rows[mask], minlength=len(row_items))
             row_items = counts[counts > 0]
         threshold = self.record.task.get("decision_threshold", 0.5)
-        return Truth(labels[mask], self.record.task["label_names"], row_items, threshold)
+        units = self.arrays.get(f"{split}.units")
+        units = None if units is None else units[mask]
+        return Truth(labels[mask], self.record.task["label_names"], row_items, threshold, units)
+
+    def get_kept(self, split: str, model: str) -> np.ndarray | None:
+        """What predictions.npz has of a model: the logits of items, or the scores of rows that are several inputs."""
+        return self.arrays.get(f"{split}.{model}_{'logits' if self.kind.answer_rows is None else 'scores'}")
 
     def get_answers(self, metric_name: str, split: str, model: str = "student") -> np.ndarray:
         """What the metric looks at, of every labelled item."""
-        logits = self.arrays[f"{split}.{model}_logits"][self.labelled_rows[split]]
-        return self.kind.read_answers(logits, metric_name, self.get_truth(split))
+        kept = self.get_kept(split, model)[self.labelled_rows[split]]
+        return self.kind.read_answers(kept, metric_name, self.get_truth(split))
 
     def make_scorer(self, metric_name: str, answers: np.ndarray, split: str) -> Scorer:
         """The metric as a function of the rows' weights; answers: (runs, items, ...), each as `get_answers` gives."""
@@ -271,7 +277,7 @@ def check_predictions(run: Run) -> None:
     for split, num_rows in run.record.task["rows"].items():
         if split == "train":
             continue
-        logits, labels = (run.arrays.get(f"{split}.{part}") for part in ("student_logits", "labels"))
+        logits, labels = run.get_kept(split, "student"), run.arrays.get(f"{split}.labels")
         row_items = run.arrays.get(f"{split}.row_items", np.ones(num_rows, np.int64))
         num_items = int(row_items.sum())
         if (

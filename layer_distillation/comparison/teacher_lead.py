@@ -54,7 +54,8 @@ def measure_lead(run: Run, split: str, metric_name: str) -> TeacherLead | None:
     The answer is the one that scores highest: for accuracy the largest class, for F1 the class that it counts. Constant
     answers have a Matthews correlation, and a correlation with numbers, of 0.
     """
-    if split not in run.labelled_rows or f"{split}.teacher_logits" not in run.arrays or run.has_teacher_for_gold(split):
+    has_teacher = split in run.labelled_rows and run.get_kept(split, "teacher") is not None
+    if not has_teacher or run.has_teacher_for_gold(split):
         return None
     truth, given = run.get_truth(split), run.get_answers(metric_name, split, "teacher")
     constants = run.kind.list_constants(metric_name, given, truth)

@@ -26,11 +26,15 @@ NOT_MODEL_INPUTS = {"teacher_logits", *INTERMEDIATE_COLUMNS, *ITEM_COLUMNS} | {
 def split_inputs(inputs: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor | None, ModelOutputs | None]:
     """What the model gets, the labels, and the teacher's outputs where the batch brings them: `teacher_logits` (batch,
     classes), `teacher_hidden_states` (batch, layers, tokens, hidden), `teacher_attentions` (batch, layers, heads,
-    tokens, tokens) and `teacher_relations` (batch, layers, 3, tokens, width)."""
+    tokens, tokens) and `teacher_relations` (batch, layers, 3, tokens, width); of rows of several inputs each (batch,
+    inputs, layers, ...)."""
     model_inputs = {name: value for name, value in inputs.items() if name not in NOT_MODEL_INPUTS}
     if "teacher_logits" not in inputs:
         return model_inputs, inputs.get("labels"), None
-    intermediate = [inputs[name].unbind(dim=1) if name in inputs else () for name in INTERMEDIATE_COLUMNS]
+    stored = [inputs.get(name) for name in INTERMEDIATE_COLUMNS]
+    if inputs["input_ids"].dim() > 2:  # (rows, choices, ...) of multiple choice, which a model runs one by one
+        stored = [None if tensor is None else tensor.flatten(end_dim=1) for tensor in stored]
+    intermediate = [() if tensor is None else tensor.unbind(dim=1) for tensor in stored]
     return model_inputs, inputs.get("labels"), ModelOutputs(inputs["teacher_logits"], *intermediate)
 
 
@@ -58,21 +62,24 @@ def count_items(
     class_weights: Tensor | None = None,
     kind: TaskKind = TEXT_CLASSIFICATION,
 ) -> ItemCounts:
-    """Items with a label (or the sum of their classes' weights), items, rows and real tokens of some micro-batches; a
-    batch of duplicates counts nothing. Where rows are the items, `labelled_rows` says what it is called."""
+    """Items with a label (or the sum of their classes' weights), items, rows, real tokens and states that heads read
+    of some micro-batches; a batch of duplicates counts nothing. Where rows are the items, `labelled_rows` says what it
+    is called."""
 
     def count_labelled(batch: Mapping[str, Any]) -> Tensor:
         labels = kind.take_labels(batch["labels"], find_items(batch, kind))
         return is_labelled(labels).sum() if class_weights is None else weigh_labels(labels, class_weights).sum()
 
     counted = [batch for batch in batches if not batch.get("is_duplicate")]
-    rows = sum(len(make_mask(batch)) for batch in counted)
+    rows, inputs = sum(len(batch["input_ids"]) for batch in counted), sum(len(make_mask(batch)) for batch in counted)
     masks = [find_items(batch, kind) for batch in counted]
+    is_per_row = kind.item_column is None
     counts = {
         "labelled_rows": sum(count_labelled(batch) for batch in counted if "labels" in batch),
-        "items": rows if kind.item_column is None else sum(mask.sum() for mask in masks),
+        "items": rows if is_per_row else sum(kind.count_items(mask) for mask in masks),
         "rows": rows,
         "tokens": sum(make_mask(batch).sum() for batch in counted),
+        "head_states": inputs if is_per_row else sum(mask.sum() for mask in masks),
     }
     return {name: put_on(count, device) for name, count in counts.items()}
 

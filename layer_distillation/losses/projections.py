@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from layer_distillation.outputs.compared import run_model
+from layer_distillation.outputs.compared import make_mask, run_model
 
 MODULE_NAME = "width_projections"
 RIDGE = 0.1  # what dropout of 0.1 adds to a fit; without it a direction that hardly occurs gets a huge weight
@@ -100,7 +100,8 @@ def project_outputs(model: nn.Module, _: tuple, outputs: ModelOutput) -> ModelOu
     if outputs.hidden_states is not None:
         outputs.hidden_states = (*outputs.hidden_states, *projections.project(outputs.hidden_states))
     # It also waits for their gradients where, in this stage, no term compares hidden states.
-    outputs.logits = outputs.logits + 0.0 * sum(matrix.weight.sum() for matrix in projections.matrices)
+    name = "start_logits" if "start_logits" in outputs else "logits"
+    outputs[name] = outputs[name] + 0.0 * sum(matrix.weight.sum() for matrix in projections.matrices)
     return outputs
 
 
@@ -119,7 +120,7 @@ def fit_projections(
     """
     sums: dict[int, tuple[Tensor, Tensor]] = {}
     for batch in batches:
-        is_real = batch["attention_mask"].bool()
+        is_real = make_mask(batch).bool()
         pairs = zip(
             run_model(student.eval(), batch, tuple(layer_pairs)).hidden_states,
             run_model(teacher.eval(), batch, tuple(layer_pairs.values())).hidden_states,

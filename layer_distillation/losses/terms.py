@@ -263,7 +263,7 @@ def compute_terms(
         weights: of the terms that count at this step, a user's own with them.
     """
     student, teacher, mask, counts = batch.student, batch.teacher, batch.attention_mask, batch.counts
-    tokens, items = counts["tokens"], counts["items"]
+    tokens, items, states = counts["tokens"], counts["items"], counts["head_states"]
     terms: dict[str, Callable[[], Tensor]] = {
         "ce": lambda: compute_task_term(batch),
         "kl": lambda: compute_logit_term(batch),
@@ -274,7 +274,7 @@ def compute_terms(
         "attention": lambda: losses.attention_loss(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
         ),
-        "pkd": lambda: patient_loss(*batch.get_pairs(args.pkd_last_layer), batch.head_mask, items, batch.head_places),
+        "pkd": lambda: patient_loss(*batch.get_pairs(args.pkd_last_layer), batch.head_mask, states, batch.head_places),
         "rkd": lambda: relational_loss(*batch.get_unprojected_pairs(), batch.head_mask, batch.head_places),
         "embedding": lambda: losses.embedding_loss(student.hidden_states[0], teacher.hidden_states[0], mask, tokens),
         "relation": lambda: losses.relation_loss(

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from layer_distillation.architectures.plain_logits import read_logits
 from layer_distillation.outputs.ensemble_logits import mix_any_logits
 from layer_distillation.outputs.relation_targets import record_relations
 
@@ -62,7 +63,7 @@ def run_model(
     if has_projections:
         states, projected = states[: len(states) // 2], states[len(states) // 2 :]
     return ModelOutputs(
-        logits=outputs.logits,
+        logits=read_logits(outputs),
         hidden_states=tuple(projected[layer + 1] for layer in hidden_layers),
         attentions=tuple(outputs.attentions[layer] for layer in attention_layers),
         relations=tuple(recorder.states[layer] for layer in relation_layers),
@@ -72,13 +73,15 @@ def run_model(
 
 
 def make_mask(inputs: Mapping[str, Tensor]) -> Tensor:
-    """The attention mask (batch, tokens) of a batch; without one all its tokens are real, as they are for a model.
+    """The attention mask (inputs, tokens) of a batch, whose rows mostly are one input each; without one all its tokens
+    are real, as they are for a model.
 
     Raises ValueError where a batch has no token ids.
     """
     if "input_ids" not in inputs:
         raise ValueError(f"a batch holds {sorted(inputs)}, and no input_ids: this trainer takes tokenized text")
-    return inputs["attention_mask"] if "attention_mask" in inputs else torch.ones_like(inputs["input_ids"])
+    mask = inputs["attention_mask"] if "attention_mask" in inputs else torch.ones_like(inputs["input_ids"])
+    return mask.flatten(end_dim=-2)  # (rows, choices, tokens) of multiple choice: hidden states come so too
 
 
 def keep_inputs(model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ version), is checked when opened, and appears under its name only when complete.
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from transformers import PreTrainedConfig
 
 from layer_distillation.outputs.compared import make_mask
 from layer_distillation.outputs.relation_targets import get_relation_width
-from layer_distillation.records.token_counts import measure_lengths
+from layer_distillation.records.token_counts import iterate_inputs, measure_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -179,12 +180,13 @@ class TeacherStore:
     def get_attentions(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
         """(rows, layers, heads, tokens, tokens), float16, zero where the mask (rows, tokens) says padding."""
         layout = (len(self.spec.attention_layers), self.spec.num_heads)
-        num_rows, num_tokens = attention_mask.shape
-        attentions = torch.zeros((num_rows, *layout, num_tokens, num_tokens), dtype=torch.float16)
-        for target, row, mask in zip(attentions, rows, attention_mask, strict=True):
+        num_inputs, num_tokens = attention_mask.shape
+        attentions = torch.zeros((num_inputs, *layout, num_tokens, num_tokens), dtype=torch.float16)
+        values = torch.cat([self._read_row(ATTENTIONS, row) for row in rows])
+        sizes = [math.prod(layout) * int(length) ** 2 for length in attention_mask.sum(dim=1)]
+        for target, pairs, mask in zip(attentions, values.split(sizes), attention_mask, strict=True):
             real = mask.nonzero().squeeze(1)
-            pairs = self._read_row(ATTENTIONS, row).reshape(*layout, len(real), len(real))
-            target[:, :, real[:, None], real] = pairs
+            target[:, :, real[:, None], real] = pairs.reshape(*layout, len(real), len(real))
         return attentions
 
     def _read_row(self, kind: str, row: int) -> Tensor:
@@ -205,13 +207,16 @@ class StoredOutputsCollator:
         rows = [int(feature["example_index"]) for feature in features]
         mask = make_mask(batch)
         batch["teacher_logits"] = self.store.get_logits(rows, mask)
-        if self.store.spec.hidden_layers:
-            batch["teacher_hidden_states"] = self.store.get_hidden_states(rows, mask)
-        if self.store.spec.attention_layers:
-            batch["teacher_attentions"] = self.store.get_attentions(rows, mask)
-        if self.store.spec.relation_layers:
-            batch["teacher_relations"] = self.store.get_relations(rows, mask)
-        return batch
+        spec, stored = self.store.spec, {}
+        if spec.hidden_layers:
+            stored["teacher_hidden_states"] = self.store.get_hidden_states(rows, mask)
+        if spec.attention_layers:
+            stored["teacher_attentions"] = self.store.get_attentions(rows, mask)
+        if spec.relation_layers:
+            stored["teacher_relations"] = self.store.get_relations(rows, mask)
+        if len(mask) > len(rows):  # rows of several inputs: what a batch holds is told apart by rows
+            stored = {name: values.unflatten(0, (len(rows), -1)) for name, values in stored.items()}
+        return batch | stored
 
 
 def make_spec(
@@ -234,7 +239,9 @@ def make_spec(
         num_labels=config.num_labels,
         hidden_size=config.hidden_size,
         attention_layers=tuple(attention_layers),
-        num_token_pairs=sum(length**2 for length in lengths) if attention_layers else 0,
+        num_token_pairs=sum(len(ids) ** 2 for inputs in iterate_inputs(rows) for ids in inputs)
+        if attention_layers
+        else 0,
         num_heads=config.num_attention_heads if attention_layers else 0,
         relation_layers=tuple(relation_layers),
         relation_width=get_relation_width(config) if relation_layers else 0,

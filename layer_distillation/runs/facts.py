@@ -59,7 +59,8 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
         "text_columns": list(data.text_columns),
         "label_names": data.label_names,
         "metric_names": list(data.metric_names),
-        "rows": {split: len(rows) for split, rows in data.list_splits()},
+        "rows": {split: data.count_rows(split, rows) for split, rows in data.list_splits()},
+        **({"windows": {split: len(rows) for split, rows in data.list_splits()}} if data.raw else {}),
         "fingerprint": fingerprint,
         "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
         "max_length": data.max_length,
@@ -71,6 +72,8 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
 def describe_labels(data: TaskData) -> dict[str, Any]:
     """The answers of the student, how the data write them where that differs, and those without a training row."""
     entries = {"label_names": data.label_names, "metric_names": list(data.metric_names)}
+    if data.options:
+        entries["options"] = data.options
     if data.outputs == LABELS:
         entries["decision_threshold"] = data.decision_threshold
     if data.is_taught_alone:

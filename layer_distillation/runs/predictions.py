@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,16 @@ def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predic
     for split, rows in data.list_splits():
         if split == "train":
             continue
+        trainer.compute_metrics = partial(score_prediction, data, split)
         output = trainer.predict(rows, metric_key_prefix=split)
-        predictions[split] = keep_items(output, data.kind)
+        predictions[split] = keep_answers(output, data, split) if data.raw else keep_items(output, data.kind)
         if f"{split}_loss" in output.metrics or data.is_scored_by_teacher:
             metrics[split] = select_scores(output.metrics, split)
     return predictions, metrics
+
+
+def score_prediction(data: TaskData, split: str, prediction: EvalPrediction) -> dict[str, float]:
+    return data.score(prediction.predictions, prediction.label_ids, split)
 
 
 def keep_items(output: DistillationOutput, kind: TaskKind) -> dict[str, np.ndarray]:
@@ -45,6 +51,16 @@ def keep_items(output: DistillationOutput, kind: TaskKind) -> dict[str, np.ndarr
     if output.label_ids is not None:
         arrays["labels"] = kind.take_labels(output.label_ids, is_item)
     return arrays if is_item is None else arrays | {"row_items": is_item.sum(axis=1)}
+
+
+def keep_answers(output: DistillationOutput, data: TaskData, split: str) -> dict[str, np.ndarray]:
+    """Answers and scores of the rows, and which of them a comparison resamples together."""
+    arrays = {}
+    for model, logits in (("student", output.predictions), ("teacher", output.teacher_logits)):
+        if logits is not None:
+            rows = data.answer_rows(split, logits)
+            arrays |= {f"{model}_scores": rows.scores, f"{model}_answers": rows.answers}
+    return arrays | {"labels": rows.labels, "units": rows.units}
 
 
 def select_scores(metrics: dict[str, float], split: str) -> dict[str, float]:
@@ -87,10 +103,24 @@ def score_logits(
     metrics = {}
     for split, rows in data.list_splits():
         labels = data.stack_labels(rows)
-        is_item = None if data.kind.item_column is None else labels >= 0
+        is_item = find_items(data, rows, labels)
         item_labels = data.kind.take_labels(labels, is_item)
         if split in logits and is_labelled(torch.as_tensor(item_labels)).any():
             items = data.kind.take_items(logits[split], is_item)
             metrics[split] = {"loss": compute_task_loss(items, item_labels, data.outputs)}
-            metrics[split] |= score(EvalPrediction(logits[split], labels))
+            if data.kind.answer_rows is None:
+                metrics[split] |= score(EvalPrediction(logits[split], labels))
+            else:
+                metrics[split] |= data.score_answers(data.answer_rows(split, logits[split], is_padded_left=False))
     return metrics
+
+
+def find_items(data: TaskData, rows: Dataset, labels: np.ndarray) -> np.ndarray | None:
+    """(rows, tokens), from the first token of every row on; None where the rows are the items."""
+    if data.kind.answer_rows is None:
+        return None if data.kind.item_column is None else labels >= 0
+    lengths = measure_lengths(rows)
+    is_item = np.zeros((len(rows), max(lengths)), bool)
+    for target, marks in zip(is_item, rows[data.kind.item_column][:], strict=True):
+        target[: len(marks)] = np.asarray(marks, bool)
+    return is_item

@@ -46,6 +46,7 @@ from layer_distillation.students.preparation import (
     plan_student,
     start_projections,
 )
+from layer_distillation.tasks.arguments import DefaultLength
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
@@ -226,6 +227,10 @@ def load_texts_and_tokens(
         fit_max_length(arguments.data, tokenizer, model_config)
     with PartialState().main_process_first():
         texts = add_transfer_set(load_task(arguments.data, teacher_labels), arguments.data)
+        if isinstance(arguments.data.max_length, DefaultLength) and texts.kind.default_max_length is not None:
+            arguments.data.max_length = DefaultLength(texts.kind.default_max_length)
+            for model_config in configs:
+                fit_max_length(arguments.data, tokenizer, model_config)
         data = tokenize_task(texts, tokenizer, arguments.data.max_length)
         data = fit_inputs(data, tokenizer, configs + load_further_configs(arguments))
     if data.label_names is None or config.num_labels <= len(data.label_names):  # else the teacher's list may be taken
@@ -243,6 +248,6 @@ def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
         raise ValueError(f"--metric_for_best_model is {name!r}: the task {data.name} has {', '.join(valid)}")
 
 
-def make_scorer(data: TaskData) -> Callable[[EvalPrediction], dict[str, float]]:
-    """The task's metrics as the Trainer wants them."""
-    return lambda prediction: data.score(prediction.predictions, prediction.label_ids)
+def make_scorer(data: TaskData, split: str | None = None) -> Callable[[EvalPrediction], dict[str, float]]:
+    """The task's metrics as the Trainer wants them, of one split, by default of the first of validation."""
+    return lambda prediction: data.score(prediction.predictions, prediction.label_ids, split)

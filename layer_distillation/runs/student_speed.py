@@ -27,6 +27,7 @@ def measure_speed(
     row_tokens: int,
     device: torch.device,
     teacher_class: type[PreTrainedModel] | None = None,
+    row_inputs: int | None = None,
 ) -> dict[str, Any]:
     """What a user of the student gains: teacher and student pass by turns, A B A B, so that both meet the same machine.
 
@@ -38,6 +39,7 @@ def measure_speed(
         model_class: the student's, and the teacher's unless that has another.
         teacher_config: None where the teacher is no model; then the student alone is measured.
         row_tokens: how long the rows are; at most 128 are taken.
+        row_inputs: how many inputs of that length a row is, where the models take several (multiple choice).
 
     Returns:
         `milliseconds` by batch size and model, each the fastest of `rounds`; `weight_bytes` by model; `tokens` of each
@@ -50,7 +52,8 @@ def measure_speed(
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             torch.default_generator.manual_seed(SEED)
             models = {name: build_model(*kind, device) for name, kind in made.items()}
-            timings = {batch_size: time_models(models, (batch_size, tokens), device) for batch_size in BATCH_SIZES}
+            shape = (tokens,) if row_inputs is None else (row_inputs, tokens)
+            timings = {batch_size: time_models(models, (batch_size, *shape), device) for batch_size in BATCH_SIZES}
             weight_bytes = {name: count_weight_bytes(model) for name, model in models.items()}
     except torch.OutOfMemoryError:
         logger.warning("speed is not measured: teacher and student do not fit into the memory beside the training")
@@ -70,7 +73,7 @@ def build_model(model_class: type[PreTrainedModel], config: PreTrainedConfig, de
 
 
 def time_models(
-    models: dict[str, PreTrainedModel], shape: tuple[int, int], device: torch.device
+    models: dict[str, PreTrainedModel], shape: tuple[int, ...], device: torch.device
 ) -> tuple[dict[str, float], int]:
     """Milliseconds of each model's fastest pass, and of how many; the first, a warm-up, counts only if it is alone.
 
@@ -86,7 +89,7 @@ def time_models(
 
 
 def draw_inputs(
-    models: Iterable[PreTrainedModel], shape: tuple[int, int], device: torch.device
+    models: Iterable[PreTrainedModel], shape: tuple[int, ...], device: torch.device
 ) -> dict[str, torch.Tensor]:
     """(rows, tokens) of random tokens that all models have, none of them padding."""
     num_tokens = min(model.get_input_embeddings().num_embeddings for model in models)

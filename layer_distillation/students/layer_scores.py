@@ -20,7 +20,7 @@ from transformers.initialization import no_init_weights
 from layer_distillation.architectures.modernbert import fold_attention_norm
 from layer_distillation.losses.layer_matching import FINAL_NORM_MODEL_TYPES
 from layer_distillation.losses.output_losses import OUTPUT_LOSSES
-from layer_distillation.outputs.compared import run_model
+from layer_distillation.outputs.compared import make_mask, run_model
 from layer_distillation.students.representation_similarity import CentredProducts
 from layer_distillation.students.subset_search import Subset
 from student_init import build_student, find_layer_stack, get_num_layers
@@ -119,7 +119,7 @@ class SubsetScorer:
     def _compute_logits(self, model: PreTrainedModel) -> list[Tensor]:
         """(rows, outputs) of every batch, or (real tokens, outputs)."""
         logits = [run_model(model, batch).logits for batch in self.batches]
-        masks = [batch["attention_mask"].bool() for batch in self.batches]
+        masks = [make_mask(batch).bool() for batch in self.batches]
         return [own[mask] if own.dim() == 3 else own for own, mask in zip(logits, masks, strict=True)]
 
 
@@ -131,7 +131,7 @@ def collect_states(teacher: PreTrainedModel, batch: Batch) -> Tensor:
         states = list(run_model(teacher.eval(), batch, hidden_layers=range(-1, num_layers)).hidden_states)
     if teacher.config.model_type in FINAL_NORM_MODEL_TYPES:
         states[-1] = last_outputs[-1]
-    is_real = batch["attention_mask"].bool()
+    is_real = make_mask(batch).bool()
     return torch.stack([state[is_real] for state in states])
 
 

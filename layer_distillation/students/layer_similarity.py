@@ -8,11 +8,12 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from layer_distillation.outputs.compared import run_model
+from layer_distillation.outputs.compared import make_mask, run_model
 from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.students.representation_similarity import LayerSimilarity
+from layer_distillation.tasks.collators import choose_collator
 from layer_distillation.teachers.store_filling import plan_batches
 from student_init import get_num_layers
 
@@ -65,7 +66,7 @@ def compare_with_teacher(
     """
     by_token, by_row = LayerSimilarity(), LayerSimilarity()
     for batch in tqdm(batches, "CKA with the teacher", disable=disable_tqdm, leave=False):
-        is_real = batch.inputs["attention_mask"].bool()
+        is_real = make_mask(batch.inputs).bool()
         states = stack_states(student.eval(), batch.inputs)
         by_token.add(states[:, is_real], batch.states[:, is_real])
         by_row.add(average_tokens(states, is_real), average_tokens(batch.states, is_real))
@@ -76,7 +77,7 @@ def iterate_batches(
     rows: Dataset, tokenizer: PreTrainedTokenizerBase, device: torch.device
 ) -> Iterator[dict[str, Tensor]]:
     """The model's inputs, padded, in batches of rows of similar length."""
-    collate = DataCollatorWithPadding(tokenizer)
+    collate = choose_collator(rows, tokenizer)
     rows = rows.select_columns([name for name in INPUT_COLUMNS if name in rows.column_names])
     for batch_rows in plan_batches(measure_lengths(rows), device):
         yield {name: tensor.to(device) for name, tensor in collate(rows.select(batch_rows).to_list()).items()}

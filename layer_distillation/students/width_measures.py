@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from layer_distillation.outputs.compared import run_model
+from layer_distillation.outputs.compared import make_mask, run_model
 from layer_distillation.students.layer_scores import Batch, check_finite, collect_states, record_output
 from layer_distillation.students.width import HiddenBasis, Importance, get_head_size
 from layer_distillation.students.width_names import WIDTH_NAMES
@@ -186,7 +186,7 @@ def fit_norms(model: PreTrainedModel, batches: Sequence[Batch], directions: Tens
     }
     fits = {name: NormFit() for name in norms}
     for batch in batches:
-        is_real = batch["attention_mask"].bool().cpu()
+        is_real = make_mask(batch).bool().cpu()
         with ExitStack() as hooks:
             inputs = {name: hooks.enter_context(record_input(norm)) for name, norm in norms.items()}
             outputs = {name: hooks.enter_context(record_output(norm)) for name, norm in norms.items()}

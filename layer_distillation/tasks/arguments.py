@@ -14,12 +14,16 @@ from layer_distillation.tasks.file_checks import check_data_file
 
 BUILT_IN_TASK = "natural_logic"
 BUILT_IN_MAX_LENGTH = 32  # positions of its teacher; no sentence pair is longer
-TASK_TYPES = ("token-classification", "multi-label", "text-classification")  # as `kinds.table.TASK_KINDS` has them
+# as `kinds.table.TASK_KINDS` has them
+TASK_TYPES = ("token-classification", "multi-label", "multiple-choice", "question-answering", "text-classification")
+ANSWER_FLAGS = (
+    *("doc_stride", "version_2_with_negative", "null_score_diff_threshold", "n_best_size", "max_answer_length"),
+)
 LABEL_KINDS = ("classes", "numbers")
 METRIC_NAMES = (  # as the entries of `kinds.table.TASK_KINDS` have them
     *("accuracy", "precision", "micro_precision", "macro_precision", "weighted_precision"),
     *("recall", "micro_recall", "macro_recall", "weighted_recall", "f1", "micro_f1", "macro_f1", "weighted_f1"),
-    *("matthews_correlation", "roc_auc", "average_precision", "pearson", "spearmanr"),
+    *("exact_match", "matthews_correlation", "roc_auc", "average_precision", "pearson", "spearmanr"),
     *("entity_f1", "entity_precision", "entity_recall"),
     *("strict_entity_f1", "strict_entity_precision", "strict_entity_recall"),
 )
@@ -142,6 +146,31 @@ class DataArguments(AnswerFlags):
         default=None,
         metadata={"help": f"The probability from which a label is given (default: {DEFAULT_THRESHOLD}; multi-label)."},
     )
+    doc_stride: int | None = field(
+        default=None,
+        metadata={"help": "Tokens that two windows over a long context share (default: 128; question answering)."},
+    )
+    version_2_with_negative: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Some questions have no answer in their context, as in SQuAD v2 (default: where SQuAD's own JSON "
+            "says so; question answering)."
+        },
+    )
+    null_score_diff_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "No answer is given where its score is by more than this above the best answer's (default: 0; "
+            "question answering with --version_2_with_negative)."
+        },
+    )
+    n_best_size: int | None = field(
+        default=None,
+        metadata={"help": "Starts and ends of a window that are combined (default: 20; question answering)."},
+    )
+    max_answer_length: int | None = field(
+        default=None, metadata={"help": "Tokens of an answer at most (default: 30; question answering)."}
+    )
     metrics: str | None = field(
         default=None,
         metadata={
@@ -246,6 +275,11 @@ class DataArguments(AnswerFlags):
             raise ValueError(f"Unknown --metrics {unknown[0]!r}: choose from {', '.join(METRIC_NAMES)}.{hint}")
         if self.max_length is not None and self.max_length < MIN_MAX_LENGTH:
             raise ValueError(f"--max_length {self.max_length} is too short: give at least {MIN_MAX_LENGTH} tokens.")
+        if self.doc_stride is not None and self.doc_stride < 0:
+            raise ValueError(f"--doc_stride {self.doc_stride}: give how many tokens two windows share, 0 or more.")
+        for name in ("n_best_size", "max_answer_length"):
+            if vars(self)[name] is not None and vars(self)[name] < 1:
+                raise ValueError(f"--{name} {vars(self)[name]} leaves no answer: give at least 1.")
         for name in ("max_train_samples", "max_eval_samples", "max_unlabeled_samples"):
             value = vars(self)[name]
             if value is not None and value < 1:

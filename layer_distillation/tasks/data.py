@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
+from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
-from layer_distillation.tasks.kinds.entry import TaskKind, Truth
+from layer_distillation.tasks.kinds.entry import RowAnswers, TaskKind, Truth
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.labels import IGNORED_LABEL
 from layer_distillation.tasks.soft_labels import SoftLabels
@@ -35,6 +36,9 @@ class TaskData:
     text_facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # split -> what was cut, what is unknown
     max_length: int | None = None  # of its tokens, once it is tokenized
     kind: TaskKind = TEXT_CLASSIFICATION
+    options: dict[str, Any] = field(default_factory=dict)  # what else of the arguments the kind goes by
+    raw: dict[str, Dataset] = field(default_factory=dict)  # by split the rows, where these are several inputs each
+    pads_left: bool = False
     features: dict[str, str | list[str]] = field(default_factory=dict)  # of the columns before it is tokenized
     decision_threshold: float = DEFAULT_THRESHOLD
     soft_labels: SoftLabels = field(default_factory=SoftLabels)  # the user's own, in place of a teacher's
@@ -81,12 +85,38 @@ class TaskData:
             target[: len(row)] = row
         return stacked
 
-    def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """The task's metrics over the labelled items; both as a model and a data set have them, of all rows.
+    def count_rows(self, split: str, rows: Dataset) -> int:
+        """Those of the data, which may be several inputs each."""
+        return len(self.raw.get(split, rows))
+
+    def answer_rows(self, split: str, logits: np.ndarray, is_padded_left: bool | None = None) -> RowAnswers:
+        """Of a kind whose rows are several inputs.
+
+        Args:
+            logits: (inputs, tokens, outputs), padded on the tokenizer's side unless `is_padded_left` says otherwise.
+        """
+        lengths = measure_lengths(dict(self.list_splits())[split])
+        is_left = self.pads_left if is_padded_left is None else is_padded_left
+        ends = [(logits.shape[1] - length, None) if is_left else (0, length) for length in lengths]
+        return self.kind.answer_rows(self, split, [row[slice(*end)] for row, end in zip(logits, ends, strict=True)])
+
+    def score_answers(self, rows: RowAnswers) -> dict[str, float]:
+        """Raises ValueError where no row has a gold answer."""
+        is_known = rows.labels >= 0
+        if not is_known.any():
+            raise ValueError(f"None of {len(is_known)} rows has a label: score a split that is labelled.")
+        truth = Truth(rows.labels[is_known], self.label_names, units=rows.units[is_known])
+        return self.kind.score(rows.scores[is_known], truth, self.metric_names)
+
+    def score(self, logits: np.ndarray, labels: np.ndarray, split: str | None = None) -> dict[str, float]:
+        """The task's metrics over the labelled items; both as a model and a data set have them, of all rows of a split,
+        by default the first of validation.
 
         Raises:
             ValueError: nothing is labelled, or a logit is no finite number.
         """
+        if self.kind.answer_rows is not None:
+            return self.score_answers(self.answer_rows(split or next(iter(self.validation)), logits))
         is_item = None if self.kind.item_column is None else labels >= 0
         items, item_labels = self.kind.take_items(logits, is_item), self.kind.take_labels(labels, is_item)
         flat = item_labels.reshape(len(item_labels), -1)

@@ -19,7 +19,14 @@ from huggingface_hub import snapshot_download
 
 from layer_distillation.records.suggestions import suggest_name
 from layer_distillation.tasks import natural_logic
-from layer_distillation.tasks.arguments import BUILT_IN_TASK, DEFAULT_THRESHOLD, TASKS, DataArguments, name_task
+from layer_distillation.tasks.arguments import (
+    ANSWER_FLAGS,
+    BUILT_IN_TASK,
+    DEFAULT_THRESHOLD,
+    TASKS,
+    DataArguments,
+    name_task,
+)
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
 from layer_distillation.tasks.kinds.entry import LABELS, ReadTask, TaskKind
@@ -44,6 +51,7 @@ def load_task(arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> T
     names = name_classes(soft_labels) if soft_labels.columns else arguments.zero_shot_names or teacher_labels
     read = read_task(splits, arguments, kind, names)
     check_threshold(arguments, kind, read.label_names)
+    check_answer_flags(arguments, kind)
     sampled = {name: sample_split(name, split.origin, read, kind, arguments) for name, split in splits.items()}
     warn_of_overlap("train", sampled["train"], sampled, read.text_columns)
     limits = {name: arguments.max_train_samples if name == "train" else arguments.max_eval_samples for name in splits}
@@ -69,6 +77,7 @@ def load_task(arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> T
         features=read.features,
         decision_threshold=arguments.decision_threshold or DEFAULT_THRESHOLD,
         soft_labels=soft_labels.draw(limits, arguments.sample_seed),
+        options=read.options,
     )
 
 
@@ -101,6 +110,15 @@ def choose_closeness(requested: str | None, label_names: list[str] | None) -> st
     if requested:
         raise ValueError(f"--metrics {requested} scores gold labels, and no row has one: leave it out.")
     return "pearson_to_teacher" if label_names is None else "agreement"
+
+
+def check_answer_flags(arguments: DataArguments, kind: TaskKind) -> None:
+    for name in ANSWER_FLAGS:
+        if vars(arguments)[name] is not None and kind.answer_rows is None:
+            raise ValueError(
+                f"--{name} {vars(arguments)[name]} on a task of {kind.name}: it goes with --task_type "
+                "question-answering, leave it out."
+            )
 
 
 def choose_metrics(

@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import TaskKind, UnfitTextError
 from student_init import find_layer_stack
 
 REASON_CHARACTERS = 160
@@ -32,7 +32,7 @@ def explain_errors(location: str, problem: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, torch.OutOfMemoryError, UnfitTextError):
         raise
     except Exception as error:
         if "trust_remote_code" in str(error):

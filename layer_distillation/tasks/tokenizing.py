@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from layer_distillation.records.token_counts import iterate_ids, measure_lengths
+from layer_distillation.records.token_counts import iterate_ids, list_inputs, measure_lengths
 from layer_distillation.tasks.arguments import MIN_MAX_LENGTH, DataArguments, DefaultLength
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.kinds.entry import LOST_WORDS
@@ -41,10 +41,15 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
         ValueError: the tokenizer fails, or makes no token at all of a row.
     """
 
+    makes_windows = data.kind.answer_rows is not None
+
     def tokenize_rows(rows: dict[str, list]) -> dict[str, list]:
         encoding = data.kind.tokenize(rows, data, tokenizer, max_length)
-        encoding[WHOLE_LENGTH] = measure_whole(rows, data, tokenizer, encoding["input_ids"], max_length)
-        encoding[UNKNOWN] = count_unknown(tokenizer, encoding["input_ids"])
+        ids = encoding["input_ids"]
+        encoding[WHOLE_LENGTH] = (  # windows cut nothing
+            measure_whole(rows, data, tokenizer, ids, max_length) if not makes_windows else [len(own) for own in ids]
+        )
+        encoding[UNKNOWN] = count_unknown(tokenizer, ids)
         return encoding
 
     remedy = "save the tokenizer that the teacher was trained with"
@@ -52,12 +57,18 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
     with explain_errors(tokenizer.name_or_path, "the tokenizer fails on the texts", remedy):
         tokenized = {
             name: split.map(
-                tokenize_rows, batched=True, remove_columns=list(data.text_columns), desc=f"Tokenizing {name}"
+                tokenize_rows,
+                batched=True,
+                remove_columns=split.column_names if makes_windows else list(data.text_columns),
+                desc=f"Tokenizing {name}",
             )
             for name, split in splits.items()
         }
         # The last call's truncation is saved with a tokenizer: that of the texts, not that of the counting.
         data.kind.tokenize(data.train[:1], data, tokenizer, max_length)
+    if makes_windows:
+        tokenized = number_windows(tokenized)
+        data = replace(data, raw=splits)
     for name, split in tokenized.items():
         check_token_counts(name, split)
     num_special = tokenizer.num_special_tokens_to_add(pair=len(data.text_columns) == 2)
@@ -70,7 +81,16 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
     }
     train, test, unlabelled = (tokenized.pop(name, None) for name in ("train", "test", UNLABELLED_ROWS))
     changes = {"train": train, "test": test, "unlabelled": unlabelled, "validation": tokenized}
-    return replace(data, **changes, text_facts=facts, max_length=max_length)
+    return replace(data, **changes, text_facts=facts, max_length=max_length, pads_left=tokenizer.padding_side == "left")
+
+
+def number_windows(tokenized: dict[str, Dataset]) -> dict[str, Dataset]:
+    """`example_index` counts inputs, as a store does: those of unlabelled rows on from the training rows'."""
+    first = {UNLABELLED_ROWS: len(tokenized["train"])}
+    return {
+        name: split.add_column("example_index", [first.get(name, 0) + index for index in range(len(split))])
+        for name, split in tokenized.items()
+    }
 
 
 def check_token_counts(name: str, tokenized: Dataset) -> None:
@@ -91,13 +111,13 @@ def measure_whole(
     max_length: int,
 ) -> list[int]:
     """Tokens that each row would have uncut; only rows of the full length are tokenized a second time."""
-    lengths = [len(ids) for ids in cut_ids]
-    full = [row for row, length in enumerate(lengths) if length >= max_length]
+    lengths = [sum(map(len, list_inputs(ids))) for ids in cut_ids]
+    full = [row for row, ids in enumerate(cut_ids) if max(map(len, list_inputs(ids))) >= max_length]
     if full:
         taken = {name: [values[row] for row in full] for name, values in rows.items()}
         whole = data.kind.tokenize(taken, data, tokenizer, None)
         for row, ids in zip(full, whole["input_ids"], strict=True):
-            lengths[row] = len(ids)
+            lengths[row] = sum(map(len, list_inputs(ids)))
     return lengths
 
 
@@ -105,12 +125,17 @@ def count_unknown(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> 
     """Of each row the tokens that stand for what the tokenizer does not know; none where it has no such token."""
     unknown = tokenizer.unk_token_id
     others = {tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id}
-    return [0] * len(rows) if unknown is None or unknown in others else [ids.count(unknown) for ids in rows]
+
+    def count(ids: list) -> int:
+        return sum(own.count(unknown) for own in list_inputs(ids))
+
+    return [0] * len(rows) if unknown is None or unknown in others else [count(ids) for ids in rows]
 
 
 def describe_texts(split: Dataset, num_special: int) -> dict[str, Any]:
     """What the record says of a split's texts: counts of rows, and shares of tokens."""
     lengths, whole, unknown = measure_lengths(split), split[WHOLE_LENGTH][:], split[UNKNOWN][:]
+    num_special *= len(list_inputs(split[0]["input_ids"]))
     text_tokens = [max(length - num_special, 0) for length in lengths]
     return {
         "rows": len(lengths),

@@ -59,6 +59,9 @@ def adopt_labels(model: PreTrainedModel, data: TaskData, name: str) -> LabelMatc
         ValueError: the labels are not the task's.
     """
     check_label_count(model.config, data.kind, name)
+    if data.kind.has_fixed_outputs:
+        set_task_labels(model.config, data.label_names, data.kind)
+        return None
     if data.label_names is None:
         match_head_to_task(model, None, name, data.kind)
         check_number_head(model.config, data, name)
@@ -90,6 +93,9 @@ def match_head_to_task(
     Raises:
         ValueError: the labels are not the task's, all of them.
     """
+    if kind.has_fixed_outputs:
+        set_task_labels(model.config, label_names, kind)
+        return None
     if label_names is None:
         if model.config.num_labels != 1:
             raise ValueError(

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from layer_distillation.outputs.compared import ModelOutputs, run_model
+from layer_distillation.outputs.compared import ModelOutputs, make_mask, run_model
 from layer_distillation.outputs.store import (
     ATTENTIONS,
     LOGIT_STARTS_NAME,
@@ -152,10 +152,11 @@ def write_part(
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers, spec.relation_layers)
-        logits |= dict(zip(batch_rows, take_logits(outputs.logits, batch["attention_mask"], spec), strict=True))
-        values = take_real_values(outputs, batch["attention_mask"])
+        mask = make_mask(batch)
+        logits |= dict(zip(batch_rows, take_logits(outputs.logits, mask, spec), strict=True))
+        values = take_real_values(outputs, mask)
         for kind, writer in writers.items():
-            for row_values in values[kind]:
+            for row_values in join_inputs(values[kind], len(batch_rows)):
                 writer.write(row_values)
     indices = {name_index(kind): writer.close() for kind, writer in writers.items()}
     done, none = np.array(list(logits), np.int64), np.empty((0, spec.num_labels), np.float32)
@@ -173,7 +174,7 @@ def take_logits(logits: Tensor, attention_mask: Tensor, spec: StoreSpec) -> list
 
 
 def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str, list[np.ndarray]]:
-    """Per row, float16: hidden states (real tokens, layers, hidden), attentions (layers, heads, real, real tokens),
+    """Per input, float16: hidden states (real tokens, layers, hidden), attentions (layers, heads, real, real tokens),
     relations (real tokens, layers, 3, width).
 
     Raises:
@@ -193,6 +194,15 @@ def take_real_values(outputs: ModelOutputs, attention_mask: Tensor) -> dict[str,
     if not all(torch.isfinite(row).all() for rows in values.values() for row in rows):
         raise HalfPrecisionError("the teacher's intermediate outputs overflow half precision")
     return {kind: [row.numpy() for row in rows] for kind, rows in values.items()}
+
+
+def join_inputs(values: list[np.ndarray], num_rows: int) -> list[np.ndarray]:
+    """Of each row's inputs one after the other, flat, where a row has several, as in multiple choice."""
+    step = len(values) // num_rows
+    if step == 1:
+        return values
+    starts = range(0, len(values), step)
+    return [np.concatenate([own.ravel() for own in values[start : start + step]]) for start in starts]
 
 
 def fetch_stacked(layers: Sequence[Tensor], dim: int) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, PreTrainedModel
+from transformers import PreTrainedModel
 
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.flags import STATE_TERMS
@@ -23,6 +23,7 @@ from layer_distillation.losses.terms import (
 from layer_distillation.outputs.relation_targets import resolve_relation_layer
 from layer_distillation.outputs.store import StoreSpec, TeacherStore, make_spec
 from layer_distillation.records.folders import find_existing
+from layer_distillation.tasks.collators import choose_collator
 from layer_distillation.tasks.kinds.table import find_model_kind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.arguments import TeacherArguments
@@ -115,7 +116,7 @@ class TeacherSupply:
         return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, *layers, is_per_token=is_per_token)
 
     def _open_store(self, spec: StoreSpec, rows: Dataset) -> TeacherStore:
-        collate = DataCollatorWithPadding(self.teacher.tokenizer)
+        collate = choose_collator(rows, self.teacher.tokenizer)
         return open_or_fill(
             locate_stores(self.arguments), spec, self.teacher.model, rows, collate, self.training.device
         )

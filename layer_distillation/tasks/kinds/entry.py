@@ -5,7 +5,7 @@ shape a model's logits have, those of items are (items, outputs).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,25 @@ class ReadTask:
     label_names: list[str] | None
     columns: dict[str, dict[str, list]]
     features: dict[str, str | list[str]]
+    options: dict[str, Any] = field(default_factory=dict)  # what else of the arguments the kind goes by
+
+
+@dataclass(frozen=True)
+class RowAnswers:
+    """What a kind makes of a split's logits whose rows are several inputs.
+
+    scores: (rows, ...), which its metrics are means of; answers: (rows,) of text; labels: (rows,), -100 where nobody
+    says what is right; units: (rows,), which rows a comparison resamples together.
+    """
+
+    scores: np.ndarray
+    answers: np.ndarray
+    labels: np.ndarray
+    units: np.ndarray
+
+
+class UnfitTextError(ValueError):
+    """A kind's own word on texts that its tokens cannot be made of."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +72,19 @@ class Truth:
     label_names: LabelNames
     row_items: np.ndarray | None = None
     threshold: float = 0.5
+    units: np.ndarray | None = None  # (items,), numbers of what is resampled in the rows' place
 
     @property
     def num_rows(self) -> int:
+        """Of what is resampled."""
+        if self.units is not None:
+            return self.place_units()[1]
         return len(self.labels if self.row_items is None else self.row_items)
+
+    def place_units(self) -> tuple[np.ndarray, int]:
+        """Of every item the place of its unit among those that have any, and how many these are."""
+        present, places = np.unique(self.units, return_inverse=True)
+        return places, len(present)
 
     @property
     def num_outputs(self) -> int:
@@ -66,6 +94,11 @@ class Truth:
 def take_rows(values: Any, is_item: Any) -> Any:
     """Of a kind whose items are its rows: all of them."""
     return values
+
+
+def count_marked(is_item: Any) -> Any:
+    """Of a kind whose items are tokens."""
+    return is_item.sum()
 
 
 @dataclass(frozen=True)
@@ -118,6 +151,11 @@ class TaskKind:
     take_labels: Callable[[Any, Any], Any] = take_rows
     # As `read`, of rows of which perhaps none has a label, with the names of the teacher's classes; None: not of these.
     read_answered: Callable[[Mapping[str, "RawSplit"], "DataArguments", Sequence[str]], ReadTask] | None = None
+    count_items: Callable[[Any], Any] = count_marked  # from where they are
     item_column: str | None = None  # says where the items are, (tokens,) of 0 and 1; None: a row is an item
+    has_fixed_outputs: bool = False  # a trained head's outputs mean what the kind says, whatever its config calls them
     has_label_lists: bool = False  # `labels` of a row are a list
+    default_max_length: int | None = None  # in the place of that of `tasks/arguments.py`
+    # Of a kind whose rows are several inputs, windows over a long text: the data, a split, its logits without padding.
+    answer_rows: Callable[["TaskData", str, Sequence[np.ndarray]], RowAnswers] | None = None
     is_per_token: bool = False  # logits are (batch, tokens, outputs), not (batch, outputs)

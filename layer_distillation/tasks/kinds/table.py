@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
+from layer_distillation.tasks.kinds.multiple_choice import MULTIPLE_CHOICE
+from layer_distillation.tasks.kinds.question_answering import QUESTION_ANSWERING
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.kinds.token_classification import TOKEN_CLASSIFICATION
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Data are of the first kind that recognises them: what any data could be comes last.
-TASK_KINDS: dict[str, TaskKind] = {kind.name: kind for kind in (TOKEN_CLASSIFICATION, MULTI_LABEL, TEXT_CLASSIFICATION)}
+TASK_KINDS: dict[str, TaskKind] = {
+    kind.name: kind
+    for kind in (QUESTION_ANSWERING, MULTIPLE_CHOICE, TOKEN_CLASSIFICATION, MULTI_LABEL, TEXT_CLASSIFICATION)
+}
 
 
 def choose_kind(split: "RawSplit", arguments: DataArguments) -> TaskKind:
@@ -42,13 +47,13 @@ def guess_kind(arguments: DataArguments, config: "PreTrainedConfig") -> TaskKind
     if arguments.task_type is not None:
         return TASK_KINDS[arguments.task_type]
     architecture = (config.architectures or [""])[0]
-    heads = [kind for kind in TASK_KINDS.values() if architecture.endswith(kind.head_suffix)]
+    heads = [kind for kind in TASK_KINDS.values() if kind.head_suffix in architecture]
     return heads[-1] if heads else TEXT_CLASSIFICATION
 
 
 def find_model_kind(model: "PreTrainedModel") -> TaskKind:
     """By its head and its config's problem type; a head that is no kind's is taken to give a label to a row."""
-    heads = [kind for kind in TASK_KINDS.values() if type(model).__name__.endswith(kind.head_suffix)]
+    heads = [kind for kind in TASK_KINDS.values() if kind.head_suffix in type(model).__name__]
     problem_type = model.config.problem_type
     return next(
         (kind for kind in heads if problem_type is not None and problem_type == kind.get_problem_type(["a", "b"])),
