@@ -56,7 +56,8 @@ def build_student(
     seed: int = 0,
     dtype: torch.dtype | None = torch.float32,
 ) -> PreTrainedModel:
-    """A new model, in eval mode, of the teacher's class, device and attention implementation.
+    """A new model, in eval mode, of the teacher's class, device and attention implementation: whatever its head, which
+    is copied (sequence or token classification, answer spans, choices, masked tokens, next sentence, or none at all).
 
     Fresh layers are drawn from `seed`, all else is copied; teacher and global random state stay as they were.
     `strategy` and `teacher_name` are only recorded, in `config.distillation`. Raises ValueError if it cannot be cut.
