@@ -64,6 +64,8 @@ def test_a_trimmed_student_is_pushed_by_a_name_of_its_own(export):
     made[0].path, made[1].path = "trimmed/.", "trimmed/onnx/model.onnx"
     export.artifacts += made
     assert find_artifacts(export, ["trimmed"]) == made[:2]
+    with pytest.raises(ValueError, match=r"--with onnx: this student has onnx-int8, trimmed;"):
+        find_artifacts(export, ["onnx"])  # the trimmed student alone has that
 
 
 def test_a_form_may_be_a_file_or_a_folder(export, tmp_path):
