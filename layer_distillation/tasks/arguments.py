@@ -15,7 +15,7 @@ from layer_distillation.tasks.file_checks import check_data_file
 BUILT_IN_TASK = "natural_logic"
 BUILT_IN_MAX_LENGTH = 32  # positions of its teacher; no sentence pair is longer
 # as `kinds.table.TASK_KINDS` has them
-TASK_TYPES = ("token-classification", "multi-label", "multiple-choice", "question-answering", "text-classification")
+TASK_TYPES = ("question-answering", "multiple-choice", "token-classification", "multi-label", "text-classification")
 ANSWER_FLAGS = (
     *("doc_stride", "version_2_with_negative", "null_score_diff_threshold", "n_best_size", "max_answer_length"),
 )
