@@ -7,11 +7,13 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layer_distillation.tasks.columns import LABEL_COLUMNS, find_label_column, find_text_columns
-from layer_distillation.tasks.files import RawSplit
 from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels, list_labels
+
+if TYPE_CHECKING:
+    from layer_distillation.tasks.files import RawSplit  # seconds that a comparison does without
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +21,8 @@ NO_COLUMN = "none"  # of --label_column: there is none, whatever else the file h
 
 
 def find_gold_column(
-    splits: dict[str, RawSplit], requested: str | None, requested_texts: str | None, is_expected: bool
-) -> tuple[dict[str, RawSplit], str | None]:
+    splits: dict[str, "RawSplit"], requested: str | None, requested_texts: str | None, is_expected: bool
+) -> tuple[dict[str, "RawSplit"], str | None]:
     """The label column, None where no row has one; and the splits, of which the training rows have lost it where the
     user says that they have none.
 
@@ -38,12 +40,12 @@ def find_gold_column(
     return splits, next(iter(elsewhere), None) if is_missing else find_label_column(train, requested)
 
 
-def drop_columns(split: RawSplit, names: Iterable[str]) -> RawSplit:
+def drop_columns(split: "RawSplit", names: Iterable[str]) -> "RawSplit":
     return replace(split, columns={name: values for name, values in split.columns.items() if name not in names})
 
 
 def read_labels(
-    splits: dict[str, RawSplit], label_column: str | None, kind: str | None, teacher_labels: Sequence[str]
+    splits: dict[str, "RawSplit"], label_column: str | None, kind: str | None, teacher_labels: Sequence[str]
 ) -> tuple[list[str] | None, dict[str, list[int] | list[float]]]:
     """As `encode_labels`, for training rows of which perhaps none has a label. What labels there are then is said by
     the evaluation rows' or, where none of these has one either, by the teacher.
@@ -70,11 +72,11 @@ def read_labels(
     return names, none | {name: encoded[name] for name in gold}
 
 
-def any_label(split: RawSplit, label_column: str) -> bool:
+def any_label(split: "RawSplit", label_column: str) -> bool:
     return any(label is not None for label in list_labels("test", split, label_column))
 
 
-def join_labels(splits: Sequence[RawSplit], label_column: str) -> RawSplit:
+def join_labels(splits: Sequence["RawSplit"], label_column: str) -> "RawSplit":
     """The label columns of several splits as one, which decides of what kind they are."""
     values = [value for split in splits for value in split.columns[label_column]]
     bare = frozenset.intersection(*(split.bare_columns for split in splits))
