@@ -31,7 +31,8 @@ def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predic
     for split, rows in data.list_splits():
         if split == "train":
             continue
-        trainer.compute_metrics = partial(score_prediction, data, split)
+        if data.raw:  # answers are read from the very rows
+            trainer.compute_metrics = partial(score_prediction, data, split)
         output = trainer.predict(rows, metric_key_prefix=split)
         predictions[split] = keep_answers(output, data, split) if data.raw else keep_items(output, data.kind)
         if f"{split}_loss" in output.metrics or data.is_scored_by_teacher:
