@@ -260,6 +260,7 @@ MULTIPLE_CHOICE = replace(
     recognise=recognise,
     read=read,
     read_texts=read_texts,
+    read_answered=None,  # of text classification: rows of one text
     tokenize=tokenize,
     make_collator=make_collator,
     get_problem_type=lambda label_names: None,
