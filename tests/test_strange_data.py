@@ -49,6 +49,12 @@ def accept(name: str, rows: list[tuple[str, ...]], contents: object, **options: 
     )
 
 
+def check_without_gold(accepted: Accepted) -> str:
+    data = load_task(accepted.arguments.data, teacher_labels=("a", "b"))
+    assert data.train["labels"][:] == [-100, -100]
+    return "learned from the teacher alone"
+
+
 def check_rows(expected: list[tuple[object, ...]], accepted: Accepted) -> str:
     data = load_task(accepted.arguments.data)
     names = data.label_names
@@ -190,7 +196,9 @@ LABEL_INPUTS = [
         validation=HEADER + "x,c\n",
     ),
     refuse("One class only", "give rows of two labels", HEADER + "x,a\ny,a\n"),
-    refuse("Labels all empty", "no labelled row: fill 'label' in", HEADER + "x,\ny, \n"),
+    StrangeInput(
+        "Labels all empty", functools.partial(write_data, contents=HEADER + "x,\ny, \n"), check=check_without_gold
+    ),
     refuse("A validation row without a label", "drop them or label them", HEADER + TRAIN, validation=HEADER + "x,\n"),
     refuse("Labels nan and inf as numbers", "finite numbers", HEADER + "x,inf\ny,0.5\n", label_kind="numbers"),
     refuse(

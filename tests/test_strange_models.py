@@ -236,7 +236,7 @@ MODEL_INPUTS = [
     refuse("Config with a number as the model type", "no model could be loaded", edit_config(model_type=5)),
     refuse(
         "Config of a model of images",
-        "config builds no model for sequence classification",
+        "config builds no model for text-classification",
         edit_config(model_type="vit"),
     ),
     refuse("Config with 0 layers", "has 0 layers, need at least 1", edit_config(num_hidden_layers=0)),

@@ -77,12 +77,10 @@ def add_teacher_logits(data: TaskData, logits: dict[str, np.ndarray]) -> TaskDat
         """Without what pads the shorter rows of a kind with logits per token."""
         if split not in logits:
             return rows
-        values, lengths = logits[split], measure_lengths(rows)
-        if data.kind.is_per_token:
-            return rows.add_column(
-                "teacher_logits", [row[:length].tolist() for row, length in zip(values, lengths, strict=True)]
-            )
-        return rows.add_column("teacher_logits", list(values))
+        if not data.kind.is_per_token:
+            return rows.add_column("teacher_logits", list(logits[split]))
+        values = zip(logits[split], measure_lengths(rows), strict=True)
+        return rows.add_column("teacher_logits", [row[:length].tolist() for row, length in values])
 
     validation = {split: add(split, rows) for split, rows in data.validation.items()}
     test = data.test if data.test is None else add("test", data.test)

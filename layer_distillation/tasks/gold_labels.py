@@ -36,8 +36,16 @@ def find_gold_column(
     train, elsewhere = splits["train"], [name for split in splits.values() for name in named if name in split.columns]
     is_missing = not any(name in train.columns for name in named) and (requested is None or elsewhere)
     if is_missing and is_expected:
-        is_missing = not set(train.columns) - set(find_text_columns(train, None, requested_texts))
+        is_missing = holds_texts_alone(train, requested_texts)
     return splits, next(iter(elsewhere), None) if is_missing else find_label_column(train, requested)
+
+
+def holds_texts_alone(split: "RawSplit", requested_texts: str | None) -> bool:
+    """False too where it is not clear which columns are texts: then the label column is what has to be named."""
+    try:
+        return not set(split.columns) - set(find_text_columns(split, None, requested_texts))
+    except ValueError:
+        return False
 
 
 def drop_columns(split: "RawSplit", names: Iterable[str]) -> "RawSplit":

@@ -13,8 +13,9 @@ def test_counts_are_of_labels_rows_and_real_tokens():
     rows[2]["labels"] = -100
     counts = count_items([pad_rows(rows[:3], 20), pad_rows(rows[3:], 30)], CPU)
     tokens = sum(len(row["input_ids"]) for row in rows)
-    assert {name: count.item() for name, count in counts.items()} == {"labelled_rows": 4, "items": 5, "rows": 5} | {
-        "tokens": tokens
+    assert {name: count.item() for name, count in counts.items()} == {
+        **{"labelled_rows": 4, "items": 5, "rows": 5, "head_states": 5},
+        "tokens": tokens,
     }
 
 

@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "PYTHON.md"
 
 def test_the_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, second = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    first, second, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     teacher = AutoModelForSequenceClassification.from_pretrained(write_teacher(tmp_path / "teacher"))
     rows = [row | {"input_ids": [token % len(WORDS) for token in row["input_ids"]]} for row in make_rows(16)]
     names = {"teacher": teacher, "rows": Dataset.from_list(rows), "torch": torch, "F": F}
