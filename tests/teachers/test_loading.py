@@ -1,6 +1,7 @@
 """A teacher is loaded, its head noticed, its faults refused."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import AutoTokenizer, XLNetConfig, XLNetForSequenceClassificat
 
 from conftest import make_bert
 from distill_trainer import DistillationTrainingArguments
+from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers import loading as teacher
 from layer_distillation.teachers.arguments import TeacherArguments
@@ -132,6 +134,15 @@ def test_a_teacher_no_better_than_the_most_frequent_class_is_warned_about(caplog
         warn_about_majority("t", {"validation": {"accuracy": 0.75}}, data)
     assert "right on 0.750 of the rows" in caplog.text
     assert "nothing that a student could imitate" in caplog.text
+
+
+def test_a_teacher_that_gives_no_label_is_warned_about(caplog):
+    data = replace(make_data(COLOURS), kind=MULTI_LABEL, metric_names=("micro_f1", "macro_f1"))
+    with caplog.at_level(logging.WARNING):
+        warn_about_majority("t", {"validation": {"micro_f1": 0.01, "macro_f1": 0.0}}, data)
+        assert caplog.text == ""
+        warn_about_majority("t", {"validation": {"micro_f1": 0.0}}, data)
+    assert "has a micro_f1 of 0 on validation, as if it gave no answer" in caplog.text
 
 
 def test_the_built_in_encoder_is_written_once_into_the_cache(tmp_path):
