@@ -183,8 +183,9 @@ def test_the_wheel_holds_the_package_its_recipes_and_nothing_else(wheel):
     assert top == {"layer_distillation", information, *(f"{name}.py" for name in MODULES)}
     recipes = [f"layer_distillation/recipes/{path.name}" for path in sorted((ROOT / "recipes").glob("*.yaml"))]
     inside = [name for name in files if name.startswith("layer_distillation/")]
+    page = [f"layer_distillation/comparison/page.{kind}" for kind in ("css", "js")]
     tables = ["layer_distillation/step/stock_flags.json"]
-    assert [name for name in inside if not name.endswith(".py")] == recipes + tables
+    assert [name for name in inside if not name.endswith(".py")] == page + recipes + tables
     rooms = {path.relative_to(ROOT).as_posix() for path in (ROOT / "layer_distillation").rglob("*.py")}
     assert {name for name in inside if name.endswith(".py")} == rooms
     assert f"{information}/licenses/LICENSE" in files
