@@ -37,7 +37,8 @@ STAGES = {
     "export": r"^write .*(config|tokenizer|README|model)\b",
 }
 CLOCK = "any second"
-UNCOMPARED = (".lock", ".log", ".md", ".csv", ".html")  # their contents hold times; what the tables hold is in comparison.json
+# Their contents hold times; what the tables hold is in comparison.json.
+UNCOMPARED = (".lock", ".log", ".md", ".csv", ".html")
 TIMED = re.compile("second|runtime|memory|time|speed|utime")
 
 
