@@ -37,8 +37,7 @@ STAGES = {
     "export": r"^write .*(config|tokenizer|README|model)\b",
 }
 CLOCK = "any second"
-# Their contents hold times; what the tables hold is in comparison.json.
-UNCOMPARED = (".lock", ".log", ".md", ".csv", ".html")
+UNCOMPARED = (".lock", ".log", ".md", ".csv")  # their contents hold times; what the tables hold is in comparison.json
 TIMED = re.compile("second|runtime|memory|time|speed|utime")
 
 

@@ -130,10 +130,9 @@ def list_cells(result: UnitResult, arm: ArmResult, pair: Pair | None) -> list[Ce
 
 
 def format_curves(result: UnitResult) -> str:
-    names = list(
-        dict.fromkeys(name for _, run in list_runs(result) for entry in run.run.record.history for name in entry)
-    )
-    shown = [name for name in names if name == "eval_loss" or name.startswith("train_")]
+    names = {name for _, run in list_runs(result) for entry in run.run.record.history for name in entry}
+    # By name: a run that was resumed has its history in another order.
+    shown = sorted(name for name in names if name == "eval_loss" or name.startswith("train_"))
     rows = [
         [
             (show_strategy(arm.name), None),
