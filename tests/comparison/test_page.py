@@ -95,6 +95,15 @@ def test_every_value_that_is_drawn_stands_in_a_table(sweep):
             assert {f"{loss:.4f}" for _, loss in seed["curve"]} <= cells
 
 
+def test_a_history_in_another_order_as_a_resumed_run_has_it_gives_the_same_page(sweep):
+    text = page.format_page(analyse(sweep), None, [])
+    for path in sweep.glob("*/run_record.json"):
+        record = json.loads(path.read_text())
+        record["history"] = [dict(reversed(entry.items())) for entry in record["history"]]
+        path.write_text(json.dumps(record))
+    assert page.format_page(analyse(sweep), None, []) == text
+
+
 def test_names_of_others_open_nothing(tmp_path):
     for strategy in ("top", "odd"):
         write_run(tmp_path / strategy, strategy, 1, task={"name": HOSTILE})
