@@ -12,9 +12,10 @@ Each trial is a JSON object on a line of the file: `task`, `settings`, `seconds`
 metrics on the validation rows (`validation_...`) and the test rows (`test_...`). A trial that is there already is
 skipped, so that the same command goes on after a kill; other machines' lines may be added by hand.
 
-The table shows all trials of the task; kept is the epoch that a run would keep, that of the lowest validation loss, by
-whose metric the trials are ranked; best is the one with the highest validation metric, which flatters. Test scores are
-shown and choose nothing. The last line is one JSON object: the best trial, and its flags.
+The table shows all trials of the task; kept is the epoch that a run would keep, that of the lowest validation loss or
+as `--teacher_metric_for_best_model` says, by whose metric the trials are ranked; best is the one with the highest
+validation metric, which flatters. Test scores are shown and choose nothing. The last line is one JSON object: the best
+trial, and its flags.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from layer_distillation.runs.arguments import RunArguments, parse_command_line
 from layer_distillation.runs.flag_checks import check_arguments
 from layer_distillation.runs.preparation import load_tokenized_task, make_scorer
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.metric_directions import is_larger_better
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.loading import (
     load_teacher_config,
@@ -79,12 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         wanted = [DEFAULTS | parse_trial(text) for text in arguments.trial]
-        found = search(arguments.trials, wanted, words[place + 1 : -1])
+        run = parse_command_line(words[place + 1 : -1])
+        kept_by = f"validation_{run.teacher.teacher_metric_for_best_model.removeprefix('eval_')}"
+        found = search(arguments.trials, wanted, run, kept_by)
     except (ValueError, OSError) as error:
         print(f"search_teacher.py: error: {error}", file=sys.stderr)
         return 2
-    print(format_table(found))
-    print(json.dumps(describe_best(found)))
+    print(format_table(found, kept_by))
+    print(json.dumps(describe_best(found, kept_by)))
     return 0
 
 
@@ -117,13 +121,12 @@ def read_trials(path: Path) -> list[Trial]:
 # ---- training ------------------------------------------------------------------------------------------------------
 
 
-def search(path: Path, wanted: Sequence[dict[str, float]], flags: Sequence[str]) -> list[Trial]:
+def search(path: Path, wanted: Sequence[dict[str, float]], run: RunArguments, kept_by: str) -> list[Trial]:
     """Fine-tunes what is not in the file yet; returns the task's trials, the best one first.
 
     Raises:
         ValueError: the flags cannot be meant so, the encoder is fine-tuned already, or there is no trial at all.
     """
-    run = parse_command_line(flags)
     check_arguments(run)
     location = locate_teacher(run.teacher)
     tokenizer = load_tokenizer(location, run.teacher)
@@ -136,7 +139,7 @@ def search(path: Path, wanted: Sequence[dict[str, float]], flags: Sequence[str])
     found = [trial for trial in read_trials(path) if trial["task"] == data.name]
     if not found:
         raise ValueError(f"{path} holds no trial of {data.name}: give some by --trial, such as learning_rate=1e-4")
-    return sorted(found, key=lambda trial: -find_kept(trial)[name_metric(trial)])
+    return sorted(found, key=lambda trial: -find_kept(trial, kept_by)[name_metric(trial)])
 
 
 def try_settings(
@@ -195,12 +198,21 @@ def name_metric(trial: Trial) -> str:
     return next(name for name in trial["epochs"][0] if name.startswith("validation_") and name != "validation_loss")
 
 
-def find_kept(trial: Trial) -> dict[str, float]:
-    """The epoch that a run would keep."""
-    return min(trial["epochs"], key=lambda epoch: epoch["validation_loss"])
+def find_kept(trial: Trial, kept_by: str) -> dict[str, float]:
+    """The epoch that a run would keep: the first of equals, as the Trainer does.
+
+    Raises:
+        ValueError: the trial has no such score.
+    """
+    if kept_by not in trial["epochs"][0]:
+        raise ValueError(
+            f"--teacher_metric_for_best_model: a trial of {trial['task']} has {', '.join(trial['epochs'][0])}"
+        )
+    sign = -1 if is_larger_better(kept_by) else 1
+    return min(trial["epochs"], key=lambda epoch: sign * epoch[kept_by])
 
 
-def format_table(trials: Sequence[Trial]) -> str:
+def format_table(trials: Sequence[Trial], kept_by: str) -> str:
     """A row per trial; settings that are the default in all of them are left out."""
     varied = [name for name in DEFAULTS if any(trial["settings"][name] != DEFAULTS[name] for trial in trials)]
     metric = name_metric(trials[0])
@@ -208,7 +220,7 @@ def format_table(trials: Sequence[Trial]) -> str:
     titles = [*varied, f"kept: {metric}", test, f"best: {metric}", test, "seconds"]
     rows = [titles, ["---"] * len(titles)]
     for trial in trials:
-        kept, best = find_kept(trial), max(trial["epochs"], key=lambda epoch: epoch[metric])
+        kept, best = find_kept(trial, kept_by), max(trial["epochs"], key=lambda epoch: epoch[metric])
         scores = [format_score(epoch, name) for epoch in (kept, best) for name in (metric, test)]
         rows.append([*(f"{trial['settings'][name]:g}" for name in varied), *scores, f"{trial['seconds']:.0f}"])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -218,11 +230,11 @@ def format_score(epoch: dict[str, float], name: str) -> str:
     return f"{epoch[name]:.4f}" if name in epoch else "-"
 
 
-def describe_best(trials: Sequence[Trial]) -> dict[str, Any]:
+def describe_best(trials: Sequence[Trial], kept_by: str) -> dict[str, Any]:
     best = trials[0]
     changed = {name: value for name, value in best["settings"].items() if value != DEFAULTS[name]}
     flags = " ".join(f"--{FLAGS[name]} {value:g}" for name, value in changed.items())
-    return {"task": best["task"], "settings": best["settings"], "flags": flags, "epoch": find_kept(best)}
+    return {"task": best["task"], "settings": best["settings"], "flags": flags, "epoch": find_kept(best, kept_by)}
 
 
 if __name__ == "__main__":

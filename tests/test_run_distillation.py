@@ -336,6 +336,11 @@ REFUSALS = {
     ),
     "negative weight": ({"kl_weight": -0.5}, None, "kl_weight is -0.5"),
     "metric unknown": ({"metric_for_best_model": "bleu"}, None, "bleu.*loss, accuracy"),
+    "teacher metric unknown": (
+        {"teacher_metric_for_best_model": "bleu"},
+        None,
+        "--teacher_metric_for_best_model is .bleu.*loss, accuracy",
+    ),
     "push without a token": ({"push_to_hub": "true"}, None, "hf auth login"),
     "no teacher": ({"teacher_model_name_or_path": None}, None, "--teacher_model_name_or_path"),
     "report to nothing known": ({"report_to": "foo"}, None, "foo"),

@@ -76,6 +76,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "student_source_model": None,
     "student_width_init": "importance",
     "teacher_layer_decay": 1.0,
+    "teacher_metric_for_best_model": "loss",
     "teacher_seeds": "42",
     "tuned_flags": None,
     "unlabeled_file": None,

@@ -242,10 +242,17 @@ def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
     """Raises ValueError if the arguments ask for what the task does not have."""
     if data.is_regression and arguments.training.get_largest_weights()["logit_cosine"] > 0:
         raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
-    name = arguments.training.metric_for_best_model.removeprefix("eval_")
-    valid = list_closeness(data) if data.is_scored_by_teacher else ["loss", *data.metric_names]
-    if name not in valid:
-        raise ValueError(f"--metric_for_best_model is {name!r}: the task {data.name} has {', '.join(valid)}")
+    scores = ["loss", *data.metric_names]
+    for flag, name, valid in (
+        (
+            "--metric_for_best_model",
+            arguments.training.metric_for_best_model,
+            list_closeness(data) if data.is_scored_by_teacher else scores,
+        ),
+        ("--teacher_metric_for_best_model", arguments.teacher.teacher_metric_for_best_model, scores),
+    ):
+        if (plain := name.removeprefix("eval_")) not in valid:
+            raise ValueError(f"{flag} is {plain!r}: the task {data.name} has {', '.join(valid)}")
 
 
 def make_scorer(data: TaskData, split: str | None = None) -> Callable[[EvalPrediction], dict[str, float]]:

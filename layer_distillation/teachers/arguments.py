@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 TEACHER_SEED = 42  # one teacher for all seeds of the student
 MAX_SEED = 2**32 - 1
 NO_LAYER_DECAY = 1.0
+TASK_LOSS = "loss"
 
 
 @dataclass
@@ -52,6 +53,10 @@ class TeacherArguments:
             "help": "Layer-wise decay of its learning rate: the head learns at the full rate, each layer at this times "
             "the rate of the one above it, the embeddings at the lowest; 1: all at one rate."
         },
+    )
+    teacher_metric_for_best_model: str = field(
+        default=TASK_LOSS,
+        metadata={"help": "What chooses the epoch that its fine-tuning keeps: loss, or one of the task's metrics."},
     )
     teacher_adam_beta2: float = field(default=0.999, metadata={"help": "AdamW's second beta in its fine-tuning."})
     teacher_outputs: str = field(

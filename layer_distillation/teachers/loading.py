@@ -36,7 +36,7 @@ from layer_distillation.tasks.model_checks import (
 )
 from layer_distillation.tasks.natural_logic import build_untrained_model, write_untrained_encoder
 from layer_distillation.teachers.answers import Answers
-from layer_distillation.teachers.arguments import NO_LAYER_DECAY, TEACHER_SEED, TeacherArguments
+from layer_distillation.teachers.arguments import NO_LAYER_DECAY, TASK_LOSS, TEACHER_SEED, TeacherArguments
 from layer_distillation.teachers.folder_kinds import check_folder_kind
 from layer_distillation.teachers.label_matching import LabelMatch, adopt_labels, set_task_labels
 from layer_distillation.teachers.training import fine_tune_once
@@ -204,6 +204,8 @@ def locate_fine_tuned(arguments: TeacherArguments, model: PreTrainedModel, data_
     settings["seed"] = arguments.seeds[0]
     if arguments.teacher_layer_decay != NO_LAYER_DECAY:  # teachers from before it existed are found
         settings["teacher_layer_decay"] = arguments.teacher_layer_decay
+    if arguments.teacher_metric_for_best_model != TASK_LOSS:
+        settings["teacher_metric_for_best_model"] = arguments.teacher_metric_for_best_model
     fingerprint = hash_text(json.dumps([fingerprint_model(model), data_fingerprint, settings], sort_keys=True))[:16]
     return Path(arguments.cache_dir).expanduser() / "teachers" / fingerprint
 
@@ -252,6 +254,7 @@ def make_training_arguments(
         warmup_steps=arguments.teacher_warmup_steps,
         weight_decay=arguments.teacher_weight_decay,
         adam_beta2=arguments.teacher_adam_beta2,
+        metric_for_best_model=arguments.teacher_metric_for_best_model,
         seed=arguments.seeds[0],
         **{name: getattr(shared, name) for name in SHARED_TRAINING_ARGUMENTS},
     )

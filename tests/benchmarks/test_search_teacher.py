@@ -51,6 +51,17 @@ def test_trials_are_written_once_and_ranked_by_the_kept_epoch(tmp_path, capsys):
         assert best["epoch"]["validation_accuracy"] == 0.7
 
 
+def test_the_metric_may_choose_the_epoch_that_is_kept(tmp_path, capsys):
+    flags = make_project(tmp_path, has_head=False)
+    path = tmp_path / "trials.jsonl"
+    path.write_text(json.dumps(DRAFT | {"task": tmp_path.name}) + "\n")
+    name = "--teacher_metric_for_best_model"
+    assert main([str(path), "--", *flags, name, "accuracy"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["epoch"]["validation_accuracy"] == 0.9
+    assert main([str(path), "--", *flags, name, "auc"]) == 2
+    assert f"a trial of {tmp_path.name} has validation_loss, validation_accuracy" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_run_with_these_flags_makes_the_same_teacher(tmp_path, monkeypatch):
     """Its weights after the last epoch; the run keeps the epoch of the lowest loss."""

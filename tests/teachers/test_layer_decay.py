@@ -1,5 +1,6 @@
 """Each parameter of a teacher learns at the rate of its depth, once, and with weight decay where the Trainer has it."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,9 @@ def test_teachers_of_before_are_found_and_one_with_decay_is_another(tmp_path):
     # What `locate_fine_tuned` gave before the flag existed.
     assert locate() == locate(teacher_layer_decay=1.0) == "6c1c0bc071c46a78"
     assert len({locate(), locate(teacher_layer_decay=0.9), locate(teacher_layer_decay=0.8)}) == 3
-    assert EARLIER_BEHAVIOUR["teacher_layer_decay"] == TeacherArguments().teacher_layer_decay
+    assert locate(teacher_metric_for_best_model="loss") == locate() != locate(teacher_metric_for_best_model="f1")
+    for name in ("teacher_layer_decay", "teacher_metric_for_best_model"):
+        assert EARLIER_BEHAVIOUR[name] == asdict(TeacherArguments())[name]
 
 
 @pytest.mark.parametrize("decay", [0.0, -0.5, 1.5, float("nan")])
@@ -144,16 +147,17 @@ def test_a_decay_that_cannot_be_meant_is_refused(decay):
 
 def test_the_commands_teacher_is_fine_tuned_with_it(tmp_path, monkeypatch):
     write_teacher(tmp_path / "encoder", has_head=False)
-    location, decays = str(tmp_path / "encoder"), []
+    location, found = str(tmp_path / "encoder"), []
 
     def remember(folder, model, tokenizer, data, arguments, compute_metrics, layer_decay):
-        decays.append(layer_decay)
+        found.append((layer_decay, arguments.metric_for_best_model, arguments.greater_is_better))
         model.save_pretrained(folder)
 
     monkeypatch.setattr(loading, "fine_tune_once", remember)
-    arguments = TeacherArguments(location, cache_dir=str(tmp_path / "cache"), teacher_layer_decay=0.9)
+    own = {"teacher_layer_decay": 0.9, "teacher_metric_for_best_model": "accuracy"}
+    arguments = TeacherArguments(location, cache_dir=str(tmp_path / "cache"), **own)
     rows = Dataset.from_dict({"labels": [0, 1, 2, 2]})
     data = TaskData("tiny", rows, {"validation": rows}, None, ("text",), COLOURS, ("accuracy",), None, None)
     tokenizer = loading.load_tokenizer(location, arguments)
     loading.prepare_teacher(arguments, make_arguments(tmp_path), location, tokenizer, data, "rows", lambda _: {})
-    assert decays == [0.9]
+    assert found == [(0.9, "accuracy", True)]
