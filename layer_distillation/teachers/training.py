@@ -53,7 +53,7 @@ def fine_tune(
     compute_metrics: Callable,
     layer_decay: float,
 ) -> None:
-    """Trains the whole model on the task's loss, and moves the best epoch (`metric_for_best_model`, eval_loss) to `folder`."""
+    """Trains the whole model on the task's loss, and moves the best epoch to `folder`."""
     work_folder = folder.with_suffix(".unfinished")
     logger.info("the teacher's head is untrained: it is fine-tuned once, and kept in %s", folder)
     arguments = dataclasses.replace(arguments, output_dir=str(work_folder))
