@@ -6,11 +6,11 @@
 From the repository's root. A sweep trains one student per strategy, each in a process of its own, with everything
 counted: start-up, tokenization, the teacher's pass, its store, an evaluation per epoch, saving. The ways take turns
 within a strategy, so that a machine that slows down slows all of them. This project's store lies in a folder new per
-command and way: the first sweep pays for it, a second seed finds it. Not counted: making the teacher, and the final
-scores, which one function computes for all. Each way keeps its own defaults in what the flags do not name: this project
-takes bfloat16 where the processor has it (--fp32 forbids it) and warms up, the others do neither. Memory is the peak
-resident set; that of a GPU is not in it. With --output_dir, the same command goes on where it was interrupted.
-The last line of the output is one JSON object.
+command and way, and so do the expert's logits: the first sweep pays for them, a second seed finds them. Not counted:
+making the teacher, and the final scores, which one function computes for all. Each way keeps its own defaults in what
+the flags do not name: this project and the expert take bfloat16 where the processor has it (--fp32 forbids it), this
+project warms up, the others do neither. Memory is the peak resident set; that of a GPU is not in it. With --output_dir,
+the same command goes on where it was interrupted. The last line of the output is one JSON object.
 
 This process imports neither torch nor the project: on Linux a child's peak memory begins at that of its parent.
 """
@@ -29,7 +29,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sweep_report import Run, format_report, summarize_sweeps
-from benchmarks.sweep_settings import PROJECT_FLAGS, ROOT, WAYS, Key, Places, SweepSettings, make_command, name_run
+from benchmarks.sweep_settings import (
+    PRECISION_NOTE,
+    PROJECT_FLAGS,
+    ROOT,
+    WAYS,
+    Key,
+    Places,
+    SweepSettings,
+    make_command,
+    name_run,
+)
 
 STRATEGIES = ("top", "bottom", "odd", "even")
 BYTES_PER_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -78,7 +88,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--strategies", nargs="+", default=list(STRATEGIES), help="Names of this project's layer strategies.")
     add("--output_dir", help="Kept, and gone on with (default: a temporary folder, removed).")
     add("--threads", type=int, default=os.cpu_count(), help="OMP_NUM_THREADS of every way (default: all cores).")
-    add("--fp32", action="store_true", help="Hold this project to float32 where it would take bfloat16 by itself.")
+    add(
+        "--fp32",
+        action="store_true",
+        help="Hold this project and the expert to float32 where they would take bfloat16.",
+    )
     return parser.parse_args(argv)
 
 
@@ -162,7 +176,7 @@ def measure_run(key: Key, settings: SweepSettings, places: Places, done: dict[Ke
         "seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes,
         "stored_bytes": count_bytes(cache),
-        "precision": read_precision(student) if way in PROJECT_FLAGS else "fp32",
+        "precision": read_precision(way, student),
         "load_before": load_before,
     }
     with places.runs.open("a", encoding="utf-8") as file:
@@ -207,10 +221,12 @@ def read_runs(places: Places) -> dict[Key, Run]:
     return done
 
 
-def read_precision(student: Path) -> str:
-    """What a run of this project trained in, by its own record."""
-    arguments = json.loads((student / "run_record.json").read_text(encoding="utf-8"))["arguments"]
-    return next((name for name in ("bf16", "fp16") if arguments[name]), "fp32")
+def read_precision(way: str, student: Path) -> str:
+    """What a run trained in: of this project by its own record, of the expert's by its note; others take float32."""
+    if way in PROJECT_FLAGS:
+        arguments = json.loads((student / "run_record.json").read_text(encoding="utf-8"))["arguments"]
+        return next((name for name in ("bf16", "fp16") if arguments[name]), "fp32")
+    return read_json(student / PRECISION_NOTE).get("precision", "fp32")
 
 
 def read_json(path: Path) -> dict[str, Any]:

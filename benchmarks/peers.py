@@ -7,12 +7,14 @@ functions, so that rows, tokens and label order are the same, and cuts the stude
 each way's own.
 """
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
@@ -31,7 +33,8 @@ from transformers import (
     set_seed,
 )
 
-from benchmarks.sweep_settings import Places, SweepSettings, read_settings
+from benchmarks.sweep_settings import PRECISION_NOTE, TEACHER_LOGITS, Key, Places, SweepSettings, read_settings
+from layer_distillation.losses.arguments import has_bfloat16
 from layer_distillation.losses.functions import IGNORED_LABEL
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.loading import TaskData, load_task
@@ -54,17 +57,20 @@ class TrainingJob:
     teacher: PreTrainedModel | None
     student: PreTrainedModel
     folder: Path
+    cache: Path  # what the runs of one way leave each other
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains one student from nothing but files, by the way, strategy and seed that the command line names."""
     folder, way, strategy, seed = sys.argv[1:] if argv is None else argv
     places = Places(Path(folder))
-    TRAINERS[way](make_job(places, places.get_student((way, strategy, int(seed))), strategy, int(seed)))
+    TRAINERS[way](make_job(places, (way, strategy, int(seed))))
 
 
-def make_job(places: Places, folder: Path, strategy: str, seed: int) -> TrainingJob:
+def make_job(places: Places, key: Key) -> TrainingJob:
     """Reads settings, rows and teacher, and cuts the student."""
+    way, strategy, seed = key
+    folder, cache = places.get_student(key), places.get_cache(way)
     settings = read_settings(places)
     tokenizer = AutoTokenizer.from_pretrained(places.teacher)
     data = read_rows(settings, tokenizer, with_test=False)
@@ -72,7 +78,7 @@ def make_job(places: Places, folder: Path, strategy: str, seed: int) -> Training
     num_layers = get_num_layers(teacher.config)
     layers = choose_student_layers(strategy, num_layers, settings.student_num_layers, seed=seed)
     student = build_student(teacher, layers, strategy, teacher_name="teacher", seed=seed)
-    return TrainingJob(settings, seed, data, tokenizer, teacher, student, folder)
+    return TrainingJob(settings, seed, data, tokenizer, teacher, student, folder, cache)
 
 
 def read_rows(settings: SweepSettings, tokenizer: PreTrainedTokenizerBase, with_test: bool) -> TaskData:
@@ -90,8 +96,8 @@ def read_rows(settings: SweepSettings, tokenizer: PreTrainedTokenizerBase, with_
 # ---- the ways ----------------------------------------------------------------------------------------------------
 
 
-def make_training_arguments(job: TrainingJob) -> TrainingArguments:
-    """Stock arguments in float32: an evaluation and a checkpoint per epoch, the best one is kept."""
+def make_training_arguments(job: TrainingJob, **options: Any) -> TrainingArguments:
+    """Stock arguments, float32 unless an option says so: an evaluation and a checkpoint per epoch, the best is kept."""
     return TrainingArguments(
         output_dir=str(job.folder),
         num_train_epochs=job.settings.epochs,
@@ -104,6 +110,7 @@ def make_training_arguments(job: TrainingJob) -> TrainingArguments:
         logging_strategy="epoch",
         load_best_model_at_end=True,
         report_to="none",
+        **options,
     )
 
 
@@ -118,11 +125,13 @@ def train_docs_recipe(job: TrainingJob) -> None:
     finish_trainer(RecipeTrainer, job, teacher=job.teacher)
 
 
-def finish_trainer(trainer_class: type[Trainer], job: TrainingJob, **extra: PreTrainedModel) -> None:
+def finish_trainer(
+    trainer_class: type[Trainer], job: TrainingJob, args: TrainingArguments | None = None, **extra: PreTrainedModel
+) -> None:
     """Trains with a Trainer, and saves its best student."""
     trainer = trainer_class(
         model=job.student,
-        args=make_training_arguments(job),
+        args=args or make_training_arguments(job),
         train_dataset=job.data.train,
         eval_dataset=job.data.first_validation,
         processing_class=job.tokenizer,
@@ -164,6 +173,53 @@ def compute_recipe_loss(student_logits: Tensor, teacher_logits: Tensor, labels: 
     cross_entropy = F.cross_entropy(student_logits, labels)
     distillation = RECIPE_TEMPERATURE**2 * divergence
     return (1 - RECIPE_TEACHER_SHARE) * cross_entropy + RECIPE_TEACHER_SHARE * distillation
+
+
+def train_expert(job: TrainingJob) -> None:
+    """The recipe's loss as whoever knows the Trainer well would train it: in bfloat16, with the fused AdamW, batches of
+    similar lengths, and the teacher's logits computed once, by the first run, as a column of the rows."""
+    is_cpu = not torch.accelerator.is_available()
+    is_bf16 = not job.settings.fp32 and has_bfloat16(is_cpu)
+    job.data.train = job.data.train.add_column("teacher_logits", read_teacher_logits(job, is_bf16).tolist())
+    job.teacher = None
+    options = {"bf16": is_bf16, "optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length"}
+    finish_trainer(ColumnTrainer, job, make_training_arguments(job, use_cpu=is_cpu, **options))
+    (job.folder / PRECISION_NOTE).write_text(json.dumps({"precision": "bf16" if is_bf16 else "fp32"}))
+
+
+class ColumnTrainer(Trainer):
+    """The recipe's loss, the teacher's logits being in the batch; evaluated rows have none."""
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = list({*self._signature_columns, "teacher_logits"})
+
+    def compute_loss(
+        self, model: PreTrainedModel, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Any:
+        teacher_logits = inputs.pop("teacher_logits", None)
+        outputs = model(**inputs)
+        loss = outputs.loss
+        if teacher_logits is not None:
+            loss = compute_recipe_loss(outputs.logits.float(), teacher_logits, inputs["labels"])
+        return (loss, outputs) if return_outputs else loss
+
+
+@torch.no_grad()
+def read_teacher_logits(job: TrainingJob, is_bf16: bool) -> np.ndarray:
+    """(rows, classes), in the rows' order; computed by the first run of a sweep, longest rows first."""
+    path = job.cache / TEACHER_LOGITS
+    if path.exists():
+        return np.load(path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    order = np.argsort([-len(ids) for ids in job.data.train["input_ids"]], kind="stable")
+    batches = make_loader(job.data.train.select(order).remove_columns("labels"), job.tokenizer, EVALUATION_ROWS)
+    teacher = job.teacher.to(device).eval()
+    with torch.autocast(device, torch.bfloat16, enabled=is_bf16):
+        parts = [teacher(**{name: ids.to(device) for name, ids in batch.items()}).logits.float() for batch in batches]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, logits := torch.cat(parts).cpu().numpy()[np.argsort(order)])
+    return logits
 
 
 def score_predictions(prediction: EvalPrediction) -> dict[str, float]:
@@ -236,6 +292,7 @@ TRAINERS: dict[str, Callable[[TrainingJob], None]] = {
     "stock": train_stock,
     "docs_recipe": train_docs_recipe,
     "plain_loop": train_plain_loop,
+    "expert": train_expert,
 }
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PEERS = ("stock", "docs_recipe", "plain_loop")
+PEERS = ("stock", "docs_recipe", "plain_loop", "expert")
+PRECISION_NOTE = "precision.json"  # beside a peer's student that is not of float32
+TEACHER_LOGITS = "teacher_logits.npy"  # in the cache of the way that keeps them
 PROJECT_FLAGS = {"this_project_logits": ["--hidden_weight", "0", "--pkd_weight", "0"], "this_project_hidden": []}
 WAYS = (*PEERS, *PROJECT_FLAGS)
 

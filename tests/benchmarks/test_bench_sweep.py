@@ -92,6 +92,33 @@ def test_the_recipes_loss_is_half_cross_entropy_half_distillation(tmp_path, teac
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
+def test_the_experts_loss_is_the_recipes_and_its_teacher_is_asked_once(places, monkeypatch):
+    seen = []
+
+    class SeenTrainer(peers.ColumnTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            batch = {name: tensor.clone() for name, tensor in inputs.items()}
+            loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+            if "teacher_logits" in batch:
+                wanted = peers.compute_recipe_loss(outputs.logits.float(), batch["teacher_logits"], batch["labels"])
+                seen.append((batch["input_ids"], batch["attention_mask"], batch["teacher_logits"], loss - wanted))
+            return (loss, outputs) if return_outputs else loss
+
+    monkeypatch.setattr(peers, "ColumnTrainer", SeenTrainer)
+    places.settings.write_text(json.dumps(json.loads(places.settings.read_text()) | {"fp32": True}))
+    peers.main([str(places.folder), "expert", "odd", "7"])
+    teacher = AutoModelForSequenceClassification.from_pretrained(places.teacher).eval()
+    for ids, mask, logits, difference in seen:
+        with torch.no_grad():
+            torch.testing.assert_close(teacher(ids, mask).logits, logits, rtol=1e-4, atol=1e-5)
+        assert difference == 0.0
+    stored = places.get_cache("expert") / sweep_settings.TEACHER_LOGITS
+    np.save(stored, np.zeros((24, 3), np.float32))  # the second run takes what the first has left
+    del seen[:]
+    peers.main([str(places.folder), "expert", "even", "7"])
+    assert all((logits == 0).all() for _, _, logits, _ in seen)
+
+
 def test_the_tutorials_loss_is_the_mean_of_three_terms():
     student, labels = torch.tensor([[0.0, math.log(3.0)], [0.0, math.log(3.0)]]), torch.tensor([0, 1])
     teacher = student.flip(0) * 2
@@ -309,7 +336,10 @@ def test_the_whole_benchmark_trains_every_way_and_the_second_seed_finds_the_stor
     stored = {(run["way"], run["seed"]): run["stored_bytes"] for run in report["runs"]}
     assert stored["this_project_hidden", 1] > stored["this_project_logits", 1] > 0
     assert stored["this_project_hidden", 1] == stored["this_project_hidden", 2]
-    assert {stored[way, seed] for way in PEERS for seed in (1, 2)} == {0}
+    assert {stored[way, seed] for way in PEERS[:3] for seed in (1, 2)} == {0}
+    assert stored["expert", 1] == stored["expert", 2] == 128 + 24 * 3 * 4
+    precisions = {run["precision"] for run in report["runs"] if run["way"] in ("expert", "this_project_hidden")}
+    assert len(precisions) == 1
     for run in report["runs"]:
         folder = tmp_path / "bench" / "students" / f"{run['way']}-odd-seed{run['seed']}"
         assert AutoModelForSequenceClassification.from_pretrained(folder).config.num_hidden_layers == 2
