@@ -3,7 +3,8 @@
     python -m benchmarks.deployment runs/deployment --data DATA --teacher ENCODER --tasks sick mrpc sst2 --layers 3 4
     python -m benchmarks.deployment runs/deployment --data DATA --tasks sick --tables_only
 
-DATA has a folder of train.csv, validation.csv and test.csv for each task. Every student is a run of
+DATA has a folder of train.csv, validation.csv and test.csv for each task; the teacher of a task that has one is that of
+recipes/teacher_TASK.yaml. Every student is a run of
 run_distillation.py and then of export_student.py; both are left out where their result lies there, so the same command
 goes on after an interruption. The teacher is fine-tuned, exported and scored once. Per task there are deployment.md and
 deployment.png in FOLDER/TASK.
@@ -28,13 +29,13 @@ from layer_distillation.records.export_record import TEACHER, Artifact, ExportRe
 from layer_distillation.records.markdown_text import format_table
 
 ROOT = Path(__file__).resolve().parent.parent
+RECIPES = ROOT / "recipes"
 FORMATS = "onnx,onnx-int8"
 COLUMNS = ["", "{split} {metric} [95 %]", "MB", "ms, batch of 1", "ms, batch of 32", "on a frontier"]
 # A strategy for each depth: the best of the four published ones on these tasks, and what spreads 4 of 6 layers.
 STRATEGIES = {3: "even", 4: "spread"}
-TEACHER_FLAGS = {"teacher_learning_rate": "5e-5", "teacher_num_train_epochs": "4"}
-STUDENT_FLAGS = {"num_train_epochs": "3"}
-TASK_FLAGS = {"mrpc": {"metrics": "accuracy,f1"}, "sst2": {"max_train_samples": "5000"}}  # as in docs/RESULTS.md
+STUDENT_FLAGS = {"num_train_epochs": "6", "metric_for_best_model": "accuracy"}
+TASK_FLAGS = {"mrpc": {"metrics": "accuracy,f1"}}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -84,9 +85,10 @@ def list_commands(task: str, layers: int, arguments: argparse.Namespace) -> Iter
         "cache_dir": arguments.cache_dir,
         "disable_tqdm": "true",
     }
-    flags = files | flags | TEACHER_FLAGS | STUDENT_FLAGS | TASK_FLAGS.get(task, {})
+    flags = files | flags | STUDENT_FLAGS | TASK_FLAGS.get(task, {})
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    yield [sys.executable, "run_distillation.py", *words, *shlex.split(arguments.flags)]
+    recipe = [str(path) for path in [RECIPES / f"teacher_{task}.yaml"] if path.exists()]
+    yield [sys.executable, "run_distillation.py", *recipe, *words, *shlex.split(arguments.flags)]
     if not is_exported(run):
         options = ["--formats", FORMATS, "--trim_vocabulary", "--timing_seconds", arguments.timing_seconds]
         options += ["--cache_dir", arguments.cache_dir]

@@ -71,6 +71,12 @@ def test_an_export_of_these_weights_with_its_teacher_is_not_made_again(tmp_path)
     assert command[command.index("--output_dir") + 1] == str(run)
 
 
+def test_a_tasks_teacher_is_that_of_its_recipe(tmp_path):
+    arguments = parse_arguments([str(tmp_path), "--data", "d", "--teacher", "t"])
+    recipes = [next(list_commands(task, 3, arguments))[2] for task in ("sst2", "nothing")]
+    assert recipes == [str(deployment.ROOT / "recipes" / "teacher_sst2.yaml"), "--train_file"]
+
+
 def test_tables_of_a_folder_without_exports_are_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no exported student: run this without --tables_only"):
         write_table(tmp_path, "sick")
