@@ -23,7 +23,7 @@ FLOORS = [
     ["comparison"],
     ["tasks"],
     ["outputs", "step"],
-    ["student_init"],
+    ["student_init", "embedding"],
     ["architectures"],
     ["layers", "records"],
 ]
