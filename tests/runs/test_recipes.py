@@ -56,7 +56,7 @@ def test_a_folder_is_no_recipe(folder, name):
         ("recipes/natural_logc.yaml", "there is no recipe recipes/natural_logc.yaml (did you mean natural_logic?)"),
         ("other/natural_logic.yaml", "there is no recipe other/natural_logic.yaml (did you mean natural_logic?)"),
         ("other/natural_logic", "is neither a flag nor a recipe (did you mean natural_logic?)"),
-        ("nowhere.yml", "there is no recipe nowhere.yml: give a file, or one of those that come along: mnli_bert_base"),
+        ("nowhere.yml", "there is no recipe nowhere.yml: give a file, or one of those that come along: goemotions_"),
         ("", "'' is neither a flag nor a recipe: a recipe comes first"),
         pytest.param("x" * 5000, "is neither a flag nor a recipe: a recipe comes first", id="long"),
     ],
