@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModel, BertModel
 
 from layer_distillation.embedding.encoding import load_encoder
-from layer_distillation.embedding.loading import AutoPooledModel
 from layer_distillation.embedding.folders import POOLING_FLAGS
+from layer_distillation.embedding.loading import AutoPooledModel
 from layer_distillation.embedding.modules import SentenceModules, get_modules, get_vector_width
 from layer_distillation.embedding.pooled_model import is_pooled, save_pooled
 from sentence_folders import TEXTS, make_encoder, make_pooled, write_sentence_folder
