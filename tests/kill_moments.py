@@ -87,7 +87,12 @@ def make_loop(root: Path, python: Path) -> list[str]:
     return [LOOP, *plan, *flags, "--teacher_num_train_epochs=1"]
 
 
-JOBS = {"run": make_run, "built-in": make_built_in_run, "loop": make_loop}
+def make_loop_of_two(root: Path, python: Path) -> list[str]:
+    """Its runs at work at the same time, with one teacher and its stores between them."""
+    return [*make_loop(root, python), "--jobs", "2"]
+
+
+JOBS = {"run": make_run, "built-in": make_built_in_run, "loop": make_loop, "two at once": make_loop_of_two}
 
 
 def find_stage(event: str) -> str | None:

@@ -2,10 +2,11 @@
 
     python tests/kill_study.py --kills 30 --seed 0
 
-Three jobs (a run whose teacher is fine-tuned first, the built-in task, the loop with its comparison) are done once
-undisturbed. Then each is done again and again, every start but the last killed with SIGKILL, the whole process tree at
-once: at moments drawn from what the undisturbed job changed on disk and called, stage by stage, many in the middle of a
-write; and at random seconds. Prints a Markdown table, and one JSON object as its last line.
+Four jobs (a run whose teacher is fine-tuned first, the built-in task, the loop with its comparison, the loop with two
+runs at once) are done once undisturbed. Then each is done again and again, every start but the last killed with
+SIGKILL, the whole process tree at once: at moments drawn from what the undisturbed job changed on disk and called,
+stage by stage, many in the middle of a write; and at random seconds. Prints a Markdown table, and one JSON object as
+its last line.
 """
 
 import argparse
@@ -124,7 +125,7 @@ class Study:
             )
         limit = moment.seconds if moment is not None and moment.seconds else HUNG_SECONDS
         end = time.monotonic() + limit
-        while process.poll() is None and time.monotonic() < end and not notes.read_text().endswith(f"{REACHED}\n"):
+        while process.poll() is None and time.monotonic() < end and f"{REACHED}\n" not in notes.read_text():
             time.sleep(0.02)
         status = process.poll()
         if status is None:

@@ -15,6 +15,7 @@ import re
 import runpy
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class SuddenDeath:
 
     def __init__(self, root: str, notes: str, moment: list[str] | None = None, tear: bool = False) -> None:
         self.root, self.notes, self.moment, self.tear = root, notes, moment, tear
-        self.sizes = list_sizes(root) if tear else {}
+        self.sizes = list_sizes(Path(root)) if tear else {}
 
     def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
         """An audit hook."""
@@ -72,14 +73,14 @@ class SuddenDeath:
         name = RANDOM_PART.sub("", name)
         if self.moment == [kind, name]:
             if self.tear:
-                for path in tear_newest(self.root, self.sizes):
+                for path in tear_newest(find_place(self.root, name), self.sizes):
                     self.note(f"{TORN} {os.path.relpath(path, self.root)}")
             self.note(REACHED)
             while True:
                 time.sleep(60)
         self.note(f"{kind} {name}")
         if self.tear:
-            self.sizes = list_sizes(self.root)
+            self.sizes = list_sizes(Path(self.root))
 
     def note(self, line: str) -> None:
         with open(self.notes, "a", encoding="utf-8") as file:
@@ -112,13 +113,25 @@ def describe_change(event: str, arguments: tuple[Any, ...]) -> tuple[str, str] |
     return None
 
 
-def list_sizes(root: str) -> dict[str, tuple[int, int]]:
-    """Path -> inode and bytes of every file."""
-    statuses = {str(path): path.stat() for path in Path(root).rglob("*") if path.is_file()}
-    return {path: (status.st_ino, status.st_size) for path, status in statuses.items()}
+def find_place(root: str, name: str) -> Path:
+    """Where what is being written with a change of `name` lies: a run's folder, a part of the cache. Outside of it
+    another run may be at work, whose whole files no kill halves."""
+    parts = Path(name).parts
+    return Path(root, *parts[:-1][: 2 if parts[0] in ("runs", "cache") else 1])
 
 
-def tear_newest(root: str, sizes: dict[str, tuple[int, int]]) -> list[str]:
+def list_sizes(root: Path) -> dict[str, tuple[int, int]]:
+    """Path -> inode and bytes of every file, but for those that vanish meanwhile."""
+    sizes = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = os.stat(path := os.path.join(folder, name))
+                sizes[path] = (status.st_ino, status.st_size)
+    return sizes
+
+
+def tear_newest(root: Path, sizes: dict[str, tuple[int, int]]) -> list[str]:
     """Halves the file that was written last of those that grew since, if any did; a rename is no write."""
     grown = [path for path, (inode, size) in list_sizes(root).items() if size and (inode, size) not in sizes.values()]
     newest = sorted(grown, key=lambda path: os.stat(path).st_mtime_ns)[-1:]

@@ -1,7 +1,10 @@
 """What the tests of the sweep share: settings, and the files of a finished run, made without any training."""
 
 import json
+import os
 import struct
+import threading
+import time
 from pathlib import Path
 
 from layer_distillation.sweep.plan import SweepSettings
@@ -45,3 +48,14 @@ def write_finished_run(folder: Path, loss: float = 0.25) -> None:
     folder.mkdir(parents=True)
     for name, content in FINISHED_RUN.items():
         (folder / name).write_bytes(content.replace(b"0.25", str(loss).encode()))
+
+
+def send_once_there(path: Path, number: int) -> None:
+    """A signal to this process as soon as a file is there, from a thread."""
+
+    def watch() -> None:
+        while not path.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import run_distillation
-from kill_moments import LOOP, STAGES, find_repeats, list_differences, list_kept, read_contents
+from fork_server import serve_forks
+from kill_moments import JOBS, LOOP, STAGES, find_repeats, list_differences, list_kept, read_contents
 from kill_study import CLOCK, count_kills, kill_tree, run_study
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import read_run_record
@@ -26,12 +28,27 @@ TESTS = Path(__file__).resolve().parent
 
 
 @pytest.mark.slow
-def test_thirty_kills_in_every_stage_leave_what_an_undisturbed_job_leaves(tmp_path):
-    study = run_study(tmp_path, kills=30, seed=0)
+def test_forty_kills_in_every_stage_leave_what_an_undisturbed_job_leaves(tmp_path):
+    study = run_study(tmp_path, kills=40, seed=0)
     assert study.problems == []
-    assert count_kills(study) >= 30
+    assert count_kills(study) >= 40
     assert {outcome.stage for outcome in study.outcomes if outcome.killed} == {*STAGES, CLOCK}
     assert sum(bool(outcome.torn) for outcome in study.outcomes) >= 4
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_leave_byte_for_byte_what_one_after_the_other_leaves(tmp_path):
+    """Undisturbed, times aside: the same folder, emptied between the two."""
+    root, contents = tmp_path / "root", {}
+    with serve_forks(tmp_path / "venv") as (venv, _):
+        for name in ("loop", "two at once"):
+            shutil.rmtree(root, ignore_errors=True)
+            command = JOBS[name](root, venv / "bin" / "python")
+            environment = os.environ | {"VIRTUAL_ENV": str(venv), "LAUNCH": "python", "OMP_NUM_THREADS": "1"}
+            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=300)
+            contents[name] = read_contents(root)
+    assert len(contents["loop"]) > 50
+    assert list_differences(contents["loop"], contents["two at once"]) == []
 
 
 @pytest.mark.slow
@@ -166,10 +183,10 @@ def test_checkpoints_of_a_run_that_was_killed_while_it_removed_them_are_removed_
     left = tmp_path / "run" / "checkpoint-3"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
-    assert check_run(flags) == "open"
+    assert check_run(flags)["state"] == "open"
     monkeypatch.setattr(run_distillation, "distil", lambda *_: pytest.fail("trained again"))
     assert run_distillation.main(replace_flag(flags, keep_checkpoints="true")) == 0
     assert left.exists()
     assert run_distillation.main(flags) == 0
     assert not left.exists()
-    assert check_run(flags) == "finished"
+    assert check_run(flags)["state"] == "finished"

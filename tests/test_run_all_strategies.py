@@ -41,13 +41,18 @@ if "--bad" in arguments:
     sys.exit(2)
 folders = [Path(arguments[i + 1]) for i, word in enumerate(arguments) if word == "--output_dir"]
 if command == "layer_distillation.sweep.check":
-    print("\\n".join("finished" if (folder / "run_record.json").exists() else "open" for folder in folders))
+    needs = json.loads(os.environ.get("NEEDS", '{{"memory_bytes": 1}}'))
+    for folder in folders:
+        state = "finished" if (folder / "run_record.json").exists() else "open"
+        print(json.dumps({{"state": state, "needs": needs}}))
 if command == "run_distillation.py":
     print("training", folders[0].name)
     if folders[0].name == os.environ.get("SLEEPS"):
         (place / "falling").write_text(str(os.getpid()))
         (place / "falling").rename(place / "asleep")  # whoever sees it can read it whole
         time.sleep(60)
+    if folders[0].name == os.environ.get("LATE"):
+        time.sleep(1)
     if folders[0].name == os.environ.get("FAILS"):
         sys.exit("run_distillation.py: error: the loss is nan")
     folders[0].mkdir(parents=True, exist_ok=True)
@@ -178,6 +183,31 @@ def test_a_failing_run_stops_no_other_and_is_listed_at_the_end(loop):
     assert loop.list_calls("compare_strategies.py")[0][:2] == ["runs/top-seed1", "runs/even-seed1"]
 
 
+def test_several_at_once_leave_what_one_after_the_other_leaves(loop):
+    flags = ["--strategies", "top odd even", "--seeds", "1"]
+    done = loop.run(*flags, "--jobs", "2", LATE="top-seed1", OMP_NUM_THREADS="4")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [f"[{number}/3] {name}-seed1: begins, 2 threads" for number, name in ((1, "top"), (2, "odd"))]
+    assert lines[2].startswith("[2/3] odd-seed1: ")
+    assert sum(line.endswith(SCORED) for line in lines) == 3
+    folders = [f"runs/{name}-seed1" for name in ("top", "odd", "even")]
+    assert loop.list_calls("compare_strategies.py") == [[*folders, "--output_dir", "runs/comparison"]]
+    again = loop.run(*flags, "--jobs", "2")
+    assert again.stdout.splitlines() == [
+        f"[{number}/3] {name}-seed1: finished before, {SCORED}" for number, name in enumerate(("top", "odd", "even"), 1)
+    ]
+
+
+def test_more_at_once_than_the_memory_holds_are_refused_before_anything_runs(loop):
+    done = loop.run("--jobs", "3", NEEDS='{"memory_bytes": 1000000000000000}')
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "error: --jobs 3 takes about 3000000.0 GB, 3 x 1000000.0 GB (estimated from the teacher's weights)" in line
+    assert loop.list_started() == []
+    assert not (loop.folder / "runs").exists()
+
+
 def test_fewer_than_two_kinds_of_finished_runs_are_not_compared(loop):
     done = loop.run("--strategies", "top odd", "--seeds", "1", FAILS="odd-seed1")
     assert done.returncode == 1
@@ -207,12 +237,13 @@ exit $?
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("launch", ["python", "launcher python"])
+@pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.slow
-def test_a_signal_ends_the_loop_and_all_that_it_started_at_once(loop, number, status, launch):
+def test_a_signal_ends_the_loop_and_all_that_it_started_at_once(loop, number, status, launch, jobs):
     launcher = loop.stub.with_name("launcher")
     launcher.write_text(LAUNCHER)
     launcher.chmod(0o755)
-    command = [SCRIPT, "--strategies", "top odd", "--seeds", "1"]
+    command = [SCRIPT, "--strategies", "top odd", "--seeds", "1", "--jobs", jobs]
     environment = loop.environment | {"SLEEPS": "top-seed1", "LAUNCH": launch}
     process = subprocess.Popen(
         command, cwd=loop.folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -226,7 +257,9 @@ def test_a_signal_ends_the_loop_and_all_that_it_started_at_once(loop, number, st
     assert process.returncode == status
     assert errors.split("\n")[-2] == f"stopped by {signal.Signals(number).name}; the same command goes on from here"
     assert not Path(f"/proc/{asleep.read_text()}").exists()
-    assert loop.list_started() == ["runs/top-seed1"]
+    assert "runs/top-seed1" in loop.list_started()
+    assert len(loop.list_started()) <= int(jobs)
+    assert not (loop.folder / "runs" / "top-seed1").exists()
 
 
 def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> None:
@@ -246,6 +279,8 @@ def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> Non
         (["--strategies", "top,odd"], "give names"),
         (["--seeds", "one"], "give whole numbers"),
         (["--seeds", "-1"], "give whole numbers"),
+        (["--jobs", "0"], '--jobs is "0": give how many runs may be at work at once, 1 or more'),
+        (["--jobs", "two"], '--jobs is "two"'),
         (["--random", "some"], "give the number of draws"),
         (["--output_root="], "name a folder"),
         (["--layer_strategy", "top"], "--layer_strategy differs between the runs"),
@@ -283,6 +318,7 @@ def test_help_names_every_flag(loop):
         "--scratch",
         "--without_teacher",
         "--output_root",
+        "--jobs",
         "LAUNCH",
     ):
         assert flag in done.stdout

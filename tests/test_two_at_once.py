@@ -179,6 +179,15 @@ def test_two_loops_with_one_output_root_leave_what_one_leaves(places, tmp_path, 
     assert compare_loops(root) == compare_loops(alone)
 
 
+def test_two_jobs_of_two_processes_each_get_in_nobodys_way(places, tmp_path):
+    """Without --standalone torchrun would have both wait at one port."""
+    launch = " ".join([sys.executable, *PAIR])
+    for name, options in (("at once", ["--jobs", "2"]), ("in turn", [])):
+        command = [*make_loop_command(tmp_path / name), *options]
+        finish(places, **{name: places.start(command, tmp_path / name, name, launch=launch)})
+    assert compare_loops(tmp_path / "at once") == compare_loops(tmp_path / "in turn")
+
+
 def compare_loops(root: Path) -> tuple[list[str], list[dict]]:
     """The files below a loop's root, and the scores in its comparison."""
     contents = read_contents(root / "runs")

@@ -15,7 +15,7 @@ from layer_distillation.sweep.plan import SweepSettings
 from layer_distillation.sweep.tuning import parse_grid
 
 SCRIPT = "run_all_strategies.sh"
-DESCRIPTION = "Distils a student for every strategy and seed, one after the other, and compares them."
+DESCRIPTION = "Distils a student for every strategy and seed, and compares them."
 EPILOG = """\
 LAUNCH, from the environment, starts each run: "accelerate launch" (default), python, "torchrun --nproc_per_node 2", ...
 Started again, the same command skips what is finished and goes on with what is not."""
@@ -56,6 +56,12 @@ def build_parser() -> OneLineParser:
             "N",
             "",
             f"of a race: the most that an arm gets, counted on from --seeds (default: {MAX_SEEDS})",
+        ),
+        (
+            "--jobs",
+            "N",
+            "1",
+            "runs at once here, threads and cards divided between them (default: %(default)s)",
         ),
         ("--output_root", "DIR", "runs", "DIR/<strategy>-seed<seed>, DIR/logs, DIR/comparison (default: %(default)s)"),
     ):
@@ -103,6 +109,7 @@ def parse_command_line(argv: Sequence[str]) -> tuple[SweepSettings, bool]:
         flags=flags,
         tune=tune,
         race=arguments.race,
+        jobs=int(arguments.jobs),
     )
     return settings, arguments.plan
 
@@ -142,6 +149,8 @@ def check_values(arguments: argparse.Namespace) -> None:
         raise ValueError(f'--seeds is "{arguments.seeds}": give whole numbers, such as "42 43"')
     if not re.fullmatch("[0-9]+", arguments.random):
         raise ValueError(f'--random is "{arguments.random}": give the number of draws')
+    if not re.fullmatch("0*[1-9][0-9]*", arguments.jobs, re.ASCII):
+        raise ValueError(f'--jobs is "{arguments.jobs}": give how many runs may be at work at once, 1 or more')
     check_race(arguments)
     if not arguments.output_root:
         raise ValueError("--output_root is empty: name a folder")

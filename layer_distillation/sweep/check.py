@@ -1,43 +1,52 @@
 """Says of several runs, before any of them is started, which are finished: the child process that may load torch.
 
-Entry: `main`, for `states.py`: a JSON list of flags per line of stdin, a line `finished` or `open` for each on stdout.
+Entry: `main`, for `states.py`: a JSON list of flags per line of stdin, for each a JSON object on stdout: its `state`,
+`finished` or `open`, and its `needs`.
 Its one argument is the first word of the sweep's command line.
 The flags go through the parser of run_distillation.py, so that a mistake in any of them ends it in one line with
 status 2 before anything is trained.
 """
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from layer_distillation.records.checkpoints import list_checkpoints
 from layer_distillation.records.run_record import FINISHED, find_damage
-from layer_distillation.runs.arguments import parse_command_line
+from layer_distillation.runs.arguments import RunArguments, parse_command_line
 from layer_distillation.runs.command_line import exit_with_error
 from layer_distillation.runs.flag_checks import check_arguments
 from layer_distillation.runs.preparation import open_record
 from layer_distillation.runs.reporters import check_reporters
+from layer_distillation.sweep.needs import estimate_needs
 from layer_distillation.sweep.plan import OPEN
 
 
 def main() -> int:
     """Returns the exit status."""
     try:
-        states = [check_run(json.loads(line)) for line in sys.stdin]
+        described = [json.dumps(check_run(json.loads(line))) for line in sys.stdin]
     except ValueError as error:
         exit_with_error(str(error))
-    print("\n".join(states))
+    print("\n".join(described))
     return 0
 
 
-def check_run(flags: Sequence[str]) -> str:
+def check_run(flags: Sequence[str]) -> dict[str, Any]:
+    """Raises ValueError where the flags cannot be meant so."""
+    arguments = parse_command_line(flags)
+    return {"state": find_state(arguments), "needs": dataclasses.asdict(estimate_needs(arguments))}
+
+
+def find_state(arguments: RunArguments) -> str:
     """`finished` where the run's own command would find nothing left to do, else `open`.
 
     Raises:
         ValueError: the flags cannot be meant so.
     """
-    arguments = parse_command_line(flags)
     check_arguments(arguments)
     check_reporters(arguments.training.report_to)
     folder = Path(arguments.training.output_dir)

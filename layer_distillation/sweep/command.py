@@ -1,4 +1,4 @@
-"""Distils a student for every strategy and seed, one after the other, and compares them.
+"""Distils a student for every strategy and seed, one after the other or several at once, and compares them.
 
     ./run_all_strategies.sh --strategies "top odd" --seeds "42 43" -- recipes/sick_minilm.yaml --train_file ...
     distil-sweep --tune learning_rate=1e-4,2e-4,4e-4 -- recipes/sick_minilm.yaml --train_file ...
@@ -9,11 +9,13 @@ Its own process plans, starts, waits and tells; whatever needs torch runs in pro
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from layer_distillation.records.interruption import Interrupted
 from layer_distillation.sweep.arguments import exit_with_error, parse_command_line
-from layer_distillation.sweep.executors import EXECUTORS
+from layer_distillation.sweep.executors import Executor, execute_here
+from layer_distillation.sweep.places import divide_machine
 from layer_distillation.sweep.plan import WAITING, PlannedRun, SweepSettings, plan_runs
 from layer_distillation.sweep.processes import ProcessGroups
 from layer_distillation.sweep.programs import find_launch, find_script, make_environment
@@ -39,12 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ProcessGroups(environment) as groups:
             runs = mark_waiting(add_states(plan_all(settings, launch), groups))
-            return print_plan(runs, settings) if is_plan else sweep(runs, settings, launch, groups)
+            executor = choose_executor(settings, runs, environment)
+            return print_plan(runs, settings) if is_plan else sweep(runs, settings, launch, groups, executor)
     except Interrupted as interrupted:
         print(f"\nstopped by {interrupted}; the same command goes on from here", file=sys.stderr)
         return interrupted.exit_status
     except OSError as error:
         exit_with_error(str(error), status=1)
+
+
+def choose_executor(settings: SweepSettings, runs: Sequence[PlannedRun], environment: Mapping[str, str]) -> Executor:
+    """Who makes the runs; ends the process with status 2 where that cannot be."""
+    try:
+        return partial(execute_here, places=divide_machine(settings.jobs, runs, environment))
+    except ValueError as error:
+        exit_with_error(str(error))
 
 
 def print_plan(runs: Sequence[PlannedRun], settings: SweepSettings) -> int:
@@ -67,22 +78,28 @@ def plan_all(settings: SweepSettings, launch: Sequence[str]) -> list[PlannedRun]
     return trials + plan_further_seeds(settings, launch, choose_values(trials))
 
 
-def sweep(runs: Sequence[PlannedRun], settings: SweepSettings, launch: Sequence[str], groups: ProcessGroups) -> int:
+def sweep(
+    runs: Sequence[PlannedRun],
+    settings: SweepSettings,
+    launch: Sequence[str],
+    groups: ProcessGroups,
+    executor: Executor,
+) -> int:
     """Executes what is open and compares what is finished; returns 1 where anything failed."""
     (settings.output_root / "logs").mkdir(parents=True, exist_ok=True)
-    report = SweepReport(len(runs))
+    report = SweepReport(len(runs), is_live=settings.jobs > 1)
     if settings.tune:
         print(describe_budget(runs), flush=True)
     if settings.race:
         from layer_distillation.sweep.race import race  # here, because it loads scipy
 
-        race(runs, lambda wanted: execute(wanted, report, groups), report.tell)
+        race(runs, lambda wanted: execute(wanted, report, groups, executor), report.tell)
     else:
-        execute([run for run in runs if run.state != WAITING], report, groups)
+        execute([run for run in runs if run.state != WAITING], report, groups, executor)
     if waiting := list(dict.fromkeys(run.arm for run in runs if run.state == WAITING)):
         chosen = {arm: values for arm, values in report.chosen.items() if arm in waiting}
         ready = [run for run in plan_further_seeds(settings, launch, chosen) if run.arm in chosen]
-        execute(add_states(ready, groups) if ready else [], report, groups)
+        execute(add_states(ready, groups) if ready else [], report, groups, executor)
         report.failures += [f"{arm}: its other seeds wait for its trials" for arm in waiting if arm not in chosen]
     if len({run.arm for run in report.finished}) < 2:
         print("nothing to compare: fewer than two kinds of runs are finished", flush=True)
@@ -91,11 +108,14 @@ def sweep(runs: Sequence[PlannedRun], settings: SweepSettings, launch: Sequence[
     return report.tell_failures()
 
 
-def execute(runs: Sequence[PlannedRun], report: SweepReport, groups: ProcessGroups) -> list[PlannedRun]:
+def execute(
+    runs: Sequence[PlannedRun], report: SweepReport, groups: ProcessGroups, executor: Executor
+) -> list[PlannedRun]:
     """Returns those that are finished."""
     num_before = len(report.finished)
-    for outcome in EXECUTORS["in turn"](runs, groups, report.begin):
-        report.end(outcome)
+    with report.watching():
+        for outcome in executor(runs, groups, report):
+            report.end(outcome)
     return report.finished[num_before:]
 
 

@@ -35,6 +35,16 @@ class SweepSettings:
     flags: Sequence[str]
     tune: Mapping[str, Sequence[str]] = field(default_factory=dict)
     race: bool = False  # then `seeds` are all that an arm may get
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run takes, as far as that is known before it starts."""
+
+    memory_bytes: int  # of the machine or, where there are cards, of its card
+    num_cards: int = 0  # that are here for it
+    card_bytes: int = 0  # that one of them has
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ class PlannedRun:
     command: list[str]
     state: str = OPEN
     tuning: Tuning | None = None
+    needs: Needs | None = None
 
     @property
     def name(self) -> str:
@@ -75,6 +86,8 @@ class PlannedRun:
         if self.state == WAITING:
             known = dict.fromkeys(known)
         described = known | {"state": self.state, "arm": self.arm, "strategy": self.strategy, "seed": int(self.seed)}
+        if self.needs is not None:
+            described["needs"] = {"memory_bytes": self.needs.memory_bytes, "cards": self.needs.num_cards}
         return described if self.tuning is None else described | {"tuning": self.describe_tuning()}
 
     def describe_tuning(self) -> dict[str, Any]:

@@ -62,18 +62,29 @@ class ProcessGroups:
             Interrupted: a signal came.
         """
         given = subprocess.DEVNULL if text is None else subprocess.PIPE
-        environment = {**self.environment, **(variables or {})}
-        process = self.start(command, env=environment, stdin=given, text=True, **streams)
+        process = self.start(command, variables, stdin=given, text=True, **streams)
         output, _ = process.communicate(text)
-        self.at_work.remove(process)
-        status = process.returncode
-        return subprocess.CompletedProcess(command, status if status >= 0 else 128 - status, output)
+        return subprocess.CompletedProcess(command, self.find_status(process), output)
 
-    def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen:
-        """A signal between the start and the note of it would leave the command at work: it is held until then."""
+    def find_status(self, process: subprocess.Popen) -> int | None:
+        """The exit status as `run` has it of a command that has ended, None of one at work."""
+        status = process.poll()
+        if status is None:
+            return None
+        self.at_work.remove(process)
+        return status if status >= 0 else 128 - status
+
+    def start(
+        self, command: Sequence[str], variables: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen:
+        """Not waited for; arguments and errors are those of `run`, which see.
+
+        A signal between the start and the note of it would leave the command at work: it is held until then.
+        """
+        environment = {**self.environment, **(variables or {})}
         self.is_starting = True
         try:
-            process = subprocess.Popen(command, process_group=0, **options)
+            process = subprocess.Popen(command, process_group=0, env=environment, **options)
             self.at_work.append(process)
         finally:
             self.is_starting = False

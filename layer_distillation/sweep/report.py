@@ -5,45 +5,82 @@ Entry: `SweepReport`.
 
 import sys
 from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from layer_distillation.records.command_names import name_speaker
 from layer_distillation.records.markdown_text import clean_text
 from layer_distillation.sweep.arguments import SCRIPT
-from layer_distillation.sweep.executors import Outcome
+from layer_distillation.sweep.executors import Outcome, RunAtWork
 from layer_distillation.sweep.plan import PlannedRun
 from layer_distillation.sweep.states import summarize_run
 from layer_distillation.sweep.tuning import choose_values, describe_choice
+
+if TYPE_CHECKING:
+    from layer_distillation.sweep.live_table import LiveTable
 
 LAST_LINES = 40  # of a log, among which the reason of a failure is looked for
 
 
 class SweepReport:
-    """Tells each run as it begins and ends; keeps what is finished and what failed."""
+    """Tells each run as it begins and ends; keeps what is finished, in the order of the plan, and what failed."""
 
-    def __init__(self, num_runs: int) -> None:
-        self.num_runs, self.num_begun = num_runs, 0
+    def __init__(self, num_runs: int, is_live: bool = False) -> None:
+        self.num_runs, self.is_live = num_runs, is_live
+        self.numbers: dict[Path, int] = {}  # of the runs that have begun, by folder, in the order of the plan
+        self.has_line: dict[Path, bool] = {}  # whether a run's line is begun, and ends with it
+        self.table: LiveTable | None = None
         self.finished: list[PlannedRun] = []
         self.trials: dict[str, list[PlannedRun]] = {}  # finished, by arm
         self.chosen: dict[str, dict[str, str]] = {}  # the values of each arm whose trials are all finished
         self.failures: list[str] = []
 
-    def begin(self, run: PlannedRun) -> None:
-        self.num_begun += 1
-        print(f"[{self.num_begun}/{self.num_runs}] {run.name}: ", end="", flush=True)
+    def begin(self, run: PlannedRun, where: str = "") -> None:
+        self.numbers[run.folder] = len(self.numbers) + 1
+        self.has_line[run.folder] = not where
+        if not where:
+            print(f"{self.name(run)}: ", end="", flush=True)
+        elif self.table is None:
+            print(f"{self.name(run)}: begins, {where}", flush=True)
+
+    def watch(self, at_work: Sequence[RunAtWork]) -> None:
+        if self.table is not None:
+            self.table.show(at_work, len(self.numbers) - len(at_work), self.num_runs)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, what several runs at once are doing is a table, where there is a terminal to show it."""
+        if not (self.is_live and sys.stdout.isatty()):
+            yield
+            return
+        from layer_distillation.sweep.live_table import LiveTable  # here, because it loads rich
+
+        with LiveTable() as self.table:
+            yield
+        self.table = None
+
+    def name(self, run: PlannedRun) -> str:
+        return f"[{self.numbers[run.folder]}/{self.num_runs}] {run.name}"
 
     def end(self, outcome: Outcome) -> None:
         """A run has succeeded where its launcher says so and a finished record with a readable student is there."""
         run = outcome.run
         took = "finished before" if outcome.seconds is None else f"{int(outcome.seconds)} s"
+        line = took if self.has_line[run.folder] else f"{self.name(run)}: {took}"
         if (score := find_score(outcome)) is not None:
             self.finished.append(run)
-            print(f"{took}, {score}", flush=True)
+            self.finished.sort(key=self.get_number)
+            print(f"{line}, {score}", flush=True)
             self.choose(run)
             return
         reason = find_reason(run.log)
-        print(f"{took}, failed with exit status {outcome.status} {reason}".rstrip(), flush=True)
+        print(f"{line}, failed with exit status {outcome.status} {reason}".rstrip(), flush=True)
         self.failures.append(f"{run.name}: exit status {outcome.status}, log {run.log}{reason and f': {reason}'}")
+
+    def get_number(self, run: PlannedRun) -> int:
+        return self.numbers[run.folder]
 
     def choose(self, run: PlannedRun) -> None:
         """After the last trial of its arm: which values the arm has from now on."""
@@ -51,6 +88,7 @@ class SweepReport:
             return
         trials = self.trials.setdefault(run.arm, [])
         trials.append(run)
+        trials.sort(key=self.get_number)
         if len(trials) == run.tuning.count_trials():
             self.chosen |= choose_values(trials)
             print(describe_choice(trials), flush=True)

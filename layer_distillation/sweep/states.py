@@ -1,4 +1,6 @@
-"""What is finished of a plan, and what a finished run scored. Loads no torch: `check.py` does, in a process of its own.
+"""What is finished of a plan, what its runs need, and what a finished one scored.
+
+Loads no torch: `check.py` does, in a process of its own.
 
 Entry: `add_states`, `summarize_run`.
 """
@@ -12,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from layer_distillation.records.run_record import check_finished, find_loss_name
-from layer_distillation.sweep.plan import PlannedRun
+from layer_distillation.sweep.plan import Needs, PlannedRun
 from layer_distillation.sweep.processes import ProcessGroups
 
 CHECK = ("-P", "-m", "layer_distillation.sweep.check")  # -P: no file of the user's folder stands for a library
 
 
 def add_states(runs: Sequence[PlannedRun], groups: ProcessGroups) -> list[PlannedRun]:
-    """The plan with the state of every run.
+    """The plan with the state of every run, and what it needs.
 
     Raises:
         SystemExit: a flag is wrong, as the check has said on stderr in one line; its exit status.
@@ -30,7 +32,10 @@ def add_states(runs: Sequence[PlannedRun], groups: ProcessGroups) -> list[Planne
     done = groups.run(command, text=lines, variables=same_modules, stdout=subprocess.PIPE)
     if done.returncode:
         sys.exit(done.returncode)
-    return [replace(run, state=state) for run, state in zip(runs, done.stdout.split(), strict=True)]
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [
+        replace(run, state=each["state"], needs=Needs(**each["needs"])) for run, each in zip(runs, found, strict=True)
+    ]
 
 
 def summarize_run(folder: Path) -> str:

@@ -177,7 +177,7 @@ def test_a_preview_shows_what_a_run_would_choose(tmp_path, flags):
 
 
 def test_a_sweep_may_name_these_strategies(flags):
-    states = [check_run([*flags, "--layer_strategy", name]) for name in SEARCHED_STRATEGIES]
+    states = [check_run([*flags, "--layer_strategy", name])["state"] for name in SEARCHED_STRATEGIES]
     assert states == ["open"] * len(SEARCHED_STRATEGIES)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import run_distillation
 from layer_distillation.sweep.check import check_run, main
+from layer_distillation.sweep.needs import PROCESS_BYTES
 from test_run_distillation import replace_flag
 from tiny_project import make_project
 
@@ -41,21 +42,23 @@ def test_finished_half_done_and_new_runs_are_told_apart(tmp_path, flags, check, 
     weights.write_bytes(weights.read_bytes()[:-10])
     capsys.readouterr()
     assert check(*runs.values()) == 0
-    assert capsys.readouterr().out.split() == ["finished", "open", "open", "open"]
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [run["state"] for run in told] == ["finished", "open", "open", "open"]
+    assert [run["needs"]["memory_bytes"] > PROCESS_BYTES for run in told] == [True] * 4
     pushed = [*runs["done"], "--push_to_hub", "true", "--hub_token", "hf_x"]
     assert not (tmp_path / "new").exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("layer_distillation.runs.flag_checks.check_push", lambda *_: None)
-        assert check_run(pushed) == "open"  # its student may still have to be pushed
+        assert check_run(pushed)["state"] == "open"  # its student may still have to be pushed
 
 
 def test_a_run_of_a_recipe_that_has_changed_is_open_and_its_own_command_refuses_it(tmp_path, flags, capsys):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("temperature: 2.0\n")
     assert run_distillation.main([str(recipe), *flags]) == 0
-    assert check_run([str(recipe), *flags]) == "finished"
+    assert check_run([str(recipe), *flags])["state"] == "finished"
     recipe.write_text("temperature: 3.0\n")
-    assert check_run([str(recipe), *flags]) == "open"
+    assert check_run([str(recipe), *flags])["state"] == "open"
     with pytest.raises(SystemExit) as stopped:
         run_distillation.main([str(recipe), *flags])
     assert stopped.value.code == 2

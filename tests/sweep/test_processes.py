@@ -4,14 +4,12 @@ import ctypes
 import os
 import signal
 import subprocess
-import threading
-import time
-from pathlib import Path
 
 import pytest
 
 from layer_distillation.records.interruption import Interrupted
 from layer_distillation.sweep.processes import ProcessGroups
+from sweep_tools import send_once_there
 
 BECOME_SUBREAPER = 36  # of prctl(2)
 
@@ -32,17 +30,6 @@ def test_standard_input_is_what_is_given_or_empty(groups):
     assert groups.run(["cat"], stdout=subprocess.PIPE).stdout == ""
     shown = groups.run(["sh", "-c", "echo $WORD"], variables={"WORD": "given"}, stdout=subprocess.PIPE).stdout
     assert shown == "given\n"
-
-
-def send_once_there(path: Path, number: int) -> None:
-    """A signal to this process as soon as a file is there, from a thread."""
-
-    def watch() -> None:
-        while not path.exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), number)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -58,6 +58,23 @@ def test_a_failure_is_told_with_the_last_error_of_its_log(runs, capsys):
     assert report.failures == [f"top-seed42: exit status 7, log {runs[0].log}: x.py: error: the loss is nan"]
 
 
+def test_of_several_at_once_each_has_a_line_at_its_beginning_and_one_at_its_end(runs, capsys):
+    for run in runs:
+        write_finished_run(run.folder)
+    report = SweepReport(3)
+    report.begin(runs[0], "1 thread")
+    report.begin(runs[1], "card 1, 1 thread")
+    report.end(Outcome(runs[1], 0, 5.0))
+    report.end(Outcome(runs[0], 0, 34.9))
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/3] top-seed42: begins, 1 thread",
+        "[2/3] odd-seed42: begins, card 1, 1 thread",
+        f"[2/3] odd-seed42: 5 s, {SCORED}",
+        f"[1/3] top-seed42: 34 s, {SCORED}",
+    ]
+    assert report.finished == runs  # in the order of the plan, which the comparison is given
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

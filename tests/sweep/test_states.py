@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from layer_distillation.sweep.plan import plan_runs
+from layer_distillation.sweep.plan import Needs, plan_runs
 from layer_distillation.sweep.processes import ProcessGroups
 from layer_distillation.sweep.programs import make_environment
 from layer_distillation.sweep.states import add_states, summarize_run
@@ -17,7 +17,8 @@ import json, os, sys
 print(os.environ["PYTHONPATH"], sys.argv[1:], file=sys.stderr)
 for line in sys.stdin:
     flags = json.loads(line)
-    print("finished" if flags[flags.index("--seed") + 1] == "1" else "open")
+    state = "finished" if flags[flags.index("--seed") + 1] == "1" else "open"
+    print(json.dumps({{"state": state, "needs": {{"memory_bytes": 7}}}}))
 sys.exit(int(os.environ["STATUS"]))
 """
 
@@ -34,7 +35,10 @@ def groups(tmp_path, monkeypatch) -> ProcessGroups:
 
 def test_a_child_that_finds_the_same_modules_is_told_the_flags_of_every_run(groups, capfd):
     runs = plan_runs(make_settings(seeds=["1", "2"], flags=["--note", "two\nlines \udcff"]), LAUNCH)
-    assert [run.state for run in add_states(runs, groups)] == ["finished", "finished", "open", "open"]
+    runs = add_states(runs, groups)
+    assert [run.state for run in runs] == ["finished", "finished", "open", "open"]
+    assert runs[0].needs == Needs(memory_bytes=7)
+    assert runs[0].describe()["needs"] == {"memory_bytes": 7, "cards": 0}
     said = capfd.readouterr().err
     assert str(Path(__file__).resolve().parents[2]) in said
     assert f"['-P', '-m', 'layer_distillation.sweep.check', {sys.argv[0]!r}]" in said

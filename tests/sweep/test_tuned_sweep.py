@@ -37,6 +37,20 @@ def test_each_arm_is_tried_and_its_further_seeds_have_what_it_chose(loop):
     assert flags[:2] == ["--learning_rate=2e-4", "--tuned_flags=learning_rate"]
 
 
+def test_trials_may_be_made_several_at_once_and_end_in_any_order(loop):
+    """The first of equal trials is chosen, whichever ends first."""
+    first = "odd-learning_rate-1e-4-seed1"
+    done = run(loop, "--jobs", "4", OMP_NUM_THREADS="1", LATE=first)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines.index("[3/6] odd-learning_rate-1e-4-seed1: begins, 1 thread") < 6
+    scores = "learning_rate=1e-4 0.2500, learning_rate=2e-4 0.2500"
+    assert f"odd: learning_rate=1e-4, of 2 by validation loss with seed 1 ({scores})" in lines
+    assert sorted(loop.list_started()[:4]) == sorted(TRIALS)
+    assert sorted(loop.list_started()[4:]) == sorted(FURTHER)
+    assert loop.list_calls("compare_strategies.py") == [[*TRIALS, *FURTHER, "--output_dir", "runs/comparison"]]
+
+
 def test_started_again_it_repeats_nothing_and_a_longer_grid_adds_its_trials(loop):
     assert run(loop).returncode == 0
     (loop.stub.parent / "calls.jsonl").unlink()
