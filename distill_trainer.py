@@ -31,6 +31,7 @@ from layer_distillation.losses.batches import (
 from layer_distillation.losses.class_weights import resolve_class_weights
 from layer_distillation.losses.extra_terms import list_compared, read_extra_terms
 from layer_distillation.losses.flags import INTERMEDIATE_TERMS
+from layer_distillation.losses.margins import check_group_batches, check_margins, count_group_rows
 from layer_distillation.losses.plan import LossPlan, StageChange
 from layer_distillation.losses.projections import Projections, make_projections
 from layer_distillation.losses.term_means import TermMeans
@@ -50,7 +51,7 @@ from layer_distillation.outputs.compared import LiveTeacherOutputs, ModelOutputs
 from layer_distillation.outputs.ensemble_logits import check_same_labels
 from layer_distillation.outputs.store import StoredOutputsCollator, TeacherStore
 from layer_distillation.step.learning_rate import RuledRateTrainer
-from layer_distillation.step.length_pools import PooledLengthSampler, make_pooled_sampler
+from layer_distillation.step.length_pools import GroupedSampler, PooledLengthSampler, make_pooled_sampler
 from layer_distillation.step.restoring import RestoringTrainer
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
 from layer_distillation.step.weight_types import hold_weights_in
@@ -114,7 +115,8 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         self.head_places = ("first", "first")
         self.teacher_outputs: LiveTeacherOutputs | None = None
         self.projections: Projections | None = None
-        self.sampler: PooledLengthSampler | None = None
+        self.sampler: PooledLengthSampler | GroupedSampler | None = None
+        self.group_rows = 1
         self._num_multiplied = 0
         self._training = ExitStack()
         self._term_means, self._loss_watch = TermMeans(), LossWatch(args.device)
@@ -124,6 +126,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         if model is None:
             self._prepare_terms(self.model)
         checks.check_made(self)
+        self._group_rows()
         self.class_weights = self._resolve_class_weights()
         self.add_callback(StepWatch(self))
         self.add_callback(StageChange(self.loss_plan))
@@ -145,6 +148,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         self._prepared = frozenset(self.term_weights)
         teachers = [] if self.teacher is None else [self.teacher, *self.further_teachers]
         self.task_kind = self._wanted_kind or find_model_kind(student)
+        check_margins(self.task_kind, self.term_weights)
         checks.check_configs(student.config, [teacher.config for teacher in teachers], self.task_kind)
         if not teachers:
             return
@@ -199,8 +203,16 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
         step_rows = self._train_batch_size * self.accelerator.num_processes * self.args.gradient_accumulation_steps
-        self.sampler = make_pooled_sampler(rows, self.args, step_rows, self.args.length_pool_batches)
+        self._group_rows()
+        if self.group_rows > 1:
+            check_group_batches(self.group_rows, self._train_batch_size)
+        self.sampler = make_pooled_sampler(rows, self.args, step_rows, self.args.length_pool_batches, self.group_rows)
         return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
+
+    def _group_rows(self) -> None:
+        """What the margin term compares."""
+        if self.train_dataset is not None and "margin" in self.term_weights:
+            self.group_rows = count_group_rows(self.train_dataset)
 
     # ---- one training step -------------------------------------------------------------------------------------
 
@@ -234,6 +246,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
             compute_own_loss=self.compute_loss_func,
             kind=self.task_kind,
             is_item=find_items(inputs, self.task_kind),
+            group_rows=self.group_rows,
         )
         terms = compute_terms(weights, batch, self.args, self.extra_terms)
         # DDP averages gradients over processes, but the counts are already global: undo the average.

@@ -20,6 +20,9 @@ from layer_distillation.tasks.kinds.table import TASK_KINDS
 from tiny_training import ALL_TERMS
 
 NAMES = {"token-classification": ["O", "B-a", "I-a", "B-b", "I-b"], "multi-label": ["a", "b", "c", "d"]}
+NAMES["reranking"] = ["relevance"]
+TERMS = dict.fromkeys(NAMES, ALL_TERMS)
+TERMS["reranking"] = ALL_TERMS | {"logit_cosine_weight": 0.0, "margin_weight": 1.0}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -28,19 +31,24 @@ def make_model(kind: str, num_layers: int, seed: int) -> PreTrainedModel:
     if kind == "multi-label":
         options = {"problem_type": "multi_label_classification", "id2label": dict(enumerate(names))}
         return make_bert(num_layers, len(names), seed, **options, **NO_DROPOUT)
+    if kind == "reranking":
+        return make_bert(num_layers, 1, seed, **NO_DROPOUT)
     config = make_bert(num_layers, len(names), **NO_DROPOUT).config.to_dict() | {"id2label": dict(enumerate(names))}
     torch.manual_seed(seed)
     return BertForTokenClassification(BertConfig.from_dict(config)).eval()
 
 
 def make_kind_rows(kind: str, num_rows: int = 24, seed: int = 0) -> list[dict]:
-    """Row 3 has no label; of tags every other token is an item, also in that row."""
+    """Row 3 has no label; of tags every other token is an item, also in that row; two candidates to a query."""
     draw = random.Random(seed)
     rows = make_rows(num_rows, seed=seed)
     for index, row in enumerate(rows):
         if kind == "multi-label":
             row["labels"] = [float(draw.random() < 0.4) for _ in NAMES[kind]]
             row["labels"] = [float("nan")] * len(NAMES[kind]) if index == 3 else row["labels"]
+            continue
+        if kind == "reranking":
+            row |= {"labels": float("nan") if index == 3 else draw.random(), "query_index": index // 2}
             continue
         row["item_mask"] = [position % 2 for position in range(len(row["input_ids"]))]
         row["labels"] = [draw.randrange(5) if mask and index != 3 else -100 for mask in row["item_mask"]]
@@ -78,7 +86,7 @@ def make_kind_trainer(
         "eval_strategy": "no",
         "load_best_model_at_end": False,
         "disable_tqdm": True,
-        **ALL_TERMS,
+        **TERMS[kind],
         "pkd_weight": 1.0,
     } | options
     return DistillationTrainer(
@@ -88,4 +96,5 @@ def make_kind_trainer(
         data_collator=make_collator(kind),
         train_dataset=Dataset.from_list(rows or make_kind_rows(kind)),
         eval_dataset=Dataset.from_list(make_kind_rows(kind, 9, seed=5)),
+        task_kind=kind,
     )

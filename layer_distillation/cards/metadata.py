@@ -45,12 +45,12 @@ def build_card_metadata(record: RunRecord, name: str) -> ModelCardData:
         datasets=[dataset_name] if dataset_name else None,
         eval_results=list_results(record, dataset_name) or None,
         language=join_single(languages),
-        library_name="transformers",
+        library_name=get_record_kind(task).library_name,
         license=licences[0] if licences else None,
         metrics=list(task["metric_names"]),
         model_name=clean_text(name),
         pipeline_tag=get_record_kind(task).pipeline_tag,
-        tags=["knowledge-distillation", "layer-pruning"],
+        tags=[*get_record_kind(task).card_tags, "knowledge-distillation", "layer-pruning"],
         **named,
     )
 

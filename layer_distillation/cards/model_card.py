@@ -78,7 +78,7 @@ def name_member(member: dict[str, Any]) -> str:
 
 def describe_student(record: RunRecord) -> str:
     labels = record.task["label_names"]
-    answer = "a number"
+    answer = get_record_kind(record.task).number_in_words
     if labels is not None:
         more = f" and {len(labels) - MOST_SHOWN_LABELS} more" if len(labels) > MOST_SHOWN_LABELS else ""
         shown = ", ".join(map(code_span, labels[:MOST_SHOWN_LABELS])) + more

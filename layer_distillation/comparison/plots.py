@@ -49,6 +49,7 @@ SERIES = {
     "train_pkd_loss": ("training distance of the head's token", SKY, (0, (3, 1)), "p"),
     "train_embedding_loss": ("training embedding distance", GREY, (0, (4, 2, 1, 2)), "h"),
     "train_relation_loss": ("training relation KL (nats)", PURPLE, (0, (6, 1)), "*"),
+    "train_margin_loss": ("training squared error of margins", GREEN, (0, (3, 1, 1, 1)), ">"),
     "train_rkd_loss": ("training distance between rows", GREY, (0, (2, 2)), "<"),
 }
 

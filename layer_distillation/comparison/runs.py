@@ -29,7 +29,7 @@ from layer_distillation.records.run_record import (
 )
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
 from layer_distillation.records.tuning import list_tuned
-from layer_distillation.tasks.kinds.entry import LABELS, NUMBER, TaskKind, Truth
+from layer_distillation.tasks.kinds.entry import LABELS, ONE_NUMBER, TaskKind, Truth
 from layer_distillation.tasks.kinds.table import get_record_kind
 from layer_distillation.tasks.weighted_scores import Scorer
 
@@ -152,7 +152,7 @@ class Run:
             split, part = name.rsplit(".", 1)
             if part == "labels":
                 flat = labels.reshape(len(labels), -1)
-                masks[split] = (~np.isnan(flat) if self.outputs in (NUMBER, LABELS) else flat >= 0).all(axis=1)
+                masks[split] = (~np.isnan(flat) if self.outputs in (*ONE_NUMBER, LABELS) else flat >= 0).all(axis=1)
                 if self.has_teacher_for_gold(split):
                     masks[split] = np.ones(len(flat), dtype=bool)
         return {split: mask for split, mask in masks.items() if mask.any()}
@@ -162,8 +162,8 @@ class Run:
         mask, labels = self.labelled_rows[split], self.arrays[f"{split}.labels"]
         if self.has_teacher_for_gold(split):
             logits = self.arrays[f"{split}.teacher_logits"]
-            labels = logits if self.outputs == NUMBER else logits.argmax(axis=-1)
-        labels = labels.reshape(len(mask)) if self.outputs == NUMBER else labels
+            labels = logits if self.outputs in ONE_NUMBER else logits.argmax(axis=-1)
+        labels = labels.reshape(len(mask)) if self.outputs in ONE_NUMBER else labels
         row_items = self.arrays.get(f"{split}.row_items")
         if row_items is not None:
             rows = np.repeat(np.arange(len(row_items)), row_items)
@@ -173,6 +173,12 @@ class Run:
         units = self.arrays.get(f"{split}.units")
         units = None if units is None else units[mask]
         return Truth(labels[mask], self.record.task["label_names"], row_items, threshold, units)
+
+    def count_row_items(self, split: str, num_rows: int) -> np.ndarray:
+        """(rows,), how many items each of the data's rows has in predictions.npz."""
+        if self.kind.unit_column is not None and f"{split}.units" in self.arrays:
+            return np.unique(self.arrays[f"{split}.units"], return_counts=True)[1]
+        return self.arrays.get(f"{split}.row_items", np.ones(num_rows, np.int64))
 
     def get_kept(self, split: str, model: str) -> np.ndarray | None:
         """What predictions.npz has of a model: the logits of items, or the scores of rows that are several inputs."""
@@ -204,7 +210,7 @@ class Run:
         """The main metric of the split, as the record has it."""
         if not self.has_teacher_for_gold(split):
             return self.list_metrics()[0]
-        return CLOSENESS_METRICS[1] if self.outputs == NUMBER else CLOSENESS_METRICS[0]
+        return CLOSENESS_METRICS[1] if self.outputs in ONE_NUMBER else CLOSENESS_METRICS[0]
 
     def list_metrics(self) -> list[str]:
         """The task's own, the main one first, then what else its labels allow."""
@@ -278,7 +284,7 @@ def check_predictions(run: Run) -> None:
         if split == "train":
             continue
         logits, labels = run.get_kept(split, "student"), run.arrays.get(f"{split}.labels")
-        row_items = run.arrays.get(f"{split}.row_items", np.ones(num_rows, np.int64))
+        row_items = run.count_row_items(split, num_rows)
         num_items = int(row_items.sum())
         if (
             logits is None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from layer_distillation.losses.layer_matching import check_matching
 from layer_distillation.losses.schedules import Schedule, parse_schedules
 
-PREDICTION_TERMS = ("ce", "kl", "logit_cosine")
+PREDICTION_TERMS = ("ce", "kl", "logit_cosine", "margin")
 STATE_TERMS = ("hidden", "pkd", "rkd")  # they compare the hidden states of matched layers
 INTERMEDIATE_TERMS = (*STATE_TERMS, "attention", "embedding", "relation")
 TERM_NAMES = (*PREDICTION_TERMS, *INTERMEDIATE_TERMS)
@@ -35,11 +35,21 @@ class LossFlags:
         },
     )
     kl_weight: float = field(
-        default=0.5, metadata={"help": "Weight of T^2 KL(teacher || student); for regression of the squared error."}
+        default=0.5,
+        metadata={
+            "help": "Weight of T^2 KL(teacher || student); for regression and reranking of the outputs' squared error."
+        },
     )
     hidden_weight: float = field(default=10.0, metadata={"help": "Weight of the hidden states' distance."})
     attention_weight: float = field(default=0.0, metadata={"help": "Weight of the attention matrices' distance."})
     logit_cosine_weight: float = field(default=0.0, metadata={"help": "Weight of 1 - cosine of the logits."})
+    margin_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of MarginMSE: by how much a query's best candidate is ahead of each other one, of student "
+            "and teacher (reranking; as many candidates for every query)."
+        },
+    )
     pkd_weight: float = field(
         default=10.0,
         metadata={
@@ -96,7 +106,7 @@ class LossFlags:
     second_stage: str = field(
         default="prediction",
         metadata={
-            "help": "What counts after --intermediate_epochs: prediction (ce, kl, logit_cosine) or all terms.",
+            "help": "What counts after --intermediate_epochs: prediction (ce, kl, logit_cosine, margin) or all terms.",
             "choices": list(SECOND_STAGES),
         },
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layer_distillation.losses import functions as losses
 from layer_distillation.losses.functions import Count
-from layer_distillation.tasks.kinds.entry import CLASSES, LABELS, NUMBER
+from layer_distillation.tasks.kinds.entry import CLASSES, LABELS, NUMBER, RELEVANCE
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ OUTPUT_LOSSES = {
     LABELS: OutputLosses(
         lambda student, labels, num_items, weights: losses.binary_cross_entropy_loss(student, labels, num_items),
         losses.binary_kl_loss,
+    ),
+    RELEVANCE: OutputLosses(
+        lambda student, labels, num_items, weights: losses.binary_cross_entropy_loss(
+            student, labels.reshape(-1, 1), num_items
+        ),
+        lambda student, teacher, temperature, num_items: losses.squared_error_loss(student, teacher, num_items),
     ),
     # A single output has no distribution: the squared error takes the place of KL.
     NUMBER: OutputLosses(

@@ -17,6 +17,7 @@ from layer_distillation.losses.extra_terms import ExtraTerm, OwnLoss, compute_ex
 from layer_distillation.losses.flags import PREDICTION_TERMS, STATE_TERMS
 from layer_distillation.losses.head_states import patient_loss, relational_loss
 from layer_distillation.losses.layer_matching import check_final_norm, resolve_layer_matching
+from layer_distillation.losses.margins import margin_loss
 from layer_distillation.losses.output_losses import OUTPUT_LOSSES
 from layer_distillation.outputs.attention_targets import (
     ATTENTION_TARGETS,
@@ -215,6 +216,7 @@ class ComparedBatch:
     compute_own_loss: OwnLoss | None = None  # in the place of the cross-entropy
     kind: TaskKind = TEXT_CLASSIFICATION
     is_item: Tensor | None = None  # (batch, tokens) of bool, where the items are; None: the rows are
+    group_rows: int = 1  # rows of one query, which the margin term compares
 
     @property
     def outputs(self) -> str:
@@ -269,6 +271,9 @@ def compute_terms(
         "kl": lambda: compute_logit_term(batch),
         "logit_cosine": lambda: losses.logit_cosine_loss(
             batch.student_items, average_logits(batch.teacher_items), items
+        ),
+        "margin": lambda: margin_loss(
+            batch.student_items, average_logits(batch.teacher_items), batch.group_rows, counts["rows"]
         ),
         "hidden": lambda: losses.hidden_state_loss(*batch.get_pairs(), mask, args.hidden_loss, tokens),
         "attention": lambda: losses.attention_loss(

@@ -55,6 +55,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "embedding_weight": 0.0,
     "hypothesis_template": None,
     "intermediate_epochs": 0.0,
+    "margin_weight": 0.0,
     "max_unlabeled_samples": None,
     "metrics": None,
     "pkd_last_layer": True,

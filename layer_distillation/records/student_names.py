@@ -14,7 +14,7 @@ STUDENT_SIZES = {
     "student_intermediate_size": "intermediate",
     "student_attention_heads": "heads",
 }
-LOSS_TERMS = ("ce", "kl", "logit_cosine", "rkd", "hidden", "attention", "pkd", "embedding", "relation")
+LOSS_TERMS = ("ce", "kl", "logit_cosine", "margin", "rkd", "hidden", "attention", "pkd", "embedding", "relation")
 VARIANT_ARGUMENTS = (*STUDENT_SIZES, "student_source_model", "student_model_name_or_path")
 
 

@@ -26,7 +26,7 @@ WORDS = {
     + ("metrics", "unlabeled_", "max_length", "max_train_samples", "max_eval_", "max_unlabeled_", "sample_seed"),
     "student": ("student_", "layer_strategy", "calibration_rows", "beam_width"),
     "loss": ("ce_", "kl_", "hidden_", "attention_", "logit_cosine", "pkd_", "embedding_", "relation_", "rkd_")
-    + ("class_weights", "temperature", "schedules", "intermediate_", "second_stage", "layer_matching"),
+    + ("margin_", "class_weights", "temperature", "schedules", "intermediate_", "second_stage", "layer_matching"),
     "output": ("output_dir", "keep_checkpoints", "save_", "resume_from", "logging_", "log_", "report_to", "run_name")
     + ("disable_tqdm", "project", "trackio_", "export", "trim_vocabulary"),
     "Hub": ("push_to_hub", "hub_"),

@@ -31,10 +31,13 @@ def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predic
     for split, rows in data.list_splits():
         if split == "train":
             continue
-        if data.raw:  # answers are read from the very rows
+        if data.raw:  # what is scored is told by the very rows
             trainer.compute_metrics = partial(score_prediction, data, split)
         output = trainer.predict(rows, metric_key_prefix=split)
-        predictions[split] = keep_answers(output, data, split) if data.raw else keep_items(output, data.kind)
+        has_answers = data.kind.answer_rows is not None
+        predictions[split] = keep_answers(output, data, split) if has_answers else keep_items(output, data.kind)
+        if (units := data.read_units(split)) is not None:
+            predictions[split]["units"] = units
         if f"{split}_loss" in output.metrics or data.is_scored_by_teacher:
             metrics[split] = select_scores(output.metrics, split)
     return predictions, metrics
@@ -107,7 +110,9 @@ def score_logits(
         if split in logits and is_labelled(torch.as_tensor(item_labels)).any():
             items = data.kind.take_items(logits[split], is_item)
             metrics[split] = {"loss": compute_task_loss(items, item_labels, data.outputs)}
-            if data.kind.answer_rows is None:
+            if data.kind.unit_column is not None:
+                metrics[split] |= data.score(logits[split], labels, split)
+            elif data.kind.answer_rows is None:
                 metrics[split] |= score(EvalPrediction(logits[split], labels))
             else:
                 metrics[split] |= data.score_answers(data.answer_rows(split, logits[split], is_padded_left=False))

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from layer_distillation.losses.class_weights import check_class_weights
+from layer_distillation.losses.margins import check_group_batches, check_margins, count_group_rows
 from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
@@ -52,8 +53,9 @@ from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
 from layer_distillation.teachers.answers import WHY_LOGITS_ALONE
+from layer_distillation.teachers.cross_encoders import describe_cross_encoder
 from layer_distillation.teachers.label_matching import relabel_task
-from layer_distillation.teachers.loading import Teacher, prepare_teacher
+from layer_distillation.teachers.loading import Teacher, load_teacher_config, prepare_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +140,10 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
         layers = choice.layers
     with timed(record, "student"):
         student = make_student(arguments, teacher, data, layers, arguments.student.strategy_name)
+        if data.kind.is_cross_encoder:
+            name, revision = arguments.teacher.teacher_model_name_or_path, arguments.teacher.teacher_revision
+            teacher_config = load_teacher_config(name, arguments.teacher)
+            student.config.sentence_transformers = describe_cross_encoder(teacher_config, name, revision)
         if choice is not None:
             student.config.distillation["layer_scores"] = describe_scores(choice)
         if (matching_name := arguments.training.layer_matching) in SEARCHED_STRATEGIES:
@@ -242,6 +248,7 @@ def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
     """Raises ValueError if the arguments ask for what the task does not have."""
     if data.is_regression and arguments.training.get_largest_weights()["logit_cosine"] > 0:
         raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
+    check_queries(arguments, data)
     scores = ["loss", *data.metric_names]
     for flag, name, valid in (
         (
@@ -253,6 +260,13 @@ def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
     ):
         if (plain := name.removeprefix("eval_")) not in valid:
             raise ValueError(f"{flag} is {plain!r}: the task {data.name} has {', '.join(valid)}")
+
+
+def check_queries(arguments: RunArguments, data: TaskData) -> None:
+    """Raises ValueError where the margin term is on and finds nothing to compare, or batches cut its queries in two."""
+    check_margins(data.kind, arguments.training.get_largest_weights())
+    if arguments.training.get_largest_weights()["margin"] > 0:
+        check_group_batches(count_group_rows(data.student_train), arguments.training.per_device_train_batch_size)
 
 
 def make_scorer(data: TaskData, split: str | None = None) -> Callable[[EvalPrediction], dict[str, float]]:

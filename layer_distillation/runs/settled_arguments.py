@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from layer_distillation.losses.flags import TERM_NAMES
+from layer_distillation.losses.flags import PREDICTION_TERMS, TERM_NAMES
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.tasks.data import TaskData
@@ -58,7 +58,7 @@ def keep_logit_terms(arguments: RunArguments, record: RunRecord, reason: str) ->
         )
     if training.intermediate_epochs > 0:
         raise ValueError(f"--intermediate_epochs {training.intermediate_epochs:g}: {reason}; leave it out")
-    switch_off_terms(arguments, record, set(TERM_NAMES) - {"ce", "kl", "logit_cosine"}, reason)
+    switch_off_terms(arguments, record, set(TERM_NAMES) - set(PREDICTION_TERMS), reason)
 
 
 def settle_gold(arguments: RunArguments, record: RunRecord, data: TaskData) -> None:

@@ -57,14 +57,45 @@ class PooledLengthSampler(Sampler[int]):
             yield from batch.tolist()
 
 
+class GroupedSampler(Sampler[int]):
+    """Rows in groups of equally many that stay together, one after the other, each as long as its longest row.
+
+    Args:
+        lengths: tokens of every row.
+        group_rows: rows of a group, a divisor of `batch_rows`.
+        The rest is `PooledLengthSampler`'s.
+    """
+
+    def __init__(self, lengths: Sequence[int], group_rows: int, batch_rows: int, pool_batches: int, seed: int) -> None:
+        longest = torch.as_tensor(lengths).reshape(-1, group_rows).amax(dim=1)
+        self.groups = PooledLengthSampler(longest.tolist(), batch_rows // group_rows, pool_batches, seed)
+        self.group_rows = group_rows
+
+    def set_epoch(self, epoch: int) -> None:
+        self.groups.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.groups) * self.group_rows
+
+    def __iter__(self) -> Iterator[int]:
+        for group in self.groups:
+            yield from range(group * self.group_rows, (group + 1) * self.group_rows)
+
+
 def make_pooled_sampler(
-    rows: Any, args: TrainingArguments, step_rows: int, pool_batches: int
-) -> PooledLengthSampler | None:
-    """For tokenized rows that are to be shuffled; None where the stock sampler does."""
+    rows: Any, args: TrainingArguments, step_rows: int, pool_batches: int, group_rows: int = 1
+) -> PooledLengthSampler | GroupedSampler | None:
+    """For tokenized rows that are to be shuffled; None where the stock sampler does.
+
+    Args:
+        group_rows: so many rows stay together, from the first one on.
+    """
+    seed = args.seed if args.data_seed is None else args.data_seed
+    if group_rows > 1 and args.train_sampling_strategy == "random":
+        return GroupedSampler(measure_lengths(rows), group_rows, step_rows, pool_batches, seed)
     is_pooled = pool_batches > 1 and args.train_sampling_strategy == "random"
     if not (is_pooled and isinstance(rows, Dataset) and "input_ids" in rows.column_names):
         return None
-    seed = args.seed if args.data_seed is None else args.data_seed
     return PooledLengthSampler(measure_lengths(rows), step_rows, pool_batches, seed)
 
 

@@ -22,7 +22,7 @@ from layer_distillation.records.locks import acquire_with_notice
 from layer_distillation.records.process_locks import agree_on_failure
 from layer_distillation.students.layer_scores import Batch, SubsetScorer, measure_influence, measure_similarity
 from layer_distillation.students.subset_search import beam_search, cover_layers
-from layer_distillation.tasks.kinds.entry import NUMBER
+from layer_distillation.tasks.kinds.entry import ONE_NUMBER
 from student_init import get_num_layers
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def choose_by_removal(calibration: Calibration, count: int, beam_width: int) -> 
     if math.isinf(score):
         raise ValueError(f"the teacher cannot be cut to {count} layers by removal: {scorer.refusal}")
     scores = [ScoredLayers(list(subset), value) for subset, value in steps if math.isfinite(value)]
-    return LayerChoice(list(layers), SQUARED_ERROR if calibration.outputs == NUMBER else DIVERGENCE, scores)
+    return LayerChoice(list(layers), SQUARED_ERROR if calibration.outputs in ONE_NUMBER else DIVERGENCE, scores)
 
 
 def score_each_layer(values: list[float]) -> list[ScoredLayers]:

@@ -15,7 +15,10 @@ from layer_distillation.tasks.file_checks import check_data_file
 BUILT_IN_TASK = "natural_logic"
 BUILT_IN_MAX_LENGTH = 32  # positions of its teacher; no sentence pair is longer
 # as `kinds.table.TASK_KINDS` has them
-TASK_TYPES = ("question-answering", "multiple-choice", "token-classification", "multi-label", "text-classification")
+TASK_TYPES = (
+    *("question-answering", "multiple-choice", "token-classification", "reranking", "multi-label"),
+    "text-classification",
+)
 ANSWER_FLAGS = (
     *("doc_stride", "version_2_with_negative", "null_score_diff_threshold", "n_best_size", "max_answer_length"),
 )
@@ -26,6 +29,7 @@ METRIC_NAMES = (  # as the entries of `kinds.table.TASK_KINDS` have them
     *("exact_match", "matthews_correlation", "roc_auc", "average_precision", "pearson", "spearmanr"),
     *("entity_f1", "entity_precision", "entity_recall"),
     *("strict_entity_f1", "strict_entity_precision", "strict_entity_recall"),
+    "ndcg_at_10",
 )
 DEFAULT_MAX_LENGTH = 128
 DEFAULT_THRESHOLD = 0.5
@@ -138,7 +142,8 @@ class DataArguments(AnswerFlags):
         default=None,
         metadata={
             "help": "What a row's labels are (default: told by the data, and said): token-classification, a tag per "
-            "word; multi-label, any number of names; text-classification, one class or number.",
+            "word; multi-label, any number of names; reranking, how relevant a text is to a query; "
+            "text-classification, one class or number.",
             "choices": list(TASK_TYPES),
         },
     )

@@ -100,6 +100,14 @@ class TaskData:
         ends = [(logits.shape[1] - length, None) if is_left else (0, length) for length in lengths]
         return self.kind.answer_rows(self, split, [row[slice(*end)] for row, end in zip(logits, ends, strict=True)])
 
+    def read_units(self, split: str | None = None) -> np.ndarray | None:
+        """(rows,), which rows of a split, by default the first of validation, a comparison resamples together; None of
+        a kind whose rows stand alone."""
+        if self.kind.unit_column is None:
+            return None
+        rows = dict(self.list_splits())[split] if split else self.first_validation
+        return np.asarray(rows[self.kind.unit_column][:])
+
     def score_answers(self, rows: RowAnswers) -> dict[str, float]:
         """Raises ValueError where no row has a gold answer."""
         is_known = rows.labels >= 0
@@ -124,7 +132,9 @@ class TaskData:
         if not is_known.any():
             raise ValueError(f"None of {len(labels)} rows has a label: score a split that is labelled.")
         row_items = None if is_item is None else is_item.sum(axis=1)
-        truth = Truth(item_labels[is_known], self.label_names, row_items, self.decision_threshold)
+        units = self.read_units(split)
+        units = None if units is None else units[is_known]
+        truth = Truth(item_labels[is_known], self.label_names, row_items, self.decision_threshold, units)
         return self.kind.score(items[is_known], truth, self.metric_names)
 
     def list_splits(self) -> Iterator[tuple[str, Dataset]]:

@@ -25,7 +25,7 @@ from sklearn.metrics import (
 )
 
 from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
-from layer_distillation.tasks.kinds.entry import LABELS, NUMBER
+from layer_distillation.tasks.kinds.entry import LABELS, ONE_NUMBER, RELEVANCE
 
 
 class Accuracy(evaluate.Metric):
@@ -167,7 +167,7 @@ def describe_metric(description: str, value_type: str) -> evaluate.MetricInfo:
 
 def compute_task_loss(logits: np.ndarray, labels: np.ndarray, outputs: str | None = None) -> float:
     """Mean over labelled items, in float64, of the cross-entropy in nats; of several labels its mean over the labels;
-    of numbers the squared error.
+    of numbers the squared error, of relevance the binary cross-entropy.
 
     Args:
         logits: (items, classes); for a regression (items, 1) or (items,).
@@ -188,6 +188,9 @@ def compute_row_losses(logits: np.ndarray, labels: np.ndarray, outputs: str | No
     if outputs == LABELS:
         return np.mean(np.logaddexp(0, logits) - logits * labels, axis=-1)
     labels = flatten_scores(labels)
+    if outputs == RELEVANCE:
+        scores = flatten_scores(logits)
+        return np.logaddexp(0, scores) - scores * labels
     if not holds_classes(labels):
         return (flatten_scores(logits) - labels) ** 2
     log_probabilities = log_softmax(logits, axis=-1)
@@ -216,7 +219,7 @@ def compute_teacher_agreement(
     """
     check_row_counts(student_logits, teacher_logits)
     student, teacher = np.asarray(student_logits, np.float64), np.asarray(teacher_logits, np.float64)
-    if outputs == NUMBER or student.ndim == 1 or (outputs is None and student.shape[1] == 1):
+    if outputs in ONE_NUMBER or student.ndim == 1 or (outputs is None and student.shape[1] == 1):
         student, teacher = flatten_scores(student), flatten_scores(teacher)
         mean_squared_error = float(np.mean((student - teacher) ** 2))
         return {

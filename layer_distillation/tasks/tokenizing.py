@@ -54,6 +54,9 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
 
     remedy = "save the tokenizer that the teacher was trained with"
     splits = dict(data.list_splits()) | ({} if data.unlabelled is None else {UNLABELLED_ROWS: data.unlabelled})
+    if data.kind.spread_rows is not None:
+        data = replace(data, raw=splits)
+        splits = number_rows({name: spread_split(data, name, split) for name, split in splits.items()})
     with explain_errors(tokenizer.name_or_path, "the tokenizer fails on the texts", remedy):
         tokenized = {
             name: split.map(
@@ -65,9 +68,9 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
             for name, split in splits.items()
         }
         # The last call's truncation is saved with a tokenizer: that of the texts, not that of the counting.
-        data.kind.tokenize(data.train[:1], data, tokenizer, max_length)
+        data.kind.tokenize(splits["train"][:1], data, tokenizer, max_length)
     if makes_windows:
-        tokenized = number_windows(tokenized)
+        tokenized = number_rows(tokenized)
         data = replace(data, raw=splits)
     for name, split in tokenized.items():
         check_token_counts(name, split)
@@ -84,7 +87,19 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
     return replace(data, **changes, text_facts=facts, max_length=max_length, pads_left=tokenizer.padding_side == "left")
 
 
-def number_windows(tokenized: dict[str, Dataset]) -> dict[str, Dataset]:
+def spread_split(data: TaskData, name: str, split: Dataset) -> Dataset:
+    """Several rows in place of each, as the kind has them."""
+    columns = data.text_columns
+    return split.map(
+        lambda rows: data.kind.spread_rows(rows, columns),
+        batched=True,
+        remove_columns=split.column_names,
+        features=data.kind.describe_spread(columns),
+        desc=f"Pairing {name}",
+    )
+
+
+def number_rows(tokenized: dict[str, Dataset]) -> dict[str, Dataset]:
     """`example_index` counts inputs, as a store does: those of unlabelled rows on from the training rows'."""
     first = {UNLABELLED_ROWS: len(tokenized["train"])}
     return {

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import NUMBER, TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.loading import TaskData
@@ -64,7 +64,8 @@ def adopt_labels(model: PreTrainedModel, data: TaskData, name: str) -> LabelMatc
         return None
     if data.label_names is None:
         match_head_to_task(model, None, name, data.kind)
-        check_number_head(model.config, data, name)
+        if data.outputs == NUMBER:
+            check_number_head(model.config, data, name)
         return None
     if data.written_labels is not None:  # the first teacher's are taken
         return match_head_to_task(model, data.label_names, name, data.kind)
@@ -99,7 +100,7 @@ def match_head_to_task(
     if label_names is None:
         if model.config.num_labels != 1:
             raise ValueError(
-                f"the task is a regression with one output, and the model {name} has {model.config.num_labels}: "
+                f"{describe_one_output(kind)}, and the model {name} has {model.config.num_labels}: "
                 f"{list_labels(model.config)}; give a model that was trained on this task"
             )
         return None
@@ -110,6 +111,11 @@ def match_head_to_task(
     set_task_labels(model.config, label_names, kind)
     outputs = [match.outputs[index] for index in match.indices]
     return LabelMatch(list(label_names), list(range(len(label_names))), outputs, match.is_by_name)
+
+
+def describe_one_output(kind: TaskKind) -> str:
+    is_regression = kind is TEXT_CLASSIFICATION
+    return "the task is a regression with one output" if is_regression else f"a task of {kind.name} has one output"
 
 
 def arrange_head(model: PreTrainedModel, match: LabelMatch, places: list[int], name: str) -> None:

@@ -37,6 +37,7 @@ from layer_distillation.tasks.model_checks import (
 from layer_distillation.tasks.natural_logic import build_untrained_model, write_untrained_encoder
 from layer_distillation.teachers.answers import Answers
 from layer_distillation.teachers.arguments import NO_LAYER_DECAY, TASK_LOSS, TEACHER_SEED, TeacherArguments
+from layer_distillation.teachers.cross_encoders import check_modules
 from layer_distillation.teachers.folder_kinds import check_folder_kind
 from layer_distillation.teachers.label_matching import LabelMatch, adopt_labels, set_task_labels
 from layer_distillation.teachers.training import fine_tune_once
@@ -219,6 +220,8 @@ def load_checked(
         ValueError: as `prepare_teacher`.
     """
     labels = None
+    if data.kind.is_cross_encoder:
+        check_modules(location, arguments.teacher_revision)
     model, is_head_new = load_with_task_head(location, arguments, tokenizer, data)
     name = arguments.teacher_model_name_or_path or BUILT_IN_TEACHER
     if not is_head_new:

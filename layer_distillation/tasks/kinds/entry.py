@@ -13,6 +13,7 @@ import numpy as np
 from layer_distillation.tasks.weighted_scores import Scorer
 
 if TYPE_CHECKING:
+    from datasets import Features
     from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
     from layer_distillation.records.run_record import RunRecord
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # What the outputs of an item are: one distribution over them all, a probability each, or a number. Their losses are in
 # `losses/output_losses.py`, their exact scores in `tasks/output_scores.py`.
 CLASSES, LABELS, NUMBER = "classes", "labels", "number"
+RELEVANCE = "relevance"  # a number that the task takes for the logit of a probability, and a teacher as it is
+ONE_NUMBER = (NUMBER, RELEVANCE)
 LOST_WORDS = "lost_words"  # a column while texts are tokenized: words of a row that have no piece of it left
 
 LabelNames = Sequence[str] | None  # None: the task's answers are numbers
@@ -124,7 +127,7 @@ class TaskKind:
     move_label: Callable[[Any, Mapping[int, int], int], Any]  # `labels` of a row, new places, number of classes
 
     # ---- outputs ----
-    get_outputs: Callable[[LabelNames], str]  # CLASSES, LABELS or NUMBER
+    get_outputs: Callable[[LabelNames], str]  # CLASSES, LABELS, NUMBER or RELEVANCE
     get_problem_type: Callable[[LabelNames], str | None]  # of a config
 
     # ---- scores ----
@@ -156,6 +159,15 @@ class TaskKind:
     has_fixed_outputs: bool = False  # a trained head's outputs mean what the kind says, whatever its config calls them
     has_label_lists: bool = False  # `labels` of a row are a list
     default_max_length: int | None = None  # in the place of that of `tasks/arguments.py`
+    # Of a kind whose rows are made several before they are tokenized: rows and their text columns -> those rows, and
+    # the types of these.
+    spread_rows: Callable[[dict[str, list], tuple[str, ...]], dict[str, list]] | None = None
+    describe_spread: Callable[[tuple[str, ...]], "Features"] | None = None
+    unit_column: str | None = None  # of tokenized rows: which of them a comparison resamples together
     # Of a kind whose rows are several inputs, windows over a long text: the data, a split, its logits without padding.
     answer_rows: Callable[["TaskData", str, Sequence[np.ndarray]], RowAnswers] | None = None
+    number_in_words: str = "a number"  # what a card says that it answers, where labels have no names
+    library_name: str = "transformers"  # of a card: what loads the student
+    card_tags: tuple[str, ...] = ()
+    is_cross_encoder: bool = False  # of sentence-transformers, whose section its config has
     is_per_token: bool = False  # logits are (batch, tokens, outputs), not (batch, outputs)

@@ -12,6 +12,7 @@ from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.kinds.multiple_choice import MULTIPLE_CHOICE
 from layer_distillation.tasks.kinds.question_answering import QUESTION_ANSWERING
+from layer_distillation.tasks.kinds.reranking import RERANKING
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.kinds.token_classification import TOKEN_CLASSIFICATION
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 # Data are of the first kind that recognises them: what any data could be comes last.
 TASK_KINDS: dict[str, TaskKind] = {
     kind.name: kind
-    for kind in (QUESTION_ANSWERING, MULTIPLE_CHOICE, TOKEN_CLASSIFICATION, MULTI_LABEL, TEXT_CLASSIFICATION)
+    for kind in (QUESTION_ANSWERING, MULTIPLE_CHOICE, TOKEN_CLASSIFICATION, RERANKING, MULTI_LABEL, TEXT_CLASSIFICATION)
 }
 
 
