@@ -51,9 +51,9 @@ def find_headline(run: Run) -> tuple[str, str]:
 # ---- answers -----------------------------------------------------------------------------------------------------
 
 
-def predict_splits(answer: Answer, subject: Subject, by_length: bool = False) -> Logits:
+def predict_splits(answer: Answer, subject: Subject, by_length: bool = False, batch_rows: int = SCORED_ROWS) -> Logits:
     """The logits of every row that is not for training, in the order of the rows."""
-    return {split: predict(answer, rows, subject, by_length) for split, rows in list_scored(subject)}
+    return {split: predict(answer, rows, subject, by_length, batch_rows) for split, rows in list_scored(subject)}
 
 
 def complete_splits(answer: Answer, subject: Subject, known: Logits) -> Logits:
@@ -71,7 +71,9 @@ def list_scored(subject: Subject) -> list[tuple[str, Dataset]]:
     return [(split, rows) for split, rows in subject.data.list_splits() if split != "train"]
 
 
-def predict(answer: Answer, rows: Dataset, subject: Subject, by_length: bool = False) -> np.ndarray:
+def predict(
+    answer: Answer, rows: Dataset, subject: Subject, by_length: bool = False, batch_rows: int = SCORED_ROWS
+) -> np.ndarray:
     """(rows, classes). Batches side by side, each on one thread: threads that share a batch wait for each other.
 
     Args:
@@ -80,16 +82,16 @@ def predict(answer: Answer, rows: Dataset, subject: Subject, by_length: bool = F
     order = np.argsort(measure_lengths(rows), kind="stable") if by_length else np.arange(len(rows))
     chosen = rows.select(order) if by_length else rows
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = np.concatenate(list(pool.map(answer, iterate_batches(chosen, subject))))
+        answers = np.concatenate(list(pool.map(answer, iterate_batches(chosen, subject, batch_rows))))
     logits = np.empty_like(answers)
     logits[order] = answers
     return logits
 
 
-def iterate_batches(rows: Dataset, subject: Subject) -> Iterator[Batch]:
+def iterate_batches(rows: Dataset, subject: Subject, batch_rows: int) -> Iterator[Batch]:
     """Batches padded to their own longest row, as the tokenizer pads."""
     names = list_inputs(subject.model, subject.tokenizer)
-    for batch in rows.select_columns(names).iter(SCORED_ROWS):
+    for batch in rows.select_columns(names).iter(batch_rows):
         padded = subject.tokenizer.pad(batch, return_tensors="np")
         yield {name: np.asarray(padded[name], np.int64) for name in names}
 
