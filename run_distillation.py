@@ -74,7 +74,7 @@ from layer_distillation.runs.untrained_student import score_untrained
 from layer_distillation.step.progress import tell_story
 from layer_distillation.step.weight_types import hold_weights_in
 from layer_distillation.students.layer_similarity import iterate_batches
-from layer_distillation.tasks.kinds.entry import LABELS
+from layer_distillation.tasks.kinds.entry import LABELS, TaskKind
 from layer_distillation.teachers.loading import Teacher
 
 logger = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ def finish_run(
     drops the checkpoints."""
     folder = Path(arguments.training.output_dir)
     save_predictions(predictions, folder)
-    student.save_pretrained(folder)
+    save_student(student, folder, run.data.kind)
     run.teacher.tokenizer.save_pretrained(folder)
     rows = run.data.first_validation.select(range(min(RELOAD_CHECK_ROWS, len(run.data.first_validation))))
     batch = next(iterate_batches(rows, run.teacher.tokenizer, student.device))
@@ -269,6 +269,13 @@ def finish_run(
     record.status = FINISHED
     record.write(folder)
     drop_checkpoints(folder, arguments)
+
+
+def save_student(student: PreTrainedModel, folder: Path, kind: TaskKind) -> None:
+    if kind.save is None:
+        student.save_pretrained(folder)
+    else:
+        kind.save(student, folder)
 
 
 def drop_checkpoints(folder: Path, arguments: RunArguments) -> None:

@@ -14,20 +14,24 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from conftest import make_bert, make_rows
+from conftest import VOCABULARY_SIZE, make_bert, make_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.tasks.kinds.table import TASK_KINDS
+from sentence_folders import make_pooled
 from tiny_training import ALL_TERMS
 
 NAMES = {"token-classification": ["O", "B-a", "I-a", "B-b", "I-b"], "multi-label": ["a", "b", "c", "d"]}
-NAMES["reranking"] = ["relevance"]
+NAMES |= {"reranking": ["relevance"], "embedding": []}
 TERMS = dict.fromkeys(NAMES, ALL_TERMS)
 TERMS["reranking"] = ALL_TERMS | {"logit_cosine_weight": 0.0, "margin_weight": 1.0}
+TERMS["embedding"] = ALL_TERMS | {"ce_weight": 0.0}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def make_model(kind: str, num_layers: int, seed: int) -> PreTrainedModel:
     names = NAMES[kind]
+    if kind == "embedding":
+        return make_pooled(num_layers=num_layers, seed=seed, vocab_size=VOCABULARY_SIZE, **NO_DROPOUT)
     if kind == "multi-label":
         options = {"problem_type": "multi_label_classification", "id2label": dict(enumerate(names))}
         return make_bert(num_layers, len(names), seed, **options, **NO_DROPOUT)
@@ -43,6 +47,9 @@ def make_kind_rows(kind: str, num_rows: int = 24, seed: int = 0) -> list[dict]:
     draw = random.Random(seed)
     rows = make_rows(num_rows, seed=seed)
     for index, row in enumerate(rows):
+        if kind == "embedding":
+            row["labels"] = float("nan")
+            continue
         if kind == "multi-label":
             row["labels"] = [float(draw.random() < 0.4) for _ in NAMES[kind]]
             row["labels"] = [float("nan")] * len(NAMES[kind]) if index == 3 else row["labels"]

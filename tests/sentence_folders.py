@@ -43,7 +43,7 @@ def make_encoder(model_type: str = "bert", num_layers: int = 4, seed: int = 1, *
     if model_type == "distilbert":
         sizes = {"dim": 16, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 64}
         return DistilBertModel(DistilBertConfig(n_layers=num_layers, **sizes, **SIZES, **options)).eval()
-    config = make_bert(num_layers, **options).config.to_dict() | SIZES
+    config = SIZES | make_bert(num_layers, **{"vocab_size": len(WORDS), **options}).config.to_dict()
     torch.manual_seed(seed)
     if model_type == "mpnet":
         config = {name: value for name, value in config.items() if name not in ("model_type", "pad_token_id")}

@@ -30,7 +30,8 @@ def compute_loss_and_gradients(trainer, batch: dict) -> tuple[float, dict[str, t
     model.zero_grad()
     loss = trainer.compute_loss(model, batch)
     loss.backward()
-    return loss.item(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return loss.item(), {name: parameter.grad.clone() for name, parameter in trained}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -45,7 +46,7 @@ def test_padding_to_64_and_to_128_gives_the_same_loss_and_gradients(tmp_path, ki
 
 
 def extend_positions(model: torch.nn.Module, count: int) -> None:
-    embeddings = model.bert.embeddings
+    embeddings = model.base_model.embeddings
     longer = torch.nn.Embedding(count, embeddings.position_embeddings.embedding_dim)
     longer.weight.data[:64] = embeddings.position_embeddings.weight.data
     embeddings.position_embeddings = longer

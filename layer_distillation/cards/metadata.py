@@ -26,7 +26,7 @@ BASE_MODEL_RELATION = "finetune"
 def build_card_metadata(record: RunRecord, name: str) -> ModelCardData:
     """Base model: the teacher by its name on the Hub, or of a local one the origin that its card names; of a student
     that came from another checkpoint that one, and then the teacher's card is not where its licence stands."""
-    task, teacher = record.task, record.teacher
+    task, teacher, kind = record.task, record.teacher, get_record_kind(record.task)
     card: dict[str, list[str]] = teacher.get("card", {})
     origin = find_origin(record)
     if origin is not None:
@@ -45,12 +45,12 @@ def build_card_metadata(record: RunRecord, name: str) -> ModelCardData:
         datasets=[dataset_name] if dataset_name else None,
         eval_results=list_results(record, dataset_name) or None,
         language=join_single(languages),
-        library_name=get_record_kind(task).library_name,
+        library_name=kind.library_name,
         license=licences[0] if licences else None,
         metrics=list(task["metric_names"]),
         model_name=clean_text(name),
-        pipeline_tag=get_record_kind(task).pipeline_tag,
-        tags=[*get_record_kind(task).card_tags, "knowledge-distillation", "layer-pruning"],
+        pipeline_tag=kind.pipeline_tag,
+        tags=[*kind.card_tags, "knowledge-distillation", "layer-pruning"],
         **named,
     )
 

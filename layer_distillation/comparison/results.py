@@ -18,7 +18,7 @@ from layer_distillation.comparison.statistics import Estimate, correlate_ranks
 from layer_distillation.comparison.teacher_lead import TeacherLead, measure_lead
 from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.run_record import find_loss_name
-from layer_distillation.tasks.kinds.entry import ONE_NUMBER
+from layer_distillation.tasks.kinds.entry import ONE_NUMBER, VECTOR
 
 
 @dataclass
@@ -96,6 +96,8 @@ class UnitResult:
     def name_loss(self, split: str) -> str:
         """What the losses of the split are: without a gold label distances to the teacher."""
         run = self.unit.runs[0]
+        if run.outputs == VECTOR:
+            return "squared distance to the teacher"
         if not run.has_teacher_for_gold(split):
             return "loss"
         return "squared error to the teacher" if run.outputs in ONE_NUMBER else "KL to the teacher"

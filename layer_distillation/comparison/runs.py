@@ -29,7 +29,7 @@ from layer_distillation.records.run_record import (
 )
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
 from layer_distillation.records.tuning import list_tuned
-from layer_distillation.tasks.kinds.entry import LABELS, ONE_NUMBER, TaskKind, Truth
+from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, LABELS, ONE_NUMBER, VECTOR, TaskKind, Truth
 from layer_distillation.tasks.kinds.table import get_record_kind
 from layer_distillation.tasks.weighted_scores import Scorer
 
@@ -41,7 +41,6 @@ TEACHER_ARGUMENTS = frozenset(
 )
 VARIED_LOSS = "loss"  # among what is varied: all arguments of the loss together, named by its terms
 LOSS_ARGUMENTS = frozenset(["ce_weight", "class_weights", *TEACHER_ARGUMENTS]) - set(UNLABELLED_ARGUMENTS)
-CLOSENESS_METRICS = ("agreement", "pearson_to_teacher")  # of rows without a gold label
 ROW_SHARES = ("accuracy", "agreement")  # whose rows are right or wrong
 CONTROL_STRATEGIES = ("random", "scratch")
 # What numpy raises for predictions that are cut short, changed, no archive of arrays (TypeError) or absurdly large.
@@ -152,7 +151,8 @@ class Run:
             split, part = name.rsplit(".", 1)
             if part == "labels":
                 flat = labels.reshape(len(labels), -1)
-                masks[split] = (~np.isnan(flat) if self.outputs in (*ONE_NUMBER, LABELS) else flat >= 0).all(axis=1)
+                has_nan = self.outputs in (*ONE_NUMBER, LABELS, VECTOR)
+                masks[split] = (~np.isnan(flat) if has_nan else flat >= 0).all(axis=1)
                 if self.has_teacher_for_gold(split):
                     masks[split] = np.ones(len(flat), dtype=bool)
         return {split: mask for split, mask in masks.items() if mask.any()}
@@ -162,8 +162,8 @@ class Run:
         mask, labels = self.labelled_rows[split], self.arrays[f"{split}.labels"]
         if self.has_teacher_for_gold(split):
             logits = self.arrays[f"{split}.teacher_logits"]
-            labels = logits if self.outputs in ONE_NUMBER else logits.argmax(axis=-1)
-        labels = labels.reshape(len(mask)) if self.outputs in ONE_NUMBER else labels
+            labels = logits if self.outputs in (*ONE_NUMBER, VECTOR) else logits.argmax(axis=-1)
+        labels = labels.reshape(len(mask)) if self.outputs in (*ONE_NUMBER, VECTOR) else labels
         row_items = self.arrays.get(f"{split}.row_items")
         if row_items is not None:
             rows = np.repeat(np.arange(len(row_items)), row_items)
@@ -210,12 +210,12 @@ class Run:
         """The main metric of the split, as the record has it."""
         if not self.has_teacher_for_gold(split):
             return self.list_metrics()[0]
-        return CLOSENESS_METRICS[1] if self.outputs in ONE_NUMBER else CLOSENESS_METRICS[0]
+        return CLOSENESS_METRICS[self.outputs]
 
     def list_metrics(self) -> list[str]:
         """The task's own, the main one first, then what else its labels allow."""
         own, beside = self.record.task["metric_names"], self.kind.list_shown_beside(self.record.task["label_names"])
-        if set(own) <= set(CLOSENESS_METRICS):  # nothing has a gold label
+        if set(own) <= set(CLOSENESS_METRICS.values()):  # nothing has a gold label
             return list(own)
         return list(dict.fromkeys([*own, *beside]))
 

@@ -59,6 +59,8 @@ def make_pooled_class(encoder_class: type[PreTrainedModel]) -> type[PreTrainedMo
         modules = get_modules(config)
         if not modules.has_pooler:
             self.pooler = None
+        elif self._modules.get("pooler") is not None:  # nothing reads it: DistributedDataParallel would wait for it
+            self.pooler.requires_grad_(False)
         # Not a ModuleList: that is what a stack of layers is known by.
         if modules.dense:
             self.add_module(DENSE_NAME, nn.Sequential(*(SentenceDense(**step) for step in modules.dense)))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from layer_distillation.losses.class_weights import weigh_labels
 from layer_distillation.outputs.compared import ModelOutputs, make_mask
-from layer_distillation.tasks.kinds.entry import LABELS, TaskKind
+from layer_distillation.tasks.kinds.entry import LABELS, VECTOR, TaskKind
 from layer_distillation.tasks.kinds.table import TASK_KINDS
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 
@@ -114,6 +114,8 @@ def check_labels(labels: Tensor | None, logits: Tensor, outputs: str) -> None:
     """
     if labels is None:
         raise ValueError("a batch has no labels, and ce_weight is above 0: give the rows labels, or set ce_weight to 0")
+    if outputs == VECTOR:
+        return
     rows, num_labels = logits.shape
     if outputs == LABELS:
         if labels.shape != logits.shape or not labels.is_floating_point():

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 
 from layer_distillation.losses.flags import parse_class_weights
 from layer_distillation.losses.functions import IGNORED_LABEL
-from layer_distillation.tasks.kinds.entry import LABELS, TaskKind
+from layer_distillation.tasks.kinds.entry import LABELS, VECTOR, TaskKind
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ def check_class_weights(
         return
     if kind.get_outputs(label_names) == LABELS:
         raise ValueError(f"--class_weights {text} on a task of {kind.name}: each label is decided alone; leave it out")
+    if kind.get_outputs(label_names) == VECTOR:
+        raise ValueError(f"--class_weights {text} on a task of {kind.name}: vectors have no classes; leave it out")
     if label_names is None:
         raise ValueError(f"--class_weights {text} on a regression: numbers have no classes; leave it out")
     weights = parse_class_weights(text)

@@ -92,6 +92,18 @@ def squared_error_loss(student_scores: Tensor, targets: Tensor, num_items: Count
     return average_items((scores - values.nan_to_num()) ** 2, is_counted, num_items)
 
 
+def squared_distance_loss(student_vectors: Tensor, teacher_vectors: Tensor, num_items: Count = None) -> Tensor:
+    """|student - teacher|^2, a sum over the width, mean over rows: of vectors of length 1 it is 2 - 2 cosine.
+
+    The mean over the width (as sentence-transformers' MSELoss has it) is this over their number.
+
+    Args:
+        student_vectors, teacher_vectors: (batch, width).
+    """
+    squares = (student_vectors.float() - teacher_vectors.float()).square().sum(dim=-1)
+    return average_rows(squares, num_items)
+
+
 def kl_divergence_loss(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, num_items: Count = None
 ) -> Tensor:

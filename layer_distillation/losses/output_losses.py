@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layer_distillation.losses import functions as losses
 from layer_distillation.losses.functions import Count
-from layer_distillation.tasks.kinds.entry import CLASSES, LABELS, NUMBER, RELEVANCE
+from layer_distillation.tasks.kinds.entry import CLASSES, LABELS, NUMBER, RELEVANCE, VECTOR
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,10 @@ class OutputLosses:
 
     task: Callable[[Tensor, Tensor, Count, Tensor | None], Tensor]  # student, labels, num_items, class weights
     divergence: Callable[[Tensor, Tensor, float, Count], Tensor]  # student, teacher, temperature, num_items
+
+
+def refuse_labels(*_: object) -> Tensor:
+    raise ValueError("ce_weight is above 0, and vectors have no labels: set it to 0")
 
 
 OUTPUT_LOSSES = {
@@ -37,5 +41,10 @@ OUTPUT_LOSSES = {
     NUMBER: OutputLosses(
         lambda student, labels, num_items, weights: losses.squared_error_loss(student, labels, num_items),
         lambda student, teacher, temperature, num_items: losses.squared_error_loss(student, teacher, num_items),
+    ),
+    # Nobody says what vector is right: there is a teacher's alone.
+    VECTOR: OutputLosses(
+        refuse_labels,
+        lambda student, teacher, temperature, num_items: losses.squared_distance_loss(student, teacher, num_items),
     ),
 }

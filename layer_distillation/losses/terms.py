@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from layer_distillation.architectures.traits import LAST_TOKEN_MODEL_TYPES, warn_about
+from layer_distillation.embedding.modules import count_outputs, get_modules
 from layer_distillation.losses import functions as losses
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.batches import ItemCounts, check_labels
@@ -51,6 +52,8 @@ DISTRIBUTION_MODEL_TYPES = tuple(
 
 def place_head(config: PreTrainedConfig, kind: TaskKind = TEXT_CLASSIFICATION) -> str:
     """Which of a row's states the head reads: a key of `head_states.STATE_PLACES`."""
+    if kind.place_head is not None:
+        return kind.place_head(config)
     if kind.is_per_token:
         return "items"
     if config.model_type in LAST_TOKEN_MODEL_TYPES:
@@ -133,6 +136,12 @@ def list_projected_pairs(
 
 def check_teacher_fits(student: PreTrainedConfig, teacher: PreTrainedConfig, weights: Mapping[str, float]) -> None:
     """Raises ValueError where the two cannot be compared. Widths may differ: `losses/projections.py`."""
+    widths = count_outputs(student), count_outputs(teacher)
+    if get_modules(student) is not None and widths[0] != widths[1]:
+        raise ValueError(
+            f"the student's vectors have {widths[0]} dimensions and the teacher's {widths[1]}: give it a dense layer "
+            "to the teacher's width"
+        )
     if student.num_labels != teacher.num_labels:
         raise ValueError(
             f"the logits of student and teacher cannot be compared: num_labels is {student.num_labels} in the student "

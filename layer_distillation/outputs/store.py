@@ -23,6 +23,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from layer_distillation.embedding.modules import count_outputs
 from layer_distillation.outputs.compared import make_mask
 from layer_distillation.outputs.relation_targets import get_relation_width
 from layer_distillation.records.token_counts import iterate_inputs, measure_lengths
@@ -236,7 +237,7 @@ def make_spec(
         hidden_layers=tuple(hidden_layers),
         num_rows=len(rows),
         num_tokens=sum(lengths),
-        num_labels=config.num_labels,
+        num_labels=count_outputs(config),
         hidden_size=config.hidden_size,
         attention_layers=tuple(attention_layers),
         num_token_pairs=sum(len(ids) ** 2 for inputs in iterate_inputs(rows) for ids in inputs)

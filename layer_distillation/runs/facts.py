@@ -60,7 +60,7 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
         "label_names": data.label_names,
         "metric_names": list(data.metric_names),
         "rows": {split: data.count_rows(split, rows) for split, rows in data.list_splits()},
-        **({"windows": {split: len(rows) for split, rows in data.list_splits()}} if data.raw else {}),
+        **({"windows": {split: len(rows) for split, rows in data.list_splits()}} if data.kind.answer_rows else {}),
         "fingerprint": fingerprint,
         "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
         "max_length": data.max_length,

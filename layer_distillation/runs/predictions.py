@@ -13,7 +13,7 @@ from transformers import EvalPrediction
 from distill_trainer import DistillationTrainer
 from layer_distillation.losses.batches import is_labelled
 from layer_distillation.records.token_counts import measure_lengths
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import VECTOR, TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.metrics import compute_task_loss
 from layer_distillation.trainer.evaluated_rows import DistillationOutput
@@ -38,7 +38,7 @@ def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predic
         predictions[split] = keep_answers(output, data, split) if has_answers else keep_items(output, data.kind)
         if (units := data.read_units(split)) is not None:
             predictions[split]["units"] = units
-        if f"{split}_loss" in output.metrics or data.is_scored_by_teacher:
+        if f"{split}_loss" in output.metrics or data.is_scored_by_teacher or data.outputs == VECTOR:
             metrics[split] = select_scores(output.metrics, split)
     return predictions, metrics
 
@@ -50,6 +50,8 @@ def score_prediction(data: TaskData, split: str, prediction: EvalPrediction) -> 
 def keep_items(output: DistillationOutput, kind: TaskKind) -> dict[str, np.ndarray]:
     """Logits and labels of the items, without any padding; of a kind whose rows have several how many each row has."""
     is_item = output.is_item
+    if kind.keep_answers is not None:
+        return kind.keep_answers(output.predictions, output.teacher_logits, output.label_ids)
     logits = {"student_logits": output.predictions, "teacher_logits": output.teacher_logits}
     arrays = {name: kind.take_items(array, is_item) for name, array in logits.items() if array is not None}
     if output.label_ids is not None:
@@ -109,7 +111,8 @@ def score_logits(
         item_labels = data.kind.take_labels(labels, is_item)
         if split in logits and is_labelled(torch.as_tensor(item_labels)).any():
             items = data.kind.take_items(logits[split], is_item)
-            metrics[split] = {"loss": compute_task_loss(items, item_labels, data.outputs)}
+            has_loss = data.outputs != VECTOR
+            metrics[split] = {"loss": compute_task_loss(items, item_labels, data.outputs)} if has_loss else {}
             if data.kind.unit_column is not None:
                 metrics[split] |= data.score(logits[split], labels, split)
             elif data.kind.answer_rows is None:

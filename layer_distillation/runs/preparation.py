@@ -5,7 +5,7 @@ Entry: `open_record`, then `prepare_run`.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_r
 from layer_distillation.runs.answering import find_start, load_start_tokenizer, name_teacher_labels, prepare_answering
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.facts import describe_hardware, describe_labels, describe_task, list_versions, timed
-from layer_distillation.runs.settled_arguments import keep_logit_terms, list_closeness, settle_gold
+from layer_distillation.runs.settled_arguments import keep_logit_terms, list_closeness, settle_gold, settle_loss
 from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers, load_further_configs
 from layer_distillation.students.layer_plan import count_student_layers, plan_layers
 from layer_distillation.students.layer_search import (
@@ -49,6 +49,8 @@ from layer_distillation.students.preparation import (
 )
 from layer_distillation.tasks.arguments import DefaultLength
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.kinds.entry import CLOSENESS, VECTOR
+from layer_distillation.tasks.kinds.table import guess_kind
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
@@ -103,6 +105,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     """Config, data, teacher, student, in the order of what each costs, so that mistakes show early."""
     start = find_start(arguments)
     config, location = start.config, start.location
+    settle_loss(arguments, record, guess_kind(arguments.data, config))
     if start.kind is not None:
         keep_logit_terms(arguments, record, WHY_LOGITS_ALONE[start.kind])
     layers = plan_layers(arguments, config)
@@ -228,11 +231,13 @@ def load_texts_and_tokens(
     Args:
         teacher_labels: as of `load_task`.
     """
+    options = read_teacher_folder(arguments, tokenizer, config)
     configs = [config, plan_student(arguments, config)]  # an existing student has positions of its own
     for model_config in configs:
         fit_max_length(arguments.data, tokenizer, model_config)
     with PartialState().main_process_first():
         texts = add_transfer_set(load_task(arguments.data, teacher_labels), arguments.data)
+        texts = replace(texts, options=texts.options | options)
         if isinstance(arguments.data.max_length, DefaultLength) and texts.kind.default_max_length is not None:
             arguments.data.max_length = DefaultLength(texts.kind.default_max_length)
             for model_config in configs:
@@ -244,12 +249,32 @@ def load_texts_and_tokens(
     return texts, data
 
 
+def read_teacher_folder(
+    arguments: RunArguments, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
+) -> dict[str, Any]:
+    """What it says of how texts are read, of a kind of task that asks; raises ValueError for flags of such a kind."""
+    kind, teacher = guess_kind(arguments.data, config), arguments.teacher
+    if kind.read_teacher is not None:
+        how = {"pooling": teacher.pooling, "normalize": teacher.normalize_embeddings}
+        return kind.read_teacher(
+            config, tokenizer, arguments.data.prompt_name, revision=teacher.teacher_revision, **how
+        )
+    for name in ("pooling", "normalize_embeddings"):
+        if vars(teacher)[name] is not None:
+            raise ValueError(
+                f"--{name} {vars(teacher)[name]} on a task of {kind.name}: it goes with --task_type embedding"
+            )
+    return {}
+
+
 def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
     """Raises ValueError if the arguments ask for what the task does not have."""
     if data.is_regression and arguments.training.get_largest_weights()["logit_cosine"] > 0:
         raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
     check_queries(arguments, data)
     scores = ["loss", *data.metric_names]
+    if data.outputs == VECTOR:
+        scores += CLOSENESS[VECTOR]
     for flag, name, valid in (
         (
             "--metric_for_best_model",

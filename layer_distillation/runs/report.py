@@ -30,11 +30,11 @@ def format_report(record: RunRecord, folder: str) -> str:
     for name, title in AGREEMENT_TITLES.items():
         if name in first and name not in record.task["metric_names"]:
             rows.append((title, "", format_value(first[name])))
-    auto_class = get_record_kind(record.task).auto_class
+    kind = get_record_kind(record.task)
     seconds = " ".join(f"{stage} {value:.0f}" for stage, value in record.seconds.items())
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     table = "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip() for row in rows)
-    loading = format_loading(folder, auto_class)
+    loading = format_loading(folder, kind.auto_class) if kind.write_loading is None else kind.write_loading(folder)
     return f"\n{table}\n{format_notes(record)}{format_members(record)}\nseconds: {seconds}\n\n{loading}"
 
 
@@ -67,6 +67,8 @@ AGREEMENT_TITLES = {
     "kl_to_teacher": "KL to the teacher",
     "pearson_to_teacher": "Pearson with the teacher",
     "mse_to_teacher": "squared error to the teacher",
+    "cosine_to_teacher": "cosine with the teacher",
+    "spearman_to_teacher": "Spearman with the teacher",
 }
 
 

@@ -14,6 +14,8 @@ from layer_distillation.losses.flags import PREDICTION_TERMS, TERM_NAMES
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.kinds.entry import CLOSENESS, VECTOR, TaskKind
+from layer_distillation.tasks.metric_directions import choose_direction
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def settle_gold(arguments: RunArguments, record: RunRecord, data: TaskData) -> N
         check_chosen_by(data)
         name, valid = training.metric_for_best_model.removeprefix("eval_"), list_closeness(data)
         if "metric_for_best_model" not in arguments.given:
-            settle(arguments, record, "metric_for_best_model", valid[0])
+            choose_by(valid[0], arguments, record)
             logger.info(
                 "no row of %s has a gold label: the epoch that is kept is the one nearest to the teacher (%s)",
                 *(next(iter(data.validation)), valid[0]),
@@ -90,6 +92,27 @@ def settle_gold(arguments: RunArguments, record: RunRecord, data: TaskData) -> N
                 f"--metric_for_best_model is {name!r}, and no row of {next(iter(data.validation))} has a gold label: "
                 f"take {' or '.join(valid)}"
             )
+
+    elif data.outputs == VECTOR and "metric_for_best_model" not in arguments.given:
+        choose_by(data.metric_names[0], arguments, record)
+
+
+def choose_by(metric: str, arguments: RunArguments, record: RunRecord) -> None:
+    """What chooses the epoch, where the loss cannot."""
+    settle(arguments, record, "metric_for_best_model", metric)
+    settle(arguments, record, "greater_is_better", choose_direction(metric, None))
+
+
+def settle_loss(arguments: RunArguments, record: RunRecord, kind: TaskKind) -> None:
+    """A kind's own loss, as far as nobody gave one: where a weight of a term is given, all others are 0."""
+    weights = {f"{name}_weight" for name in TERM_NAMES}
+    own = kind.default_settings
+    if not own:
+        return
+    is_chosen = bool(weights & (arguments.given | arguments.training.parsed_schedules.keys()))
+    for name, value in own.items():
+        if name not in arguments.given:
+            settle(arguments, record, name, 0.0 if is_chosen and name in weights else value)
 
 
 def check_chosen_by(data: TaskData) -> None:
@@ -104,4 +127,4 @@ def check_chosen_by(data: TaskData) -> None:
 
 def list_closeness(data: TaskData) -> list[str]:
     """What tells how near a student is to its teacher, the default first."""
-    return ["mse_to_teacher", "pearson_to_teacher"] if data.is_regression else ["kl_to_teacher", "agreement"]
+    return list(CLOSENESS[data.outputs])

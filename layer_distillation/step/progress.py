@@ -20,7 +20,12 @@ logger = logging.getLogger(__name__)
 
 BAR_SECONDS = 0.5  # between two looks at the loss: a look makes a GPU wait
 DISTANCES = {"eval_kl_to_teacher": "KL to the teacher", "eval_mse_to_teacher": "squared error to the teacher"}
-CLOSENESS = {"eval_agreement": "agreement", "eval_pearson_to_teacher": "Pearson to teacher"}
+CLOSENESS = {
+    "eval_agreement": "agreement",
+    "eval_pearson_to_teacher": "Pearson to teacher",
+    "eval_cosine_to_teacher": "cosine to teacher",
+    "eval_spearman_to_teacher": "Spearman to teacher",
+}
 BEST = "  best so far"
 
 

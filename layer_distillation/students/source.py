@@ -29,7 +29,7 @@ from layer_distillation.tasks.model_checks import (
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.folder_kinds import check_folder_kind
 from layer_distillation.teachers.label_matching import check_label_count, match_head_to_task, set_task_labels
-from layer_distillation.teachers.loading import load_tokenizer
+from layer_distillation.teachers.loading import list_own_options, load_tokenizer
 from student_init import collect_tensors
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,11 @@ def load_checked_student(
     """
     with quiet_loading(), one_line_errors(location):
         model, loading = get_auto_class(kind).from_pretrained(
-            location, output_loading_info=True, use_safetensors=True, trust_remote_code=arguments.trust_remote_code
+            location,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=arguments.trust_remote_code,
+            **list_own_options(arguments, kind),
         )
     check_tensors(model, loading, location)
     check_vocabulary(model, tokenizer, location)

@@ -16,7 +16,7 @@ BUILT_IN_TASK = "natural_logic"
 BUILT_IN_MAX_LENGTH = 32  # positions of its teacher; no sentence pair is longer
 # as `kinds.table.TASK_KINDS` has them
 TASK_TYPES = (
-    *("question-answering", "multiple-choice", "token-classification", "reranking", "multi-label"),
+    *("embedding", "question-answering", "multiple-choice", "token-classification", "reranking", "multi-label"),
     "text-classification",
 )
 ANSWER_FLAGS = (
@@ -106,7 +106,10 @@ class DataArguments(AnswerFlags):
     )
     train_file: str | None = field(
         default=None,
-        metadata={"help": "Your rows: UTF-8 CSV, TSV, JSON, JSON lines or Parquet with named columns, or CoNLL."},
+        metadata={
+            "help": "Your rows: UTF-8 CSV, TSV, JSON, JSON lines or Parquet with named columns, CoNLL, or plain text "
+            "(.txt, .txt.gz) with one on a line."
+        },
     )
     validation_file: str | None = field(default=None, metadata={"help": "Like --train_file; chooses the best epoch."})
     test_file: str | None = field(default=None, metadata={"help": "Like --train_file; never chooses anything."})
@@ -131,6 +134,13 @@ class DataArguments(AnswerFlags):
         default=None,
         metadata={"help": "Of several labels to a row: a column for each, a,b,c, with 1 where a row has it, else 0."},
     )
+    prompt_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "Which of the teacher's prompts stands before every text (default: its default_prompt_name; "
+            "embedding)."
+        },
+    )
     label_kind: str | None = field(
         default=None,
         metadata={
@@ -143,7 +153,7 @@ class DataArguments(AnswerFlags):
         metadata={
             "help": "What a row's labels are (default: told by the data, and said): token-classification, a tag per "
             "word; multi-label, any number of names; reranking, how relevant a text is to a query; "
-            "text-classification, one class or number.",
+            "text-classification, one class or number; embedding, nothing: a text has the teacher's vector.",
             "choices": list(TASK_TYPES),
         },
     )
@@ -223,7 +233,8 @@ class DataArguments(AnswerFlags):
         given = [f"--{name} {value}" for name, value in sources.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"Got {' and '.join(given)}: name the data by one of them alone.")
-        if (self.train_file is None) != (self.validation_file is None):
+        needs_both = self.task_type != "embedding"  # of which some training texts are set apart
+        if (self.train_file is None) != (self.validation_file is None) and (needs_both or self.train_file is None):
             raise ValueError(
                 f"Got --train_file {self.train_file} and --validation_file {self.validation_file}: give both."
             )
@@ -266,7 +277,7 @@ class DataArguments(AnswerFlags):
             raise ValueError(
                 f"Got --label_column {self.label_column} and --label_columns {self.label_columns}: give one of both."
             )
-        owners = {"label_columns": "multi-label", "label_kind": "text-classification"}
+        owners = {"label_columns": "multi-label", "label_kind": "text-classification", "prompt_name": "embedding"}
         for name, kind in owners.items():
             if vars(self)[name] is not None and self.task_type not in (None, kind):
                 raise ValueError(f"--{name} {vars(self)[name]} goes with --task_type {kind}: drop one of both.")

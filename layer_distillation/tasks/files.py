@@ -1,4 +1,5 @@
-"""Reads one split of data into plain columns: from a CSV, TSV, JSON, JSON lines, Parquet or CoNLL file, or a `Dataset`.
+"""Reads one split of data into plain columns: from a CSV, TSV, JSON, JSON lines, Parquet, CoNLL or text file, or a
+`Dataset`.
 
 Text stays as it is written: "NA", "null", "None" and "1" are text, where pandas and `load_dataset` make them missing
 values or numbers. What the labels are is decided later, in `labels`.
@@ -6,7 +7,10 @@ values or numbers. What the labels are is decided later, in `labels`.
 Entry: `read_data_file`, `read_dataset`.
 """
 
+import gzip
 import json
+import logging
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +22,9 @@ from datasets import ClassLabel, Dataset, Features, LargeList, List
 
 from layer_distillation.tasks.conll import read_conll
 from layer_distillation.tasks.delimited import read_delimited
-from layer_distillation.tasks.file_checks import check_data_file
+from layer_distillation.tasks.file_checks import check_data_file, find_ending
+
+logger = logging.getLogger(__name__)
 
 MAX_INT_DIGITS = 4300
 HUGGINGFACE_SCHEMA_KEY = b"huggingface"
@@ -43,10 +49,10 @@ def read_data_file(path: str) -> RawSplit:
     """ValueError, one line, for whatever is wrong with the file; the library's own error stays as its cause."""
     check_data_file("Data file", path)
     try:
-        split = READERS[Path(path).suffix.lower()](Path(path))
+        split = READERS[find_ending(path)](Path(path))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8.") from error
-    except (json.JSONDecodeError, pyarrow.ArrowException, OSError) as error:
+    except (json.JSONDecodeError, pyarrow.ArrowException, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read: {first_line(error)}: repair the file or its extension.") from error
     return check_rows(split)
 
@@ -156,6 +162,17 @@ def read_tagged_words(path: Path) -> RawSplit:
     return RawSplit(str(path), read_conll(path))
 
 
+def read_text_lines(path: Path) -> RawSplit:
+    """A text on every line, the file packed by gzip or not; blank lines are none. Cut at line ends alone, as above."""
+    open_file = gzip.open if path.suffix.lower() == ".gz" else open
+    with open_file(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+        lines = [line.rstrip("\r\n") for line in file]
+    texts = [line for line in lines if line.strip()]
+    if len(texts) < len(lines):
+        logger.info("%s: %d of %d lines are blank, and left out", path, len(lines) - len(texts), len(lines))
+    return RawSplit(str(path), {"text": texts})
+
+
 READERS: dict[str, Callable[[Path], RawSplit]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
@@ -163,6 +180,7 @@ READERS: dict[str, Callable[[Path], RawSplit]] = {
     ".jsonl": read_json_lines,
     ".parquet": read_parquet,
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), read_tagged_words),
+    **dict.fromkeys((".txt", ".txt.gz"), read_text_lines),
 }
 
 

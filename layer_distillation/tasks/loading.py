@@ -29,7 +29,7 @@ from layer_distillation.tasks.arguments import (
 )
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
-from layer_distillation.tasks.kinds.entry import LABELS, ReadTask, TaskKind
+from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, LABELS, VECTOR, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.table import choose_kind
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 from layer_distillation.tasks.soft_labels import name_classes, take_soft_labels
@@ -48,6 +48,7 @@ def load_task(arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> T
     """
     splits, soft_labels = take_soft_labels(read_splits(arguments), arguments)
     kind, spec = choose_kind(splits["train"], arguments), TASKS.get(arguments.task_name or "")
+    splits = splits if kind.arrange is None else kind.arrange(splits, arguments)
     names = name_classes(soft_labels) if soft_labels.columns else arguments.zero_shot_names or teacher_labels
     read = read_task(splits, arguments, kind, names)
     check_threshold(arguments, kind, read.label_names)
@@ -57,11 +58,11 @@ def load_task(arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> T
     limits = {name: arguments.max_train_samples if name == "train" else arguments.max_eval_samples for name in splits}
     metric_names = choose_metrics(arguments.metrics, kind, read.label_names, spec.metrics if spec else ())
     if all(kind.is_missing(label) for columns in read.columns.values() for label in columns["labels"]):
-        metric_names = (choose_closeness(arguments.metrics, read.label_names),)
+        metric_names = (choose_closeness(arguments.metrics, kind.get_outputs(read.label_names)),)
     logger.info(
         "task %s: %s rows; text: %s; labels: %s",
         *(name_task(arguments), ", ".join(f"{len(split):,} {name}" for name, split in sampled.items())),
-        *(", ".join(read.text_columns), "numbers" if read.label_names is None else ", ".join(read.label_names)),
+        *(", ".join(read.text_columns), describe_labels(read.label_names)),
     )
     return TaskData(
         name=name_task(arguments),
@@ -79,6 +80,10 @@ def load_task(arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> T
         soft_labels=soft_labels.draw(limits, arguments.sample_seed),
         options=read.options,
     )
+
+
+def describe_labels(label_names: list[str] | None) -> str:
+    return "numbers" if label_names is None else ", ".join(label_names) or "none"
 
 
 def read_task(
@@ -105,11 +110,11 @@ def check_threshold(arguments: DataArguments, kind: TaskKind, label_names: list[
         )
 
 
-def choose_closeness(requested: str | None, label_names: list[str] | None) -> str:
+def choose_closeness(requested: str | None, outputs: str) -> str:
     """What scores rows of which none has a gold label. ValueError where the user asks for what needs one."""
     if requested:
         raise ValueError(f"--metrics {requested} scores gold labels, and no row has one: leave it out.")
-    return "pearson_to_teacher" if label_names is None else "agreement"
+    return CLOSENESS_METRICS[outputs]
 
 
 def check_answer_flags(arguments: DataArguments, kind: TaskKind) -> None:
@@ -204,7 +209,7 @@ def sample_split(name: str, origin: str, read: ReadTask, kind: TaskKind, argumen
     limit = arguments.max_train_samples if name == "train" else arguments.max_eval_samples
     sampled = draw_split(origin, read.columns[name], read.features, limit, arguments.sample_seed)
     is_unlabelled = [kind.is_missing(label) for label in sampled["labels"]]
-    if any(is_unlabelled):
+    if any(is_unlabelled) and kind.get_outputs(read.label_names) != VECTOR:
         logger.info("%s: %d of %d rows have no label", origin, sum(is_unlabelled), len(sampled))
     if name == "train" and all(is_unlabelled) and not all(map(kind.is_missing, read.columns[name]["labels"])):
         raise ValueError(f"{origin}: none of {len(sampled)} sampled rows has a label: raise --max_train_samples.")

@@ -5,7 +5,7 @@ SMALLER_IS_BETTER = frozenset({"loss", "kl_to_teacher", "mse_to_teacher"})
 # A word before a name, such as the average of macro_f1, changes nothing.
 LARGER_IS_BETTER = frozenset(
     {"accuracy", "agreement", "average_precision", "f1", "matthews_correlation", "pearson", "pearson_to_teacher"}
-    | {"precision", "recall", "roc_auc", "spearmanr"}
+    | {"precision", "recall", "roc_auc", "spearmanr", "cosine_to_teacher", "spearman_to_teacher"}
 )
 
 

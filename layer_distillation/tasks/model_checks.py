@@ -20,6 +20,8 @@ MAX_SHOWN = 3
 
 def get_auto_class(kind: TaskKind) -> type:
     """What loads a model with the kind's head."""
+    if kind.find_loader is not None:
+        return kind.find_loader()
     return getattr(transformers, kind.auto_class)
 
 

@@ -24,6 +24,18 @@ class TeacherArguments:
             "the mean over all teachers of softmax(logits / T), logit_cosine with their mean logits."
         },
     )
+    pooling: str | None = field(
+        default=None,
+        metadata={
+            "help": "How a plain encoder's states become a vector (default: mean, of a decoder lasttoken; a folder of "
+            "sentence-transformers says it itself; embedding).",
+            "choices": ["mean", "cls", "lasttoken", "weightedmean"],
+        },
+    )
+    normalize_embeddings: bool | None = field(
+        default=None,
+        metadata={"help": "Whether the vectors of a plain encoder get the length 1 (default: no; embedding)."},
+    )
     teacher_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a teacher on the Hub."})
     teacher_training: str = field(
         default="auto",

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from layer_distillation.tasks.kinds.entry import NUMBER, TaskKind
+from layer_distillation.tasks.kinds.entry import NUMBER, VECTOR, TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.loading import TaskData
@@ -59,6 +59,8 @@ def adopt_labels(model: PreTrainedModel, data: TaskData, name: str) -> LabelMatc
         ValueError: the labels are not the task's.
     """
     check_label_count(model.config, data.kind, name)
+    if data.outputs == VECTOR:
+        return None
     if data.kind.has_fixed_outputs:
         set_task_labels(model.config, data.label_names, data.kind)
         return None
@@ -94,6 +96,8 @@ def match_head_to_task(
     Raises:
         ValueError: the labels are not the task's, all of them.
     """
+    if kind.get_outputs(label_names) == VECTOR:
+        return None
     if kind.has_fixed_outputs:
         set_task_labels(model.config, label_names, kind)
         return None

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -25,6 +26,7 @@ from transformers import (
 
 from distill_trainer import DistillationTrainingArguments
 from layer_distillation.architectures.traits import LEFT_PADDED_MODEL_TYPES
+from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.model_checks import (
     check_tensors,
@@ -269,7 +271,9 @@ def load_with_task_head(
     """The model, and whether its head was newly initialised; a new head gets the task's labels."""
     common = {"revision": arguments.teacher_revision, "trust_remote_code": arguments.trust_remote_code}
     # Other sizes are refused by name below; transformers' own error points to a report that is not shown here.
-    options = common | {"use_safetensors": True, "ignore_mismatched_sizes": True}
+    options = (
+        common | {"use_safetensors": True, "ignore_mismatched_sizes": True} | list_own_options(arguments, data.kind)
+    )
     load = get_auto_class(data.kind).from_pretrained
     with quiet_loading(), one_line_errors(location):
         model, loading = load(location, output_loading_info=True, **options)
@@ -285,6 +289,13 @@ def load_with_task_head(
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model.float(), is_head_new
+
+
+def list_own_options(arguments: TeacherArguments, kind: TaskKind) -> dict[str, Any]:
+    """What the loader of a kind with models of its own is told beside what every one is."""
+    return (
+        {} if kind.find_loader is None else {"pooling": arguments.pooling, "normalize": arguments.normalize_embeddings}
+    )
 
 
 def fingerprint_model(model: PreTrainedModel) -> str:

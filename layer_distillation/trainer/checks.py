@@ -13,7 +13,7 @@ from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.projections import Projections, check_no_optimizer
 from layer_distillation.outputs.store import TeacherStore
 from layer_distillation.records.suggestions import suggest_name
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import VECTOR, TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.kinds.table import TASK_KINDS
 
@@ -155,6 +155,8 @@ def check_rows(train_rows: Any, eval_rows: Any, num_labels: int, has_ce: bool, k
 
 
 def check_label_feature(name: str, column: str, feature: Any, num_labels: int, kind: TaskKind) -> None:
+    if kind.get_outputs([""] * num_labels) == VECTOR:  # scores of pairs, beside any number of outputs
+        return
     is_list = isinstance(feature, LargeList) or (isinstance(feature, List) and feature.length != 1)
     if is_list and not kind.has_label_lists:
         raise ValueError(

@@ -19,11 +19,11 @@ from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, default
 
 from layer_distillation.losses.batches import is_labelled
 from layer_distillation.step.length_pools import LengthSortedSampler
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import CLOSENESS, VECTOR, TaskKind
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.metrics import compute_row_losses, compute_task_loss, compute_teacher_agreement
 
-AGREEMENT_METRICS = ("_kl_to_teacher", "_agreement", "_mse_to_teacher", "_pearson_to_teacher")
+AGREEMENT_METRICS = tuple(f"_{name}" for names in CLOSENESS.values() for name in names)
 STUDENT, TEACHER, ITEMS, SHOWN = "student", "teacher", "items", "shown"  # what a prediction step leaves of a batch
 
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
@@ -161,14 +161,20 @@ def score_rows(
     if rows.has_labels:
         scored = rows.take_items(rows.student_logits), rows.item_labels, rows.outputs
         is_own, losses = compute_loss is not None, None
-        metrics["loss"] = compute_loss(rows.student_logits, rows.labels) if is_own else compute_task_loss(*scored)
-        if "loss" in include:  # a user's own loss has no value per row: the mean, as stock repeats a batch's
+        if is_own or rows.outputs != VECTOR:  # a vector has no loss but a teacher's
+            metrics["loss"] = compute_loss(rows.student_logits, rows.labels) if is_own else compute_task_loss(*scored)
+        if (
+            "loss" in include and "loss" in metrics
+        ):  # a user's own loss has no value per row: the mean, as stock repeats a batch's
             losses = np.full(len(rows.labels), metrics["loss"]) if is_own else compute_row_losses(*scored)
         if compute_metrics is not None:
             metrics |= compute_metrics(EvalPrediction(rows.predictions, rows.labels, rows.inputs, losses))
     if rows.teacher_logits is not None:
-        both = (rows.take_items(logits) for logits in (rows.student_logits, rows.teacher_logits))
-        metrics |= compute_teacher_agreement(*both, outputs=rows.outputs)
+        both = [rows.take_items(logits) for logits in (rows.student_logits, rows.teacher_logits)]
+        if rows.kind.compare_models is None:
+            metrics |= compute_teacher_agreement(*both, outputs=rows.outputs)
+        else:
+            metrics |= rows.kind.compare_models(*both, rows.item_labels)
     return metrics
 
 

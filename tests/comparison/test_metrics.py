@@ -16,9 +16,8 @@ from sklearn.metrics import (
 )
 
 from layer_distillation.comparison.metrics import draw_weights, limit_resamples, resample_scores, score_all_rows
-from layer_distillation.comparison.runs import CLOSENESS_METRICS
 from layer_distillation.tasks import metrics as task_metrics
-from layer_distillation.tasks.kinds.entry import Truth
+from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, Truth
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.metrics import METRICS
 from layer_distillation.tasks.weighted_scores import (
@@ -63,7 +62,7 @@ def draw_rows(metric_name: str, num_runs: int = 3, num_rows: int = 40) -> tuple[
 
 def test_every_metric_of_the_tasks_can_be_compared():
     assert METRICS.keys() == REFERENCES.keys()
-    assert METRICS.keys() == (CLASS_SCORERS.keys() | NUMBER_SCORERS.keys()) - set(CLOSENESS_METRICS)
+    assert METRICS.keys() == (CLASS_SCORERS.keys() | NUMBER_SCORERS.keys()) - set(CLOSENESS_METRICS.values())
 
 
 @pytest.mark.parametrize("metric_name", REFERENCES)

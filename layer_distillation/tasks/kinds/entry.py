@@ -6,6 +6,7 @@ shape a model's logits have, those of items are (items, outputs).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +15,30 @@ from layer_distillation.tasks.weighted_scores import Scorer
 
 if TYPE_CHECKING:
     from datasets import Features
-    from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+    from transformers import DataCollatorWithPadding, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from layer_distillation.records.run_record import RunRecord
     from layer_distillation.tasks.arguments import DataArguments
     from layer_distillation.tasks.data import TaskData
     from layer_distillation.tasks.files import RawSplit
 
-# What the outputs of an item are: one distribution over them all, a probability each, or a number. Their losses are in
-# `losses/output_losses.py`, their exact scores in `tasks/output_scores.py`.
-CLASSES, LABELS, NUMBER = "classes", "labels", "number"
+# What the outputs of an item are: one distribution over them all, a probability each, a number, or a vector whose
+# direction is what counts. Their losses are in `losses/output_losses.py`, their exact scores in `tasks/metrics.py`.
+CLASSES, LABELS, NUMBER, VECTOR = "classes", "labels", "number", "vector"
 RELEVANCE = "relevance"  # a number that the task takes for the logit of a probability, and a teacher as it is
 ONE_NUMBER = (NUMBER, RELEVANCE)
+# By outputs what tells how near a student is to its teacher; of rows without a gold label the first chooses the epoch.
+CLOSENESS = {
+    **dict.fromkeys((CLASSES, LABELS), ("kl_to_teacher", "agreement")),
+    **dict.fromkeys(ONE_NUMBER, ("mse_to_teacher", "pearson_to_teacher")),
+    VECTOR: ("cosine_to_teacher", "spearman_to_teacher", "mse_to_teacher"),
+}
+# And what scores such rows.
+CLOSENESS_METRICS = {
+    **dict.fromkeys((CLASSES, LABELS), "agreement"),
+    **dict.fromkeys(ONE_NUMBER, "pearson_to_teacher"),
+    VECTOR: "cosine_to_teacher",
+}
 LOST_WORDS = "lost_words"  # a column while texts are tokenized: words of a row that have no piece of it left
 
 LabelNames = Sequence[str] | None  # None: the task's answers are numbers
@@ -127,7 +140,7 @@ class TaskKind:
     move_label: Callable[[Any, Mapping[int, int], int], Any]  # `labels` of a row, new places, number of classes
 
     # ---- outputs ----
-    get_outputs: Callable[[LabelNames], str]  # CLASSES, LABELS, NUMBER or RELEVANCE
+    get_outputs: Callable[[LabelNames], str]  # CLASSES, LABELS, NUMBER, RELEVANCE or VECTOR
     get_problem_type: Callable[[LabelNames], str | None]  # of a config
 
     # ---- scores ----
@@ -171,3 +184,19 @@ class TaskKind:
     card_tags: tuple[str, ...] = ()
     is_cross_encoder: bool = False  # of sentence-transformers, whose section its config has
     is_per_token: bool = False  # logits are (batch, tokens, outputs), not (batch, outputs)
+    # The splits as `read` wants them, where that is not as files have them: some rows set apart, say.
+    arrange: Callable[[Mapping[str, "RawSplit"], "DataArguments"], dict[str, "RawSplit"]] | None = None
+
+    # ---- models of its own ----
+    find_loader: Callable[[], type] | None = None  # in the place of the Auto class, with its methods
+    save: Callable[["PreTrainedModel", Path], None] | None = None  # a student into its folder
+    # What the teacher's folder says of how texts are read, into tokenizer and options; ValueError for what is wrong.
+    read_teacher: Callable[..., dict[str, Any]] | None = None
+    place_head: Callable[["PreTrainedConfig"], str] | None = None  # a key of `losses/head_states.py: STATE_PLACES`
+    default_settings: Mapping[str, float] = field(default_factory=dict)  # flags of the loss that nobody gave
+
+    # ---- answers of its own ----
+    # Closeness of two models' items, with the labels; and of a split what is kept of its items, by name.
+    compare_models: Callable[[np.ndarray, np.ndarray, np.ndarray | None], dict[str, float]] | None = None
+    keep_answers: Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], dict[str, np.ndarray]] | None = None
+    write_loading: Callable[[str], str] | None = None  # the lines that load a student from a folder

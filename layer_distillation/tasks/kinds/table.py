@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.kinds.embedding import EMBEDDING
 from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.kinds.multiple_choice import MULTIPLE_CHOICE
@@ -26,7 +27,10 @@ logger = logging.getLogger(__name__)
 # Data are of the first kind that recognises them: what any data could be comes last.
 TASK_KINDS: dict[str, TaskKind] = {
     kind.name: kind
-    for kind in (QUESTION_ANSWERING, MULTIPLE_CHOICE, TOKEN_CLASSIFICATION, RERANKING, MULTI_LABEL, TEXT_CLASSIFICATION)
+    for kind in (
+        *(EMBEDDING, QUESTION_ANSWERING, MULTIPLE_CHOICE, TOKEN_CLASSIFICATION, RERANKING, MULTI_LABEL),
+        TEXT_CLASSIFICATION,
+    )
 }
 
 
