@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
+from layer_distillation.embedding.modules import count_outputs
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.batches import (
     ITEM_COLUMNS,
@@ -39,6 +40,7 @@ from layer_distillation.losses.terms import (
     ComparedBatch,
     WantedLayers,
     add_terms,
+    check_vector_terms,
     compute_terms,
     list_projected_pairs,
     list_wanted_layers,
@@ -55,7 +57,7 @@ from layer_distillation.step.length_pools import GroupedSampler, PooledLengthSam
 from layer_distillation.step.restoring import RestoringTrainer
 from layer_distillation.step.training_watch import LossWatch, NonFiniteLossError, StepWatch
 from layer_distillation.step.weight_types import hold_weights_in
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import VECTOR, TaskKind
 from layer_distillation.tasks.kinds.table import find_model_kind
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.trainer import checks
@@ -149,6 +151,8 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         teachers = [] if self.teacher is None else [self.teacher, *self.further_teachers]
         self.task_kind = self._wanted_kind or find_model_kind(student)
         check_margins(self.task_kind, self.term_weights)
+        outputs = self.task_kind.get_outputs(["a", "b"])
+        check_vector_terms(self.args, outputs, count_outputs(student.config) if outputs == VECTOR else None)
         checks.check_configs(student.config, [teacher.config for teacher in teachers], self.task_kind)
         if not teachers:
             return

@@ -7,7 +7,7 @@ from layer_distillation.records.run_record import RunRecord
 
 TEACHER_TERMS = (
     *("kl_weight", "hidden_weight", "attention_weight", "logit_cosine_weight"),
-    *("pkd_weight", "embedding_weight", "relation_weight", "rkd_weight", "margin_weight"),
+    *("pkd_weight", "embedding_weight", "relation_weight", "rkd_weight", "margin_weight", "similarity_weight"),
 )
 NEEDED_ENTRIES = {
     "task": ("name", "label_names", "metric_names", "rows", "fingerprint"),

@@ -38,6 +38,7 @@ UNLABELLED_ARGUMENTS = ("unlabeled_file", "max_unlabeled_samples")
 TEACHER_ARGUMENTS = frozenset(
     [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]
     + ["relation_heads", "pkd_last_layer", "schedules", "intermediate_epochs", "second_stage", *UNLABELLED_ARGUMENTS]
+    + ["similarity_loss", "matryoshka_dims"]
 )
 VARIED_LOSS = "loss"  # among what is varied: all arguments of the loss together, named by its terms
 LOSS_ARGUMENTS = frozenset(["ce_weight", "class_weights", *TEACHER_ARGUMENTS]) - set(UNLABELLED_ARGUMENTS)

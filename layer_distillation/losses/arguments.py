@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers import TrainingArguments
 
-from layer_distillation.losses.flags import LossFlags
+from layer_distillation.losses.flags import BATCH_TERMS, LossFlags
 from layer_distillation.losses.schedules import format_layers, format_schedules
 from layer_distillation.step.flags import TrainingFlags, check_numbers, check_supported
 from layer_distillation.tasks.metric_directions import choose_direction
@@ -37,12 +37,14 @@ class DistillationTrainingArguments(LossFlags, TrainingFlags, TrainingArguments)
         """Raises ValueError for values that cannot be meant. The trainer asks again before each training, as they may
         be set on the object; lists and mappings become the text that they stand for."""
         self.layer_matching, self.schedules = format_layers(self.layer_matching), format_schedules(self.schedules)
-        if isinstance(self.class_weights, (list, tuple)):
-            self.class_weights = ",".join(map(str, self.class_weights))
+        for name in ("class_weights", "matryoshka_dims"):
+            if isinstance(getattr(self, name), (list, tuple)):
+                setattr(self, name, ",".join(map(str, getattr(self, name))))
         check_numbers(vars(self))
         self.check_loss()
         weights = self.get_largest_weights()
-        if weights["rkd"] > 0 or weights["relation"] > 0:  # no other term asks for the number of processes
+        # No other term asks for the number of processes.
+        if any(weights[name] > 0 for name in (*BATCH_TERMS, "relation")):
             self.check_batches(self.gradient_accumulation_steps, self.world_size, self.activation_checkpointing)
         if weights["relation"] > 0 and self.n_gpu > 1:
             raise ValueError(f"--relation_weight needs one process per GPU: use torchrun --nproc_per_node {self.n_gpu}")

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from layer_distillation.losses.layer_matching import check_matching
 from layer_distillation.losses.schedules import Schedule, parse_schedules
 
-PREDICTION_TERMS = ("ce", "kl", "logit_cosine", "margin")
+PREDICTION_TERMS = ("ce", "kl", "logit_cosine", "margin", "similarity")
 STATE_TERMS = ("hidden", "pkd", "rkd")  # they compare the hidden states of matched layers
 INTERMEDIATE_TERMS = (*STATE_TERMS, "attention", "embedding", "relation")
+BATCH_TERMS = ("rkd", "similarity")  # they compare the rows of a batch with each other
 TERM_NAMES = (*PREDICTION_TERMS, *INTERMEDIATE_TERMS)
 SCHEDULED_NAMES = ("temperature", *(f"{name}_weight" for name in TERM_NAMES))
 SECOND_STAGES = ("all", "prediction")
 HIDDEN_LOSS_NAMES = ("mse", "cosine")
 ATTENTION_LOSS_NAMES = ("mse", "kl")
+SIMILARITY_LOSS_NAMES = ("kl", "mse", "distance")
 
 
 BALANCED = "balanced"
@@ -37,12 +39,15 @@ class LossFlags:
     kl_weight: float = field(
         default=0.5,
         metadata={
-            "help": "Weight of T^2 KL(teacher || student); for regression and reranking of the outputs' squared error."
+            "help": "Weight of T^2 KL(teacher || student); for regression and reranking of the outputs' squared error, "
+            "of embeddings of the vectors' squared distance."
         },
     )
     hidden_weight: float = field(default=10.0, metadata={"help": "Weight of the hidden states' distance."})
     attention_weight: float = field(default=0.0, metadata={"help": "Weight of the attention matrices' distance."})
-    logit_cosine_weight: float = field(default=0.0, metadata={"help": "Weight of 1 - cosine of the logits."})
+    logit_cosine_weight: float = field(
+        default=0.0, metadata={"help": "Weight of 1 - cosine of the logits; of embeddings of the vectors."}
+    )
     margin_weight: float = field(
         default=0.0,
         metadata={
@@ -68,6 +73,28 @@ class LossFlags:
             "head reads them; it depends on what rows are together, so no accumulation and one process."
         },
     )
+    similarity_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of the difference in how similar a batch's vectors are to each other (embedding); it "
+            "depends on what rows are together, so no accumulation and one process."
+        },
+    )
+    similarity_loss: str = field(
+        default="kl",
+        metadata={
+            "help": "How similarities are compared: kl (each row's softmax of cosines / --temperature), mse (cosines), "
+            "distance (Euclidean distances over their mean).",
+            "choices": sorted(SIMILARITY_LOSS_NAMES),
+        },
+    )
+    matryoshka_dims: str | None = field(
+        default=None,
+        metadata={
+            "help": "Such as 64,128,256: kl, logit_cosine and similarity terms compare the first dimensions of the "
+            "vectors too, the mean of all (embedding)."
+        },
+    )
     pkd_last_layer: bool = field(
         default=True,
         metadata={"help": "Whether --pkd_weight compares the student's last layer too; the paper leaves it to the KL."},
@@ -79,7 +106,9 @@ class LossFlags:
     relation_heads: int = field(
         default=12, metadata={"help": "Relation heads, a divisor of both widths; attention heads may differ."}
     )
-    temperature: float = field(default=1.0, metadata={"help": "Softmax temperature T of the KL term."})
+    temperature: float = field(
+        default=1.0, metadata={"help": "Softmax temperature T of the KL term; of embeddings of the similarities."}
+    )
     hidden_loss: str = field(
         default="cosine", metadata={"help": "How hidden states are compared.", "choices": sorted(HIDDEN_LOSS_NAMES)}
     )
@@ -148,12 +177,13 @@ class LossFlags:
         for name, choices in (
             ("hidden_loss", HIDDEN_LOSS_NAMES),
             ("attention_loss", ATTENTION_LOSS_NAMES),
+            ("similarity_loss", SIMILARITY_LOSS_NAMES),
             ("second_stage", SECOND_STAGES),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(choices)}")
         check_matching(self.layer_matching)
-
+        parse_sizes(self.matryoshka_dims)
         if self.class_weights is not None:
             parse_class_weights(self.class_weights)
             if self.get_largest_weights()["ce"] == 0:
@@ -164,12 +194,13 @@ class LossFlags:
     ) -> None:
         """Raises ValueError where a batch is run in a way that a term cannot follow."""
         weights = self.get_largest_weights()
-        if weights["rkd"] > 0 and gradient_accumulation_steps * num_processes > 1:
-            raise ValueError(
-                f"--rkd_weight compares the rows of one whole batch: with --gradient_accumulation_steps "
-                f"{gradient_accumulation_steps} and {num_processes} processes it would be another loss; take 1 "
-                "of each, or --rkd_weight 0"
-            )
+        for name in BATCH_TERMS:
+            if weights[name] > 0 and gradient_accumulation_steps * num_processes > 1:
+                raise ValueError(
+                    f"--{name}_weight compares the rows of one whole batch: with --gradient_accumulation_steps "
+                    f"{gradient_accumulation_steps} and {num_processes} processes it would be another loss; take 1 "
+                    f"of each, or --{name}_weight 0"
+                )
         if weights["relation"] > 0 and activation_checkpointing:
             raise ValueError(
                 "--relation_weight needs what --activation_checkpointing throws away: leave one of the two out"
@@ -189,6 +220,16 @@ class LossFlags:
             if sum(weights[name] for name in names) == 0:
                 flags = ", ".join(f"--{name}_weight" for name in names)
                 raise ValueError(f"--intermediate_epochs has nothing to do in its {stage} stage: set one of {flags}")
+
+
+def parse_sizes(text: str | None) -> list[int]:
+    """Of `--matryoshka_dims`; ValueError for what is no list of sizes."""
+    if text is None:
+        return []
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts) or len(set(parts)) < len(parts):
+        raise ValueError(f"--matryoshka_dims is {text!r}: give different whole numbers above 0, such as 64,128,256")
+    return [int(part) for part in parts]
 
 
 def parse_class_weights(text: str) -> list[float] | None:

@@ -15,11 +15,12 @@ from layer_distillation.losses import functions as losses
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.batches import ItemCounts, check_labels
 from layer_distillation.losses.extra_terms import ExtraTerm, OwnLoss, compute_extra_term
-from layer_distillation.losses.flags import PREDICTION_TERMS, STATE_TERMS
+from layer_distillation.losses.flags import PREDICTION_TERMS, STATE_TERMS, LossFlags, parse_sizes
 from layer_distillation.losses.head_states import patient_loss, relational_loss
 from layer_distillation.losses.layer_matching import check_final_norm, resolve_layer_matching
 from layer_distillation.losses.margins import margin_loss
 from layer_distillation.losses.output_losses import OUTPUT_LOSSES
+from layer_distillation.losses.vectors import SIMILARITY_LOSSES, average_parts
 from layer_distillation.outputs.attention_targets import (
     ATTENTION_TARGETS,
     SCORES,
@@ -35,7 +36,7 @@ from layer_distillation.outputs.relation_targets import (
     switch_on_relations,
 )
 from layer_distillation.outputs.store import TeacherStore
-from layer_distillation.tasks.kinds.entry import LABELS, TaskKind
+from layer_distillation.tasks.kinds.entry import LABELS, VECTOR, TaskKind
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from student_init import get_num_layers
 
@@ -277,13 +278,14 @@ def compute_terms(
     tokens, items, states = counts["tokens"], counts["items"], counts["head_states"]
     terms: dict[str, Callable[[], Tensor]] = {
         "ce": lambda: compute_task_term(batch),
-        "kl": lambda: compute_logit_term(batch),
-        "logit_cosine": lambda: losses.logit_cosine_loss(
-            batch.student_items, average_logits(batch.teacher_items), items
+        "kl": lambda: compute_logit_term(batch, args),
+        "logit_cosine": lambda: compute_parts(
+            batch, average_logits(batch.teacher_items), args, lambda *both: losses.logit_cosine_loss(*both, items)
         ),
         "margin": lambda: margin_loss(
             batch.student_items, average_logits(batch.teacher_items), batch.group_rows, counts["rows"]
         ),
+        "similarity": lambda: compute_similarity_term(batch, args),
         "hidden": lambda: losses.hidden_state_loss(*batch.get_pairs(), mask, args.hidden_loss, tokens),
         "attention": lambda: losses.attention_loss(
             student.attentions, teacher.attentions, mask, tokens, args.attention_loss
@@ -313,10 +315,52 @@ def compute_task_term(batch: ComparedBatch) -> Tensor:
     return OUTPUT_LOSSES[batch.outputs].task(items, labels, num_items, batch.class_weights)
 
 
-def compute_logit_term(batch: ComparedBatch) -> Tensor:
+def compute_logit_term(batch: ComparedBatch, args: DistillationTrainingArguments) -> Tensor:
     teacher_items = mix_logits(batch.teacher_items, batch.temperature, is_binary=batch.outputs == LABELS)
     measure = OUTPUT_LOSSES[batch.outputs].divergence
-    return measure(batch.student_items, teacher_items, batch.temperature, batch.counts["items"])
+    options = batch.temperature, batch.counts["items"]
+    return compute_parts(batch, teacher_items, args, lambda *both: measure(*both, *options))
+
+
+def compute_parts(
+    batch: ComparedBatch,
+    teacher_items: Tensor,
+    args: DistillationTrainingArguments,
+    measure: Callable[[Tensor, Tensor], Tensor],
+    is_teacher_whole: bool = False,
+) -> Tensor:
+    """A loss of the items; of vectors the mean over their parts that `matryoshka_dims` names."""
+    sizes = parse_sizes(args.matryoshka_dims)
+    if not sizes:
+        return measure(batch.student_items, teacher_items)
+    return average_parts(measure, batch.student_items, teacher_items, sizes, is_teacher_whole)
+
+
+def compute_similarity_term(batch: ComparedBatch, args: DistillationTrainingArguments) -> Tensor:
+    compare = SIMILARITY_LOSSES[args.similarity_loss]
+    return compute_parts(
+        batch,
+        average_logits(batch.teacher_items),
+        args,
+        lambda student, teacher: compare(student, teacher, batch.temperature),
+        is_teacher_whole=True,
+    )
+
+
+def check_vector_terms(args: LossFlags, outputs: str, width: int | None = None) -> None:
+    """Raises ValueError where what is of vectors alone is asked of other outputs, or of more dimensions than
+    `width`, where that is known."""
+    if outputs != VECTOR:
+        for flag, is_on in {
+            "similarity_weight": args.get_largest_weights()["similarity"] > 0,
+            "matryoshka_dims": args.matryoshka_dims is not None,
+        }.items():
+            if is_on:
+                raise ValueError(f"--{flag} {vars(args)[flag]} compares vectors: it goes with --task_type embedding")
+    if width is not None and max(parse_sizes(args.matryoshka_dims), default=0) >= width:
+        raise ValueError(
+            f"--matryoshka_dims {args.matryoshka_dims}: the vectors have {width} dimensions; give fewer each"
+        )
 
 
 def add_terms(terms: Mapping[str, Tensor], weights: Mapping[str, float], logits: Tensor) -> Tensor:

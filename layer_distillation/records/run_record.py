@@ -69,6 +69,8 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "soft_label_columns": None,
     "soft_label_kind": None,
     "second_stage": "prediction",
+    "similarity_loss": "kl",
+    "similarity_weight": 0.0,
     "student_attention_heads": None,
     "student_dtype": "float32",
     "student_hidden_size": None,

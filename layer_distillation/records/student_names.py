@@ -14,7 +14,10 @@ STUDENT_SIZES = {
     "student_intermediate_size": "intermediate",
     "student_attention_heads": "heads",
 }
-LOSS_TERMS = ("ce", "kl", "logit_cosine", "margin", "rkd", "hidden", "attention", "pkd", "embedding", "relation")
+LOSS_TERMS = (
+    *("ce", "kl", "logit_cosine", "margin", "similarity"),
+    *("rkd", "hidden", "attention", "pkd", "embedding", "relation"),
+)
 VARIANT_ARGUMENTS = (*STUDENT_SIZES, "student_source_model", "student_model_name_or_path")
 
 
@@ -38,6 +41,7 @@ def name_loss(arguments: Mapping[str, Any]) -> str:
     """Such as `, 0.5 ce + 0.5 kl (T 2) + 1 hidden (cosine)`: the terms, and what of the loss is not the default."""
     notes = {"kl": f" (T {arguments['temperature']:g})"}
     notes |= {name: f" ({arguments[f'{name}_loss']})" for name in ("hidden", "attention")}
+    notes |= {"similarity": f" ({arguments.get('similarity_loss')}, T {arguments['temperature']:g})"}
     notes |= {} if arguments["pkd_last_layer"] else {"pkd": " (not the last layer)"}
     notes |= {"ce": f" (classes {arguments['class_weights']})"} if arguments.get("class_weights") else {}
     weights = {name: arguments[f"{name}_weight"] for name in LOSS_TERMS}
@@ -45,6 +49,7 @@ def name_loss(arguments: Mapping[str, Any]) -> str:
     if arguments["intermediate_epochs"] > 0:
         rest = ", then all" if arguments["second_stage"] == "all" else ""
         parts.append(f"{arguments['intermediate_epochs']:g} intermediate epochs{rest}")
+    parts += [f"parts {arguments['matryoshka_dims']}"] if arguments.get("matryoshka_dims") else []
     parts += [arguments["schedules"]] if arguments["schedules"] else []
     parts += [f"matching {arguments['layer_matching']}"] if arguments["layer_matching"] != "block" else []
     return "".join(f", {part}" for part in parts if part)

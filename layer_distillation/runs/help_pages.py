@@ -21,12 +21,14 @@ MAIN_FLAGS = {
 # Of --help_all: the first group of which a name begins with one of these words has the flag.
 WORDS = {
     "teacher": ("teacher_", "additional_teachers", "allow_untrained_teacher", "cache_dir", "trust_remote_code")
-    + ("soft_label_", "zero_shot_", "hypothesis_"),
+    + ("soft_label_", "zero_shot_", "hypothesis_", "pooling", "normalize_embeddings"),
     "data": ("task_name", "dataset_", "validation_", "train_file", "test_file", "text_", "label_column", "label_kind")
-    + ("metrics", "unlabeled_", "max_length", "max_train_samples", "max_eval_", "max_unlabeled_", "sample_seed"),
+    + ("metrics", "unlabeled_", "max_length", "max_train_samples", "max_eval_", "max_unlabeled_", "sample_seed")
+    + ("prompt_name",),
     "student": ("student_", "layer_strategy", "calibration_rows", "beam_width"),
     "loss": ("ce_", "kl_", "hidden_", "attention_", "logit_cosine", "pkd_", "embedding_", "relation_", "rkd_")
-    + ("margin_", "class_weights", "temperature", "schedules", "intermediate_", "second_stage", "layer_matching"),
+    + ("margin_", "similarity_", "matryoshka_dims")
+    + ("class_weights", "temperature", "schedules", "intermediate_", "second_stage", "layer_matching"),
     "output": ("output_dir", "keep_checkpoints", "save_", "resume_from", "logging_", "log_", "report_to", "run_name")
     + ("disable_tqdm", "project", "trackio_", "export", "trim_vocabulary"),
     "Hub": ("push_to_hub", "hub_"),

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from layer_distillation.losses.flags import PREDICTION_TERMS, TERM_NAMES
+from layer_distillation.losses.terms import check_vector_terms
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.tasks.data import TaskData
@@ -106,13 +107,30 @@ def choose_by(metric: str, arguments: RunArguments, record: RunRecord) -> None:
 def settle_loss(arguments: RunArguments, record: RunRecord, kind: TaskKind) -> None:
     """A kind's own loss, as far as nobody gave one: where a weight of a term is given, all others are 0."""
     weights = {f"{name}_weight" for name in TERM_NAMES}
-    own = kind.default_settings
-    if not own:
-        return
+    own, outputs = kind.default_settings, kind.get_outputs(["a", "b"])
+    check_vector_terms(arguments.training, outputs)
+    if outputs == VECTOR:
+        check_vector_flags(arguments)
     is_chosen = bool(weights & (arguments.given | arguments.training.parsed_schedules.keys()))
     for name, value in own.items():
         if name not in arguments.given:
             settle(arguments, record, name, 0.0 if is_chosen and name in weights else value)
+
+
+def check_vector_flags(arguments: RunArguments) -> None:
+    """Raises ValueError for what a task of vectors has no use for."""
+    training, teacher = arguments.training, arguments.teacher
+    if teacher.additional_teachers is not None:
+        raise ValueError(
+            f"--additional_teachers {teacher.additional_teachers}: vectors of several teachers have no mean; leave it "
+            "out"
+        )
+    is_used = training.get_largest_weights()["similarity"] > 0 and training.similarity_loss == "kl"
+    if "temperature" in arguments.given and not is_used:
+        raise ValueError(
+            f"--temperature {training.temperature:g} is that of similarities here: add --similarity_weight, with "
+            "--similarity_loss kl, or leave it out"
+        )
 
 
 def check_chosen_by(data: TaskData) -> None:

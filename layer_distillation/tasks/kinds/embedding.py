@@ -217,7 +217,7 @@ EMBEDDING = TaskKind(
     read_teacher=read_teacher,
     place_head=place_head,
     default_settings={"ce_weight": 0.0, "kl_weight": 0.0, "hidden_weight": 0.0, "pkd_weight": 0.0}
-    | {"logit_cosine_weight": 1.0},
+    | {"logit_cosine_weight": 1.0, "temperature": 0.05},
     compare_models=compare_vectors,
     keep_answers=keep_similarities,
     write_loading=write_loading,
