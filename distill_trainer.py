@@ -40,7 +40,6 @@ from layer_distillation.losses.terms import (
     ComparedBatch,
     WantedLayers,
     add_terms,
-    check_vector_terms,
     compute_terms,
     list_projected_pairs,
     list_wanted_layers,
@@ -49,6 +48,7 @@ from layer_distillation.losses.terms import (
     select_term_weights,
     switch_on_outputs,
 )
+from layer_distillation.losses.vectors import check_vector_terms
 from layer_distillation.outputs.compared import LiveTeacherOutputs, ModelOutputs, keep_inputs, make_mask, run_model
 from layer_distillation.outputs.ensemble_logits import check_same_labels
 from layer_distillation.outputs.store import StoredOutputsCollator, TeacherStore

@@ -15,7 +15,7 @@ from layer_distillation.losses import functions as losses
 from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.batches import ItemCounts, check_labels
 from layer_distillation.losses.extra_terms import ExtraTerm, OwnLoss, compute_extra_term
-from layer_distillation.losses.flags import PREDICTION_TERMS, STATE_TERMS, LossFlags, parse_sizes
+from layer_distillation.losses.flags import PREDICTION_TERMS, STATE_TERMS, parse_sizes
 from layer_distillation.losses.head_states import patient_loss, relational_loss
 from layer_distillation.losses.layer_matching import check_final_norm, resolve_layer_matching
 from layer_distillation.losses.margins import margin_loss
@@ -36,7 +36,7 @@ from layer_distillation.outputs.relation_targets import (
     switch_on_relations,
 )
 from layer_distillation.outputs.store import TeacherStore
-from layer_distillation.tasks.kinds.entry import LABELS, VECTOR, TaskKind
+from layer_distillation.tasks.kinds.entry import LABELS, TaskKind
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from student_init import get_num_layers
 
@@ -345,22 +345,6 @@ def compute_similarity_term(batch: ComparedBatch, args: DistillationTrainingArgu
         lambda student, teacher: compare(student, teacher, batch.temperature),
         is_teacher_whole=True,
     )
-
-
-def check_vector_terms(args: LossFlags, outputs: str, width: int | None = None) -> None:
-    """Raises ValueError where what is of vectors alone is asked of other outputs, or of more dimensions than
-    `width`, where that is known."""
-    if outputs != VECTOR:
-        for flag, is_on in {
-            "similarity_weight": args.get_largest_weights()["similarity"] > 0,
-            "matryoshka_dims": args.matryoshka_dims is not None,
-        }.items():
-            if is_on:
-                raise ValueError(f"--{flag} {vars(args)[flag]} compares vectors: it goes with --task_type embedding")
-    if width is not None and max(parse_sizes(args.matryoshka_dims), default=0) >= width:
-        raise ValueError(
-            f"--matryoshka_dims {args.matryoshka_dims}: the vectors have {width} dimensions; give fewer each"
-        )
 
 
 def add_terms(terms: Mapping[str, Tensor], weights: Mapping[str, float], logits: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from layer_distillation.losses.flags import LossFlags, parse_sizes
 from layer_distillation.losses.head_states import relational_distance_loss
+from layer_distillation.tasks.kinds.entry import VECTOR
 
 
 def similarity_divergence_loss(student_vectors: Tensor, teacher_vectors: Tensor, temperature: float) -> Tensor:
@@ -74,3 +76,19 @@ def average_parts(
     for size in sizes:
         losses.append(measure(student[:, :size], teacher if is_teacher_whole else teacher[:, :size]))
     return torch.stack(losses).mean()
+
+
+def check_vector_terms(args: LossFlags, outputs: str, width: int | None = None) -> None:
+    """Raises ValueError where what is of vectors alone is asked of other outputs, or of more dimensions than
+    `width`, where that is known."""
+    if outputs != VECTOR:
+        for flag, is_on in {
+            "similarity_weight": args.get_largest_weights()["similarity"] > 0,
+            "matryoshka_dims": args.matryoshka_dims is not None,
+        }.items():
+            if is_on:
+                raise ValueError(f"--{flag} {vars(args)[flag]} compares vectors: it goes with --task_type embedding")
+    if width is not None and max(parse_sizes(args.matryoshka_dims), default=0) >= width:
+        raise ValueError(
+            f"--matryoshka_dims {args.matryoshka_dims}: the vectors have {width} dimensions; give fewer each"
+        )

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from layer_distillation.losses.flags import PREDICTION_TERMS, TERM_NAMES
-from layer_distillation.losses.terms import check_vector_terms
+from layer_distillation.losses.vectors import check_vector_terms
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.tasks.data import TaskData
