@@ -28,9 +28,12 @@ class DistillationTrainingArguments(LossFlags, TrainingFlags, TrainingArguments)
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = count_loader_workers(self.use_cpu)
         self.greater_is_better = choose_direction(self.metric_for_best_model, self.greater_is_better)
+        has_own_loading = self.accelerator_config is not None
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinned memory is for copies to a GPU; without one torch only warns
+        elif self.device.type == "cuda" and self.dataloader_pin_memory and not has_own_loading:
+            self.accelerator_config.non_blocking = True  # the processor would wait for every copy of a batch
         self.check()
 
     def check(self) -> None:

@@ -75,4 +75,4 @@ def resolve_class_weights(
 def weigh_labels(labels: Tensor, class_weights: Tensor) -> Tensor:
     """(batch,) -> the weight of each row's class, 0 where it has no label."""
     is_labelled = labels >= 0
-    return class_weights.to(labels.device)[labels.where(is_labelled, 0)] * is_labelled
+    return class_weights.to(labels.device)[labels.masked_fill(~is_labelled, 0)] * is_labelled

@@ -309,7 +309,7 @@ def compute_task_term(batch: ComparedBatch) -> Tensor:
     labels = None if batch.labels is None else batch.kind.take_labels(batch.labels, batch.is_item)
     check_labels(labels, items, batch.outputs)
     num_items = batch.counts["labelled_rows"]
-    num_items = num_items.where(num_items > 0, 1)  # a batch may hold no label at all
+    num_items = num_items.masked_fill(num_items <= 0, 1)  # a batch may hold no label at all
     if batch.compute_own_loss is not None:
         return batch.compute_own_loss(batch.student.raw, batch.labels, num_items_in_batch=num_items)
     return OUTPUT_LOSSES[batch.outputs].task(items, labels, num_items, batch.class_weights)

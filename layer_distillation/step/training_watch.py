@@ -50,7 +50,7 @@ class LossWatch:
 def keep_first_bad(first: Tensor, values: Tensor, step: int) -> Tensor:
     """`first`, or the step where `first` is none yet and a value is not finite."""
     is_first_bad = (first < 0) & ~torch.isfinite(values.detach()).all()
-    return torch.where(is_first_bad, step, first)
+    return first.masked_fill(is_first_bad, step)  # `torch.where` would copy the number to a GPU, and wait
 
 
 class WatchedTrainer(Protocol):

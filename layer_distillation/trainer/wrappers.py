@@ -14,6 +14,7 @@ from layer_distillation.losses.projections import Projections, attach_projection
 from layer_distillation.step.fast_attention import attend_fast
 from layer_distillation.step.fast_dropout import draw_dropout_fast
 from layer_distillation.step.trimmed_embedding import trim_embedding
+from layer_distillation.step.unread_masks import make_masks_unread
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ class WrappedTrainer(Protocol):
 
 def wrap_for_training(trainer: WrappedTrainer, stack: ExitStack) -> None:
     """Where that changes nothing but its cost, only the embeddings of used tokens are trained, dropout draws fewer
-    random numbers, and attention with it computes in the student's precision. All of it ends with `stack`."""
+    random numbers, attention with it computes in the student's precision, and no mask is read back from a GPU. All of
+    it ends with `stack`."""
     mixed_precision = trainer.accelerator.mixed_precision
     logger.info("computing in %s", PRECISION_NAMES.get(mixed_precision, mixed_precision))
     stack.enter_context(leave_plain_model(trainer))
@@ -43,6 +45,7 @@ def wrap_for_training(trainer: WrappedTrainer, stack: ExitStack) -> None:
     if trainer.accelerator.state.dynamo_plugin.backend == DynamoBackend.NO:  # a compiled model draws in its own way
         stack.enter_context(draw_dropout_fast(trainer.model))
         stack.enter_context(attend_fast())
+        stack.enter_context(make_masks_unread(trainer.accelerator.device))
 
 
 def drop_optimizer(trainer: WrappedTrainer) -> None:

@@ -1,5 +1,6 @@
 """What the training arguments choose by the machine, and that a user's own choice wins."""
 
+import dataclasses
 import logging
 import multiprocessing
 import subprocess
@@ -49,6 +50,28 @@ def test_batches_are_read_ahead_beside_a_gpu_unless_said_otherwise(
     monkeypatch.setattr(distillation_arguments, "has_bfloat16", lambda use_cpu: False)
     monkeypatch.setattr(TrainingArguments, "device", torch.device("cpu"))  # none is there to be set up
     assert DistillationTrainingArguments(str(tmp_path), **options).dataloader_num_workers == workers
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "is_not_waited_for"),
+    [
+        ("cuda", {}, True),
+        ("cuda", {"accelerator_config": {"non_blocking": False}}, False),
+        ("cuda", {"dataloader_pin_memory": False}, False),
+        ("cpu", {}, False),
+    ],
+)
+def test_copies_of_batches_to_a_gpu_are_not_waited_for_unless_said_otherwise(
+    tmp_path, monkeypatch, device, options, is_not_waited_for
+):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(distillation_arguments, "has_bfloat16", lambda use_cpu: False)
+    monkeypatch.setattr(TrainingArguments, "device", torch.device(device))
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 1)
+    arguments = DistillationTrainingArguments(str(tmp_path), **options)
+    assert arguments.accelerator_config.non_blocking is is_not_waited_for
+    again = dataclasses.replace(arguments, seed=7)
+    assert again.accelerator_config.non_blocking is is_not_waited_for
 
 
 @pytest.mark.parametrize(
