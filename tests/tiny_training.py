@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import EvalPrediction
+from transformers import EvalPrediction, PreTrainedModel
 
 from conftest import check_group_has_ended, make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer, DistillationTrainingArguments
 from layer_distillation.losses.flags import TERM_NAMES
 from layer_distillation.losses.terms import ComparedBatch
+from layer_distillation.outputs.store import TeacherStore
 from layer_distillation.records.process_locks import leave_process_group
 
 ALL_TERMS = {
@@ -39,7 +40,12 @@ OFF = dict.fromkeys(
 
 
 def make_trainer(
-    folder: Path, num_rows: int = 22, num_labelled: int | None = None, has_own_term: bool = False, **options: object
+    folder: Path,
+    num_rows: int = 22,
+    num_labelled: int | None = None,
+    has_own_term: bool = False,
+    teacher: PreTrainedModel | TeacherStore | None = None,
+    **options: object,
 ) -> DistillationTrainer:
     """2 layers taught by 4, five terms on, SGD with rate 0.1 and no clipping: a weight shows every gradient.
 
@@ -69,7 +75,7 @@ def make_trainer(
     student = make_bert(2, seed=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     return DistillationTrainer(
         model=student,
-        teacher=make_bert(4, seed=1),
+        teacher=make_bert(4, seed=1) if teacher is None else teacher,
         args=DistillationTrainingArguments(**settings),
         data_collator=pad_rows,
         train_dataset=Dataset.from_list(rows),
