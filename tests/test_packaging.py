@@ -33,7 +33,11 @@ MODULES = [
     "student_init",
     "teacher_stores",
 ]
-HOMES = {"yaml": "pyyaml", "sklearn": "scikit-learn"}  # what is imported by another name than it is installed by
+HOMES = {
+    "pytrec_eval": "pytrec-eval-terrier",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+}  # what is imported by another name than it is installed by
 NOT_IMPORTED = {
     "sentencepiece",
     "protobuf",
