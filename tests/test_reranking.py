@@ -19,6 +19,7 @@ from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.loading import load_task
 from layer_distillation.tasks.tokenizing import tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
+from test_processes import LAUNCHES, TWO_PROCESSES, run
 from tiny_kinds import write_json_lines
 from tiny_project import COLOURS, NOUNS, WORDS, write_tokenizer
 
@@ -35,7 +36,7 @@ def make_queries(num_rows: int, seed: int) -> list[dict]:
 
 
 def write_files(folder) -> dict[str, str]:
-    sizes = {"train": 16, "validation": 12, "test": 9}
+    sizes = {"train": 15, "validation": 12, "test": 9}
     return {
         f"{name}_file": str(write_json_lines(folder / f"{name}.jsonl", make_queries(size, seed)))
         for seed, (name, size) in enumerate(sizes.items())
@@ -76,7 +77,8 @@ def test_every_split_is_scored_by_its_own_queries(tmp_path):
 
 
 def make_project(folder, **flags) -> list[str]:
-    make_bert(3, 1, seed=1, vocab_size=len(WORDS)).save_pretrained(folder / "teacher")
+    dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    make_bert(3, 1, seed=1, vocab_size=len(WORDS), **dropout).save_pretrained(folder / "teacher")
     write_tokenizer(folder / "teacher")
     settings = write_files(folder) | {
         "teacher_model_name_or_path": folder / "teacher",
@@ -112,6 +114,16 @@ def test_whole_runs_and_their_comparison(tmp_path, capsys):
     assert compare([str(tmp_path / "runs"), "--output_dir", str(tmp_path / "compared"), "--no_pictures"]) == 0
     unit = json.loads((tmp_path / "compared" / "comparison.json").read_text())["units"][0]
     assert (unit["metric_name"], unit["rows"]) == ("ndcg_at_10", 9)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_metrics_of_one(tmp_path):
+    """45 pairs of 15 queries in global batches of 12: the last one has 9, of which one process gets 6, the other 3."""
+    flags = [*make_project(tmp_path, margin_weight=1), "--optim=sgd", "--learning_rate=0.05", "--bf16=false"]
+    one = run(LAUNCHES["python"], flags, tmp_path / "one")
+    two = run(TWO_PROCESSES, [*flags, "--per_device_train_batch_size=6"], tmp_path / "two")
+    for split, metrics in one.items():
+        assert two[split] == pytest.approx(metrics, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Protocol
 
+import numpy as np
 from datasets import Dataset, LargeList, List, Value
 from torch.optim import Optimizer
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -13,7 +14,7 @@ from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.projections import Projections, check_no_optimizer
 from layer_distillation.outputs.store import TeacherStore
 from layer_distillation.records.suggestions import suggest_name
-from layer_distillation.tasks.kinds.entry import VECTOR, TaskKind
+from layer_distillation.tasks.kinds.entry import RELEVANCE, VECTOR, TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.kinds.table import TASK_KINDS
 
@@ -152,6 +153,8 @@ def check_rows(train_rows: Any, eval_rows: Any, num_labels: int, has_ce: bool, k
             )
         if column is not None:
             check_label_feature(name, column, rows.features[column], num_labels, kind)
+            if has_ce and kind.get_outputs(None) == RELEVANCE:
+                check_relevance(name, column, rows)
 
 
 def check_label_feature(name: str, column: str, feature: Any, num_labels: int, kind: TaskKind) -> None:
@@ -175,6 +178,16 @@ def check_label_feature(name: str, column: str, feature: Any, num_labels: int, k
         raise ValueError(
             f"{name} has numbers ({feature.dtype}) in {column!r}, and the student {num_labels} outputs: give class "
             "indices as integers, or a student with num_labels=1 for a regression"
+        )
+
+
+def check_relevance(name: str, column: str, rows: Dataset) -> None:
+    """Raises ValueError for a score that is no probability: binary cross-entropy would have no lowest value there."""
+    scores = np.asarray(rows[column][:], np.float64)
+    for row in np.flatnonzero((scores < 0) | (scores > 1))[:1]:
+        raise ValueError(
+            f"{name} has the score {scores[row]:g} in {column!r}, row {row}: scores of relevance are from 0 to 1, "
+            "divide them by the largest, or set ce_weight to 0"
         )
 
 

@@ -81,5 +81,8 @@ def test_rows_kinds_and_batches_that_have_no_margins_are_refused(tmp_path):
         make_kind_trainer(tmp_path, "reranking", rows)
     with pytest.raises(ValueError, match=r"--margin_weight 1 compares the candidates .* a task of multi-label"):
         make_kind_trainer(tmp_path, "multi-label", margin_weight=1.0)
+    rows = [row | {"labels": 3.0} for row in make_kind_rows("reranking", 8)]
+    with pytest.raises(ValueError, match="has the score 3 in 'labels', row 0: scores of relevance are from 0 to 1"):
+        make_kind_trainer(tmp_path, "reranking", rows)
     with pytest.raises(ValueError, match=r"2 candidates, and --per_device_train_batch_size 7 .* such as 6"):
         make_kind_trainer(tmp_path, "reranking", per_device_train_batch_size=7).train()
