@@ -59,9 +59,9 @@ def build_parser() -> OneLineParser:
     parser.add_argument("--output_dir", type=Path, default=Path("comparison"), help="Default: comparison.")
     parser.add_argument(
         "--split",
-        choices=["validation", "test", "auto"],
         default="auto",
-        help="The rows of the statistics. Default: test where it is labelled, else validation.",
+        help="The rows of the statistics: validation, test, or the name of an evaluation set. Default: test where it "
+        "is labelled, else validation.",
     )
     parser.add_argument("--metric", help="One of the task's metrics. Default: its first.")
     parser.add_argument(

@@ -14,6 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from layer_distillation.records.markdown_text import clean_text
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.evaluation_sets import list_metric_names
 from layer_distillation.tasks.kinds.table import get_record_kind
 
 # The Hub refuses a whole push for a word it does not know: what does not look like its words is in the text alone.
@@ -69,7 +70,7 @@ def list_results(record: RunRecord, dataset_name: str | None) -> list[EvalResult
             metric_value=scores[metric],
         )
         for split, scores in record.metrics.items()
-        for metric in record.task["metric_names"]
+        for metric in list_metric_names(record.task, split)
         if metric in scores and math.isfinite(scores[metric])
     ]
 

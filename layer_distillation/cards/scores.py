@@ -18,6 +18,7 @@ from layer_distillation.comparison.statistics import CONFIDENCE
 from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.command_names import name_commands
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.evaluation_sets import RETRIEVAL, list_metric_names
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def list_scores(folder: Path, record: RunRecord) -> list[Score]:
         Score(
             split,
             name,
-            record.task["rows"][split],
+            count_scored(record, split),
             value,
             run and estimate_interval(run, split, name, "student"),
             record.teacher["metrics"].get(split, {}).get(name),
@@ -80,6 +81,12 @@ def list_scores(folder: Path, record: RunRecord) -> list[Score]:
         for split, scores in record.metrics.items()
         for name, value in scores.items()
     ]
+
+
+def count_scored(record: RunRecord, split: str) -> int:
+    """Rows, or the queries of a retrieval set."""
+    sets = record.task.get(RETRIEVAL, {})
+    return sets[split]["queries"] if split in sets else record.task["rows"][split]
 
 
 def estimate_interval(run: Run, split: str, name: str, model: str) -> Interval | None:
@@ -92,7 +99,7 @@ def estimate_interval(run: Run, split: str, name: str, model: str) -> Interval |
             return None
         is_agreed = run.kind.compare_answers(*chosen, run.record.task.get("decision_threshold", 0.5))
         return None if is_agreed is None else estimate_share(is_agreed)
-    if name not in run.record.task["metric_names"]:
+    if name not in list_metric_names(run.record.task, split):
         return None
     answers = run.get_answers(name, split, model)
     is_right = run.mark_right(name, answers[None], split)

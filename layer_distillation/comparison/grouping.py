@@ -25,6 +25,7 @@ from layer_distillation.comparison.runs import TEACHER_ARGUMENTS, UNLABELLED_ARG
 from layer_distillation.comparison.tuning import list_tuning_remarks, settle_tuning
 from layer_distillation.records.run_record import HARMLESS_ARGUMENTS
 from layer_distillation.records.student_names import VARIANT_ARGUMENTS
+from layer_distillation.tasks.evaluation_sets import RETRIEVAL
 
 START_ARGUMENTS = ("layer_strategy", "student_layers", "student_num_layers", *VARIANT_ARGUMENTS)
 # What makes the arms, and what the fingerprints of teacher and rows say better than a path does.
@@ -183,6 +184,8 @@ def list_settings(run: Run) -> dict[str, Any]:
 
 def hash_labels(run: Run, split: str) -> int:
     """The task's fingerprint leaves out the test rows; rows that differ have, nearly always, labels that differ."""
+    if run.is_retrieval(split):
+        return hash(run.record.task[RETRIEVAL][split]["fingerprint"])
     return hash(run.arrays[f"{split}.labels"].tobytes())
 
 

@@ -127,7 +127,8 @@ def analyse_unit(
             f"{unit.name}: the only arm is {show_strategy(unit.arms[0].name)}: give runs of at least two strategies"
         )
     first_run = unit.runs[0]
-    split, metric_name = choose_split(first_run, split), choose_metric(first_run, metric_name)
+    split, metric_name = choose_split(first_run, split), metric_name
+    metric_name = choose_metric(first_run, metric_name, split)
     scores = PairedScores(unit, split, metric_name, num_resamples)
     arms = [analyse_arm(arm, scores, split, metric_name) for arm in unit.arms]
     # Where there are controls alone, one of them has to be what the others are held against.
@@ -164,14 +165,18 @@ def choose_split(run: Run, wanted: str) -> str:
         return "test" if "test" in run.labelled_rows else run.selecting_split
     split = run.selecting_split if wanted == "validation" else wanted
     if split not in run.labelled_rows:
-        raise ValueError(f"--split {wanted}: no labelled {split} rows in {run.folder}: take --split validation")
+        raise ValueError(
+            f"--split {wanted}: no labelled {split} rows in {run.folder}: take --split validation (it has "
+            f"{', '.join(run.labelled_rows)})"
+        )
     return split
 
 
-def choose_metric(run: Run, wanted: str | None) -> str:
-    valid = run.list_metrics()
+def choose_metric(run: Run, wanted: str | None, split: str | None = None) -> str:
+    valid = run.list_metrics(split)
     if wanted is not None and wanted not in valid:
-        raise ValueError(f"--metric is {wanted!r}: the task {run.record.task['name']} has {', '.join(valid)}")
+        what = split if split is not None and run.is_retrieval(split) else f"the task {run.record.task['name']}"
+        raise ValueError(f"--metric is {wanted!r}: {what} has {', '.join(valid)}")
     return wanted or valid[0]
 
 
@@ -181,7 +186,7 @@ def analyse_arm(arm: Arm, scores: PairedScores, split: str, metric_name: str) ->
             run=run,
             training_loss=get_training_loss(run),
             validation_loss=get_loss(run, run.selecting_split),
-            validation_metric=run.score(metric_name, run.selecting_split),
+            validation_metric=run.score(name_beside(run, metric_name), run.selecting_split),
             last_metric=get_last_metric(run, metric_name),
             loss=get_loss(run, split),
             metric=float(scores.scores[position]),
@@ -191,8 +196,16 @@ def analyse_arm(arm: Arm, scores: PairedScores, split: str, metric_name: str) ->
     return ArmResult(arm, results, scores.estimate(arm))
 
 
+def name_beside(run: Run, metric_name: str) -> str:
+    """The metric on the rows that chose the epoch: the same one, or where these have none such their own."""
+    beside = run.selecting_split
+    return metric_name if metric_name in run.list_metrics(beside) else run.name_headline(beside)
+
+
 def get_loss(run: Run, split: str) -> float:
-    """The task's loss or, of rows without a gold label, the distance to the teacher."""
+    """The task's loss or, of rows without a gold label, the distance to the teacher; a retrieval set has none."""
+    if run.is_retrieval(split):
+        return math.nan
     scores = run.record.metrics[split]
     return scores[find_loss_name(scores)]
 
@@ -204,7 +217,8 @@ def get_training_loss(run: Run) -> float:
 
 
 def get_last_metric(run: Run, metric_name: str) -> float:
-    metric_name = run.name_headline(run.selecting_split) if run.is_scored_by_teacher else metric_name
+    is_own = run.is_scored_by_teacher
+    metric_name = run.name_headline(run.selecting_split) if is_own else name_beside(run, metric_name)
     return run.record.history[-1].get(f"eval_{metric_name}", math.nan) if run.record.history else math.nan
 
 
@@ -216,7 +230,9 @@ def score_teacher(run: Run, metric_name: str) -> dict[str, float]:
     known = [
         split
         for split in run.labelled_rows
-        if run.get_kept(split, "teacher") is not None and not run.has_teacher_for_gold(split)
+        if run.get_kept(split, "teacher") is not None
+        and not run.has_teacher_for_gold(split)
+        and metric_name in run.list_metrics(split)
     ]
     return {split: run.score(metric_name, split, "teacher") for split in known}
 

@@ -7,7 +7,7 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,9 @@ from layer_distillation.records.run_record import (
 )
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
 from layer_distillation.records.tuning import list_tuned
+from layer_distillation.tasks.evaluation_sets import RETRIEVAL, list_metric_names
 from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, LABELS, ONE_NUMBER, VECTOR, TaskKind, Truth
+from layer_distillation.tasks.kinds.ranking_scores import average_queries
 from layer_distillation.tasks.kinds.table import get_record_kind
 from layer_distillation.tasks.weighted_scores import Scorer
 
@@ -138,6 +140,10 @@ class Run:
         """The validation split whose loss chose the epoch."""
         return next(split for split in self.record.task["rows"] if split not in ("train", "test"))
 
+    def is_retrieval(self, split: str) -> bool:
+        """Whether it is a retrieval set, of which predictions.npz has the scores of every query."""
+        return split in self.record.task.get(RETRIEVAL, {})
+
     def has_teacher_for_gold(self, split: str) -> bool:
         """Whether the teacher's answers stand for the gold labels that no row of the split has."""
         has_none = self.is_scored_by_teacher and split in self.record.task.get("without_gold", ())
@@ -156,10 +162,15 @@ class Run:
                 masks[split] = (~np.isnan(flat) if has_nan else flat >= 0).all(axis=1)
                 if self.has_teacher_for_gold(split):
                     masks[split] = np.ones(len(flat), dtype=bool)
+        for split, sizes in self.record.task.get(RETRIEVAL, {}).items():
+            if f"{split}.student_scores" in self.arrays:
+                masks[split] = np.ones(sizes["queries"], dtype=bool)
         return {split: mask for split, mask in masks.items() if mask.any()}
 
     def get_truth(self, split: str) -> Truth:
         """The labelled items; of rows with several those rows that have any."""
+        if self.is_retrieval(split):
+            return Truth(np.ones(self.record.task[RETRIEVAL][split]["queries"]), self.record.task["label_names"])
         mask, labels = self.labelled_rows[split], self.arrays[f"{split}.labels"]
         if self.has_teacher_for_gold(split):
             logits = self.arrays[f"{split}.teacher_logits"]
@@ -183,20 +194,32 @@ class Run:
 
     def get_kept(self, split: str, model: str) -> np.ndarray | None:
         """What predictions.npz has of a model: the logits of items, or the scores of rows that are several inputs."""
-        return self.arrays.get(f"{split}.{model}_{'logits' if self.kind.answer_rows is None else 'scores'}")
+        has_scores = self.kind.answer_rows is not None or self.is_retrieval(split)
+        return self.arrays.get(f"{split}.{model}_{'scores' if has_scores else 'logits'}")
 
     def get_answers(self, metric_name: str, split: str, model: str = "student") -> np.ndarray:
         """What the metric looks at, of every labelled item."""
         kept = self.get_kept(split, model)[self.labelled_rows[split]]
+        if self.is_retrieval(split):
+            return kept[:, self.list_metrics(split).index(metric_name)]
         return self.kind.read_answers(kept, metric_name, self.get_truth(split))
 
     def make_scorer(self, metric_name: str, answers: np.ndarray, split: str) -> Scorer:
         """The metric as a function of the rows' weights; answers: (runs, items, ...), each as `get_answers` gives."""
+        if self.is_retrieval(split):
+            return average_queries(answers)
         return self.kind.list_scorers(self.record.task["label_names"])[metric_name](answers, self.get_truth(split))
+
+    def list_constants(self, metric_name: str, answers: np.ndarray, split: str) -> Mapping[str | None, np.ndarray]:
+        """Answers that read no row."""
+        if self.is_retrieval(split):
+            return {None: np.zeros_like(answers)}
+        return self.kind.list_constants(metric_name, answers, self.get_truth(split))
 
     def limit_resamples(self, wanted: int, metric_name: str, split: str, num_runs: int) -> int:
         truth = self.get_truth(split)
-        return limit_resamples(wanted, self.kind.count_products(metric_name, truth), truth.num_rows, num_runs)
+        products = 1 if self.is_retrieval(split) else self.kind.count_products(metric_name, truth)
+        return limit_resamples(wanted, products, truth.num_rows, num_runs)
 
     def mark_right(self, metric_name: str, answers: np.ndarray, split: str) -> np.ndarray | None:
         """(runs, rows), or None where the metric is no share of the rows."""
@@ -209,12 +232,14 @@ class Run:
 
     def name_headline(self, split: str) -> str:
         """The main metric of the split, as the record has it."""
-        if not self.has_teacher_for_gold(split):
-            return self.list_metrics()[0]
+        if self.is_retrieval(split) or not self.has_teacher_for_gold(split):
+            return self.list_metrics(split)[0]
         return CLOSENESS_METRICS[self.outputs]
 
-    def list_metrics(self) -> list[str]:
-        """The task's own, the main one first, then what else its labels allow."""
+    def list_metrics(self, split: str | None = None) -> list[str]:
+        """The task's own, the main one first, then what else its labels allow; of a retrieval set its own."""
+        if split is not None and self.is_retrieval(split):
+            return list(list_metric_names(self.record.task, split))
         own, beside = self.record.task["metric_names"], self.kind.list_shown_beside(self.record.task["label_names"])
         if set(own) <= set(CLOSENESS_METRICS.values()):  # nothing has a gold label
             return list(own)
@@ -298,9 +323,13 @@ def check_predictions(run: Run) -> None:
             )
         if not np.isfinite(logits).all():
             raise ValueError(f"{PREDICTIONS_NAME} holds nan or infinity in {split}: the run diverged")
+    for split, sizes in run.record.task.get(RETRIEVAL, {}).items():
+        kept = run.get_kept(split, "student")
+        if kept is None or kept.shape != (sizes["queries"], len(run.list_metrics(split))):
+            raise ValueError(f"{PREDICTIONS_NAME} does not hold the queries of {split}: run it again")
     for split in run.labelled_rows:
         name, recorded = run.name_headline(split), run.record.metrics.get(split, {})
-        loss = find_loss_name(recorded)
+        loss = name if run.is_retrieval(split) else find_loss_name(recorded)
         if not {loss, name} <= recorded.keys():
             raise ValueError(f"its record lacks the {split} loss or {name}: run it again with this version")
         if not all(isinstance(recorded[score], int | float) for score in (loss, name)):

@@ -58,7 +58,7 @@ def measure_lead(run: Run, split: str, metric_name: str) -> TeacherLead | None:
     if not has_teacher or run.has_teacher_for_gold(split):
         return None
     truth, given = run.get_truth(split), run.get_answers(metric_name, split, "teacher")
-    constants = run.kind.list_constants(metric_name, given, truth)
+    constants = run.list_constants(metric_name, given, split)
     answers = np.stack([given, *constants.values()])
     scores = score_all_rows(run.make_scorer(metric_name, answers, split), truth.num_rows)
     best = 1 + int(np.argmax(scores[1:]))

@@ -3,6 +3,7 @@
 from layer_distillation.cards.model_card import name_member
 from layer_distillation.records.answers import describe_answers, describe_gold
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.evaluation_sets import list_metric_names
 from layer_distillation.tasks.kinds.table import get_record_kind
 
 
@@ -14,7 +15,7 @@ def format_report(record: RunRecord, folder: str) -> str:
     if unlabelled := record.task.get("unlabelled_rows"):
         rows.append(("unlabelled training rows", "", f"{unlabelled:,}"))
     for split, metrics in record.metrics.items():
-        for name in ["loss", *record.task["metric_names"]]:
+        for name in ["loss", *list_metric_names(record.task, split)]:
             if name in metrics:
                 rows.append(
                     (

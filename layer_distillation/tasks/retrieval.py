@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from layer_distillation.tasks.columns import parse_number, shorten
+from layer_distillation.tasks.evaluation_sets import RETRIEVAL_METRICS
 from layer_distillation.tasks.files import RawSplit, read_data_file
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 CORPUS, QUERIES = "corpus.jsonl", "queries.jsonl"
 JUDGEMENTS = ("qrels.tsv", "qrels/test.tsv")
 JUDGEMENT_COLUMNS = ("query-id", "corpus-id", "score")
-RETRIEVAL_METRICS = ("ndcg_at_10", "recall_at_10")
 MEASURES = {"ndcg_at_10": "ndcg_cut_10", "recall_at_10": "recall_10"}  # of trec_eval
 FOUND_DOCUMENTS = 100  # that are handed to trec_eval: ties at the tenth place are decided by it, not by the search
 QUERIES_AT_ONCE = 512
