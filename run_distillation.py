@@ -67,6 +67,7 @@ from layer_distillation.runs.preparation import (
 from layer_distillation.runs.reload_check import check_reload
 from layer_distillation.runs.report import format_layer_map, format_report
 from layer_distillation.runs.reporters import check_reporters
+from layer_distillation.runs.retrieval_sets import arrange_scores, average_sets, score_student, score_teacher
 from layer_distillation.runs.student_speed import measure_speed
 from layer_distillation.runs.teacher_ensemble import TeacherOutputs, gather_outputs, mix_evaluation_logits
 from layer_distillation.runs.trackers import begin_tracking, end_tracking, name_run
@@ -152,9 +153,12 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     folder = Path(arguments.training.output_dir)
     teacher_class, teacher_config = get_answering_kind(run.teacher)  # before its weights are gone
     layers, score = list_imitated_layers(run, arguments.training), make_scorer(run.data)
+    teacher_found = score_teacher(run.teacher, run.data, arguments, record)
     imitated = gather_outputs(run.teacher, run.data, layers, arguments, record, score)
     teacher_logits = mix_evaluation_logits(imitated.logits, is_binary=run.data.outputs == LABELS)
-    begin_record(run, imitated.describe(score_logits(run.data, teacher_logits, score)), record, folder)
+    described = imitated.describe(score_logits(run.data, teacher_logits, score))
+    described["metrics"] = described["metrics"] | average_sets(teacher_found)
+    begin_record(run, described, record, folder)
     run.data = add_teacher_logits(run.data, teacher_logits)
     with timed(record, "untrained"):  # before the trainer is made, which seeds everything anew
         untrained = score_untrained(run.student, run.data, run.teacher.tokenizer, arguments.training)
@@ -172,6 +176,9 @@ def distil(run: PreparedRun, arguments: RunArguments, record: RunRecord) -> None
     hold_weights_in(trainer.model, arguments.student.save_dtype)  # what is scored is what is saved
     with timed(record, "evaluation"):
         predictions, record.metrics = predict_splits(trainer, run.data)
+    found = score_student(trainer.model, run.teacher.tokenizer, run.data, arguments, record)
+    predictions |= arrange_scores(found, teacher_found)
+    record.metrics |= average_sets(found)
     end_tracking(trainer, record.metrics, format_layer_map(run.layers, matching))
     record.history = summarize_history(trainer.state.log_history)
     kept_step = trainer.state.best_global_step if arguments.training.load_best_model_at_end else None

@@ -53,6 +53,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "calibration_rows": 256,
     "class_weights": None,
     "embedding_weight": 0.0,
+    "evaluation_files": None,
     "hypothesis_template": None,
     "intermediate_epochs": 0.0,
     "margin_weight": 0.0,

@@ -19,7 +19,9 @@ from layer_distillation.losses.projections import Projections, count_projections
 from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.evaluation_sets import RETRIEVAL
 from layer_distillation.tasks.kinds.entry import LABELS
+from layer_distillation.tasks.retrieval import describe_sets
 from layer_distillation.teachers.loading import Teacher
 from student_init import get_num_layers
 
@@ -61,6 +63,7 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
         "metric_names": list(data.metric_names),
         "rows": {split: data.count_rows(split, rows) for split, rows in data.list_splits()},
         **({"windows": {split: len(rows) for split, rows in data.list_splits()}} if data.kind.answer_rows else {}),
+        **({RETRIEVAL: describe_sets(data.retrieval)} if data.retrieval else {}),
         "fingerprint": fingerprint,
         "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
         "max_length": data.max_length,

@@ -1,29 +1,32 @@
 """Retrieval sets of a run: what teacher and student find by their vectors.
 
 The teacher's scores are kept under `<cache_dir>/retrieval_scores`, by its weights and what it read: a sweep makes them
-once. Entry: `score_teacher_sets` while the teacher has its weights, `score_sets` of the student.
+once. Entry: `score_teacher` while it has its weights, `score_student`, `arrange_scores`.
 """
 
+import copy
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from layer_distillation.embedding.encoding import encode_texts
 from layer_distillation.embedding.modules import get_modules
-from layer_distillation.tasks.retrieval import RetrievalSet, average_retrieval, score_retrieval
-
-logger = logging.getLogger(__name__)
+from layer_distillation.records.run_record import RunRecord
+from layer_distillation.runs.arguments import RunArguments
+from layer_distillation.runs.facts import timed
+from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.kinds.embedding import PROMPT
+from layer_distillation.tasks.retrieval import RetrievalSet, average_retrieval, fingerprint_set, score_retrieval
+from layer_distillation.teachers.loading import Teacher
 
 MAX_LENGTH = 256  # tokens of a query or document, less where the model takes fewer
-QUERY_PROMPTS, DOCUMENT_PROMPTS = (
-    ("query",),
-    ("document", "passage", "corpus"),
-)  # as sentence-transformers looks them up
+# As sentence-transformers looks them up.
+QUERY_PROMPTS, DOCUMENT_PROMPTS = ("query",), ("document", "passage", "corpus")
 
 Encode = Callable[[Sequence[str], Sequence[str]], np.ndarray]  # texts, names of prompts that may stand before them
 SetScores = dict[str, np.ndarray]  # set -> (queries, metrics)
@@ -33,11 +36,11 @@ def make_encoder(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int, default_prompt: str = ""
 ) -> Encode:
     """Vectors as sentence-transformers' `encode_query` and `encode_document` make them."""
-    prompts = get_modules(model.config).prompts
+    prompts, own = get_modules(model.config).prompts, copy.deepcopy(tokenizer)  # the last truncation is saved with it
 
     def encode(texts: Sequence[str], names: Sequence[str]) -> np.ndarray:
         prompt = next((prompts[name] for name in names if name in prompts), default_prompt)
-        return encode_texts(model, tokenizer, texts, prompt, MAX_LENGTH, batch_size)
+        return encode_texts(model, own, texts, prompt, MAX_LENGTH, batch_size)
 
     return encode
 
@@ -55,20 +58,7 @@ def average_sets(scores: SetScores) -> dict[str, dict[str, float]]:
     return {name: average_retrieval(values) for name, values in scores.items()}
 
 
-def describe_sets(sets: Mapping[str, RetrievalSet]) -> dict[str, dict[str, int | str]]:
-    """What a record's task says of them."""
-    return {
-        name: {"queries": len(data.queries), "documents": len(data.documents), "fingerprint": fingerprint_set(data)}
-        for name, data in sets.items()
-    }
-
-
-def fingerprint_set(data: RetrievalSet) -> str:
-    parts = [data.query_ids, data.queries, data.document_ids, data.documents, data.judgements]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def score_teacher_sets(
+def find_or_score(
     sets: Mapping[str, RetrievalSet], encode: Encode, fingerprint: str, cache_dir: str, default_prompt: str = ""
 ) -> SetScores:
     """As `score_sets`, each set once for a teacher of these weights."""
@@ -96,7 +86,35 @@ def read_scores(path: Path, num_queries: int) -> np.ndarray | None:
     return scores if scores.shape == (num_queries, 2) else None
 
 
-def add_set_scores(predictions: dict[str, dict[str, np.ndarray]], student: SetScores, teacher: SetScores) -> None:
-    """In place, as predictions.npz has them."""
-    for name, scores in student.items():
-        predictions[name] = {"student_scores": scores, "teacher_scores": teacher[name]}
+def score_teacher(teacher: Teacher, data: TaskData, arguments: RunArguments, record: RunRecord) -> SetScores:
+    """Of the main process, and of one teacher that has weights: nothing without sets."""
+    if not data.retrieval or teacher.model is None or not PartialState().is_main_process:
+        return {}
+    model, prompt, batch_size = teacher.model, data.options[PROMPT], arguments.training.per_device_eval_batch_size
+    encode = make_encoder(model.to(arguments.training.device), teacher.tokenizer, batch_size, prompt)
+    with timed(record, "retrieval"):
+        return find_or_score(data.retrieval, encode, teacher.fingerprint, arguments.teacher.cache_dir, prompt)
+
+
+def score_student(
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TaskData,
+    arguments: RunArguments,
+    record: RunRecord,
+) -> SetScores:
+    """Of the main process: nothing without sets."""
+    if not data.retrieval or not PartialState().is_main_process:
+        return {}
+    encode = make_encoder(student, tokenizer, arguments.training.per_device_eval_batch_size, data.options[PROMPT])
+    with timed(record, "retrieval"):
+        return score_sets(data.retrieval, encode)
+
+
+def arrange_scores(student: SetScores, teacher: SetScores) -> dict[str, dict[str, np.ndarray]]:
+    """As predictions.npz has them."""
+    models = {"student": student, "teacher": teacher}
+    return {
+        name: {f"{model}_scores": scores[name] for model, scores in models.items() if name in scores}
+        for name in student
+    }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from layer_distillation.records.suggestions import suggest_name
 from layer_distillation.tasks.answer_flags import AnswerFlags
+from layer_distillation.tasks.evaluation_sets import parse_evaluation_files
 from layer_distillation.tasks.file_checks import check_data_file
 
 BUILT_IN_TASK = "natural_logic"
@@ -113,6 +114,13 @@ class DataArguments(AnswerFlags):
     )
     validation_file: str | None = field(default=None, metadata={"help": "Like --train_file; chooses the best epoch."})
     test_file: str | None = field(default=None, metadata={"help": "Like --train_file; never chooses anything."})
+    evaluation_files: str | None = field(
+        default=None,
+        metadata={
+            "help": "What a sentence encoder is scored on too, as NAME=PATH,NAME=PATH: files of pairs with a score, "
+            "folders of BEIR's corpus.jsonl, queries.jsonl and qrels.tsv; they choose nothing (embedding)."
+        },
+    )
     unlabeled_file: str | None = field(
         default=None,
         metadata={
@@ -256,6 +264,7 @@ class DataArguments(AnswerFlags):
             "label_kind": (has_own_columns, "--dataset_name or --train_file"),
             "label_columns": (has_own_columns, "--dataset_name or --train_file"),
             "task_type": (has_own_columns, "--dataset_name or --train_file"),
+            "evaluation_files": (self.task_type == "embedding", "--task_type embedding"),
             "soft_label_columns": (has_own_columns, "--dataset_name or --train_file"),
             "zero_shot_labels": (has_own_columns, "--dataset_name or --train_file"),
         }
@@ -265,6 +274,7 @@ class DataArguments(AnswerFlags):
         if self.label_kind is not None and self.label_kind not in LABEL_KINDS:
             raise ValueError(f"Unknown --label_kind {self.label_kind!r}: choose from {', '.join(LABEL_KINDS)}.")
         self.check_kind()
+        parse_evaluation_files(self.evaluation_files)
         if self.validation_split in ("train", ""):
             raise ValueError(f"--validation_split {self.validation_split!r}: choose by rows not trained on.")
 

@@ -15,6 +15,7 @@ from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
 from layer_distillation.tasks.kinds.entry import RowAnswers, TaskKind, Truth
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.labels import IGNORED_LABEL
+from layer_distillation.tasks.retrieval import RetrievalSet
 from layer_distillation.tasks.soft_labels import SoftLabels
 
 
@@ -41,6 +42,7 @@ class TaskData:
     pads_left: bool = False
     features: dict[str, str | list[str]] = field(default_factory=dict)  # of the columns before it is tokenized
     decision_threshold: float = DEFAULT_THRESHOLD
+    retrieval: dict[str, RetrievalSet] = field(default_factory=dict)  # by name, scored beside the splits
     soft_labels: SoftLabels = field(default_factory=SoftLabels)  # the user's own, in place of a teacher's
 
     @property

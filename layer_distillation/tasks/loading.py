@@ -28,9 +28,11 @@ from layer_distillation.tasks.arguments import (
     name_task,
 )
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.evaluation_sets import list_files, list_folders, parse_evaluation_files
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
 from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, LABELS, VECTOR, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.table import choose_kind
+from layer_distillation.tasks.retrieval import RetrievalSet, read_retrieval
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 from layer_distillation.tasks.soft_labels import name_classes, take_soft_labels
 
@@ -79,7 +81,13 @@ def load_task(arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> T
         decision_threshold=arguments.decision_threshold or DEFAULT_THRESHOLD,
         soft_labels=soft_labels.draw(limits, arguments.sample_seed),
         options=read.options,
+        retrieval=read_retrieval_sets(arguments),
     )
+
+
+def read_retrieval_sets(arguments: DataArguments) -> dict[str, RetrievalSet]:
+    folders = list_folders(parse_evaluation_files(arguments.evaluation_files))
+    return {name: read_retrieval(folder) for name, folder in folders.items()}
 
 
 def describe_labels(label_names: list[str] | None) -> str:
@@ -144,7 +152,8 @@ def read_splits(arguments: DataArguments) -> dict[str, RawSplit]:
     if arguments.train_file is None:
         return read_hub_splits(arguments)
     files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
-    return {name: read_data_file(path) for name, path in files.items() if path is not None}
+    sets = list_files(parse_evaluation_files(arguments.evaluation_files))
+    return {name: read_data_file(path) for name, path in (files | sets).items() if path is not None}
 
 
 def read_built_in_corpus() -> dict[str, RawSplit]:

@@ -6,6 +6,8 @@ float32) in the descending order of their ids.
 Entry: `read_retrieval`, then `score_retrieval` of vectors.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,3 +173,19 @@ def normalize(vectors: np.ndarray) -> np.ndarray:
 def average_retrieval(scores: np.ndarray) -> dict[str, float]:
     """Means over queries of what `score_retrieval` gives."""
     return dict(zip(RETRIEVAL_METRICS, scores.mean(axis=0).tolist(), strict=True))
+
+
+# ---- for a record ---------------------------------------------------------------------------------------------------
+
+
+def describe_sets(sets: Mapping[str, RetrievalSet]) -> dict[str, dict[str, int | str]]:
+    """What a record's task says of them."""
+    return {
+        name: {"queries": len(data.queries), "documents": len(data.documents), "fingerprint": fingerprint_set(data)}
+        for name, data in sets.items()
+    }
+
+
+def fingerprint_set(data: RetrievalSet) -> str:
+    parts = [data.query_ids, data.queries, data.document_ids, data.documents, data.judgements]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

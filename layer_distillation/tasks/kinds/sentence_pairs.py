@@ -13,6 +13,7 @@ import numpy as np
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column, check_texts, find_text_columns, parse_number, shorten
+from layer_distillation.tasks.evaluation_sets import parse_evaluation_files
 from layer_distillation.tasks.gold_labels import NO_COLUMN
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ def arrange_texts(splits: Mapping[str, "RawSplit"], arguments: DataArguments) ->
             f"--unlabeled_file {arguments.unlabeled_file}: every training text of an embedding task is without labels; "
             "put the texts into --train_file"
         )
+    sets = parse_evaluation_files(arguments.evaluation_files)
     arranged = {"train": list_texts(splits["train"], arguments, is_training=True)}
     for name, split in splits.items():
         if name != "train":
             score = find_score_column(split, arguments)
+            if score is None and name in sets:
+                raise ValueError(
+                    f"--evaluation_files {name}: {split.origin} has the columns {list(split.columns)} and no score: "
+                    f"give two texts and a column {' or '.join(SCORE_COLUMNS)}, or name it by --label_column"
+                )
             arranged[name] = list_texts(split, arguments) if score is None else list_pairs(split, arguments, score)
-    if set(arranged) <= {"train", "test"}:
+    if set(arranged) <= {"train", "test", *sets}:
         train, held_out = hold_out(arranged["train"], arguments)
         arranged = {"train": train, "validation": held_out} | {
             name: split for name, split in arranged.items() if name != "train"
