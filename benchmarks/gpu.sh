@@ -32,8 +32,8 @@ say() { # JSON
 }
 
 cd "$code"
-export PYTHONPATH="$results/site:$code:$code/tests${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-"$python" "$code/benchmarks/gpu_site.py" "$folder/wheels" "$results/site"
+export PYTHONPATH="$results/site-packages:$code:$code/tests${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+"$python" "$code/benchmarks/gpu_site.py" "$folder/wheels" "$results/site-packages"
 
 while read -r part limit; do
     [[ -z ${PARTS:-} || " $PARTS " == *" $part "* ]] || continue

@@ -2,7 +2,8 @@
 
 python gpu_site.py WHEELS SITE
 
-It imports nothing of the project, and needs no pip: a wheel of these packages is a zip file to be unpacked.
+It imports nothing of the project, and needs no pip: a wheel of these packages is a zip file to be unpacked. SITE has to
+be called site-packages: dill 0.4.1 pickles by value what lies elsewhere, and `datasets` cannot be hashed then.
 """
 
 import importlib.metadata

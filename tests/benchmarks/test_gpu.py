@@ -63,6 +63,11 @@ def test_wheels_that_a_machine_lacks_are_laid_out_and_the_others_are_not(tmp_pat
     assert sorted(path.name for path in (tmp_path / "site").iterdir()) == ["pytest", "strange_package"]
 
 
+def test_what_is_laid_out_can_be_pickled_by_name():
+    """A folder of another name has dill pickle every module of it by value, and `datasets` fails."""
+    assert '"$results/site-packages"' in (ROOT / "benchmarks" / "gpu.sh").read_text()
+
+
 def run_script(folder, results, **environment: str) -> list[dict]:
     """Its figures, as the folder's own copy of the code gives them."""
     script = folder / "code" / "benchmarks" / "gpu.sh"
