@@ -91,3 +91,49 @@ def test_strategies_are_compared_by_texts_where_there_is_no_gold(tmp_path):
     assert compare([str(tmp_path / "runs"), "--output_dir", str(tmp_path / "compared"), "--no_pictures"]) == 0
     unit = json.loads((tmp_path / "compared" / "comparison.json").read_text())["units"][0]
     assert (unit["metric_name"], unit["rows"]) == ("cosine_to_teacher", 40)
+
+
+def test_a_narrower_student_ships_the_dense_layer_to_its_teachers_width(tmp_path):
+    sizes = {"student_hidden_size": 8, "student_attention_heads": 1, "num_train_epochs": 1, "test_file": None}
+    assert run_distillation.main(make_project(tmp_path, **sizes)) == 0
+    folder = tmp_path / "run"
+    assert json.loads((folder / "2_Dense" / "config.json").read_text())["out_features"] == 16
+    assert AutoModel.from_pretrained(folder).config.hidden_size == 8
+    library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    theirs = library.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(theirs, load_encoder(str(folder)).encode(TEXTS), atol=1e-5)
+    assert theirs.shape == (len(TEXTS), 16)
+
+
+WRONG = {
+    "contradicts the modules.json": {"pooling": "cls"},
+    "--additional_teachers x: vectors of several teachers": {"additional_teachers": "x"},
+    "--temperature 2 is that of similarities here": {"temperature": 2},
+    "--matryoshka_dims 64: the vectors have 16 dimensions": {"matryoshka_dims": 64},
+    "there is no prompt 'query': the teacher has none": {"prompt_name": "query"},
+    "--ce_weight 1: no training row has a gold label": {"ce_weight": 1},
+    "--similarity_weight compares the rows of one whole batch": {
+        "similarity_weight": 1,
+        "gradient_accumulation_steps": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_cannot_be_meant_is_one_line_and_status_2(tmp_path, capsys, message):
+    with pytest.raises(SystemExit) as ended:
+        run_distillation.main(make_project(tmp_path, **WRONG[message]))
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert message in line
+    assert "Traceback" not in line
+
+
+def test_flags_of_vectors_are_refused_for_other_tasks(tmp_path, capsys):
+    from tiny_project import make_project as make_classification
+
+    for flag in ("--pooling=cls", "--similarity_weight=1", "--matryoshka_dims=8", "--normalize_embeddings=true"):
+        with pytest.raises(SystemExit) as ended:
+            run_distillation.main([*make_classification(tmp_path), flag])
+        assert ended.value.code == 2
+        assert "it goes with --task_type embedding" in capsys.readouterr().err.replace(" goes with", " it goes with")

@@ -4,6 +4,7 @@ Entry: `write_model_card`, `push_folder`; `push_student.py` is the command.
 """
 
 import fnmatch
+import json
 import os
 import shlex
 import sys
@@ -20,7 +21,7 @@ from layer_distillation.records.command_names import find_command
 from layer_distillation.records.export_record import EXPORT_NAME, ExportRecord, read_export_record
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 
-CARD_NAME = "README.md"
+CARD_NAME, MODULES_NAME = "README.md", "modules.json"
 PUSH_SCRIPT = Path(__file__).parents[2] / "push_student.py"
 # The run's own beside the student, all folders apart: what resumes it, and what tells of the user's disk and data.
 NEVER_PUSHED = (".*", "*.bin", "*.pt", "*.pth", "*.npz", RECORD_NAME, EXPORT_NAME, "export.png")
@@ -120,10 +121,19 @@ def open_repository(api: HfApi, target: PushTarget) -> str:
     return repository
 
 
+def list_module_folders(folder: Path) -> list[Path]:
+    """Of a student that sentence-transformers loads; none of another."""
+    listed = folder / MODULES_NAME
+    entries = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else []
+    return [folder / entry["path"] for entry in entries if entry["path"] and (folder / entry["path"]).is_dir()]
+
+
 def list_student_files(folder: Path) -> list[Path]:
-    """Weights, config and tokenizer; not the card, which is written anew for the Hub."""
+    """Weights, config and tokenizer, of a sentence encoder the folders that its modules.json names; not the card, which
+    is written anew for the Hub."""
+    inside = [path for own in list_module_folders(folder) for path in sorted(own.iterdir())]
     return [
         path
-        for path in sorted(folder.iterdir())
+        for path in [*sorted(folder.iterdir()), *inside]
         if path.is_file() and not any(fnmatch.fnmatch(path.name, pattern) for pattern in (*NEVER_PUSHED, CARD_NAME))
     ]

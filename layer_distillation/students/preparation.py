@@ -35,6 +35,7 @@ from layer_distillation.students.source import (
     load_other_config,
     load_source,
 )
+from layer_distillation.students.vector_width import fit_vectors, keep_steps
 from layer_distillation.students.width import (
     Widths,
     get_widths,
@@ -49,7 +50,7 @@ from layer_distillation.students.width_measures import (
     measure_components,
     measure_importance,
 )
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import VECTOR, TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.teachers.loading import Teacher, fingerprint_model
 from student_init import build_student, get_num_layers
@@ -124,6 +125,8 @@ def make_student(
     student_arguments, seed = settings.student, settings.training.seed
     if (existing := student_arguments.student_model_name_or_path) is not None:
         student = load_existing_student(existing, settings.teacher, teacher.tokenizer, data, seed)
+        if data.outputs == VECTOR:
+            student = fit_vectors(student, teacher.model, make_calibration_batches(settings, teacher, data))
         origin = describe_origin(existing, student)
         student.config.distillation = {"teacher": teacher.public_name, "strategy": strategy}
         student.config.distillation |= {"student_layers": list(layers), "source": origin}
@@ -138,6 +141,8 @@ def make_student(
     student = build_student(source, layers, strategy, teacher.public_name, seed=seed)
     if student_arguments.wants_width:
         student = narrow(student, source, layers, settings, teacher, data)
+        if data.outputs == VECTOR:
+            student = fit_vectors(student, teacher.model, make_calibration_batches(settings, teacher, data))
     if origin is not None:
         student.config.distillation["source"] = origin
     return student
@@ -166,6 +171,8 @@ def narrow(
     init = settings.student.student_width_init or choose_width_init(source.config, widths.hidden)
     if widths == own:
         return student
+    if data.outputs == VECTOR:  # a dense layer of its own takes the place of what reads the wide vectors
+        student = keep_steps(student, [])
     importance = basis = None
     if init != "truncation":
         batches, is_quiet = make_calibration_batches(settings, teacher, data), settings.training.disable_tqdm

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from layer_distillation.layers.strategies import Layers
-from layer_distillation.students.width_names import UNITS_CONFIG_NAMES, WIDTH_NAMES
+from layer_distillation.students.width_names import UNITS_CONFIG_NAMES, WIDTH_NAMES, get_width_names
 from student_init import collect_tensors, find_layer_stack, get_num_layers, initialise_student, map_tensor_name
 
 HIDDEN, QUERIES, KEYS, UNITS, POOLED, HEADS = "hidden", "queries", "keys", "units", "pooled", "heads"
@@ -44,7 +44,7 @@ def get_widths(config: PreTrainedConfig) -> Widths:
 
 
 def get_head_size(config: PreTrainedConfig) -> int:
-    if WIDTH_NAMES[config.model_type].has_own_head_size:
+    if get_width_names(config).has_own_head_size:
         return config.head_dim
     return config.hidden_size // config.num_attention_heads
 
@@ -56,7 +56,7 @@ def resolve_widths(config: PreTrainedConfig, hidden: int | None, units: int | No
         ValueError: no slices of the teacher's weights make such a student.
     """
     own = get_widths(config)
-    head_size, is_free = get_head_size(config), WIDTH_NAMES[config.model_type].has_own_head_size
+    head_size, is_free = get_head_size(config), get_width_names(config).has_own_head_size
     hidden, units = hidden or own.hidden, units or own.units
     if heads is None:
         heads = own.heads if is_free or hidden % head_size else hidden // head_size
@@ -100,7 +100,7 @@ def narrow_config(config: PreTrainedConfig, widths: Widths) -> PreTrainedConfig:
     values[names.get("hidden_size", "hidden_size")] = widths.hidden
     values[names.get("num_attention_heads", "num_attention_heads")] = widths.heads
     values[UNITS_CONFIG_NAMES.get(config.model_type, "intermediate_size")] = widths.units
-    if WIDTH_NAMES[config.model_type].has_own_head_size:
+    if get_width_names(config).has_own_head_size:
         values["num_key_value_heads"] = widths.heads * config.num_key_value_heads // config.num_attention_heads
     if config.model_type == "electra" and config.embedding_size == config.hidden_size:
         values["embedding_size"] = widths.hidden
@@ -151,7 +151,7 @@ def select_units(
     Of a head that becomes smaller its first dimensions stay.
     """
     own, num_layers, head_size = get_widths(config), get_num_layers(config), get_head_size(config)
-    names = WIDTH_NAMES[config.model_type]
+    names = get_width_names(config)
     if importance is None:
         first = [-torch.arange(count, dtype=torch.float64) for count in (own.hidden, own.heads, own.units)]
         importance = Importance(first[0], first[1].repeat(num_layers, 1), first[2].repeat(num_layers, 1), first[0])
@@ -228,7 +228,7 @@ def label_axes(
     name: str, stack_name: str, config: PreTrainedConfig, wide_shape: torch.Size, narrow_shape: torch.Size
 ) -> Sequence[str | None]:
     """What each axis of a weight counts, None where it stays whole."""
-    names, module = WIDTH_NAMES[config.model_type], name.rpartition(".")[0]
+    names, module = get_width_names(config), name.rpartition(".")[0]
     kinds = {names.biases_by_head: (None, HEADS)}
     if names.pooled is not None:
         kinds |= {names.pooled[0]: (POOLED, HIDDEN), names.pooled[1]: (None, POOLED)}

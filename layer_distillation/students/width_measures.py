@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from layer_distillation.outputs.compared import make_mask, run_model
 from layer_distillation.students.layer_scores import Batch, check_finite, collect_states, record_output
 from layer_distillation.students.width import HiddenBasis, Importance, get_head_size
-from layer_distillation.students.width_names import WIDTH_NAMES
+from layer_distillation.students.width_names import get_width_names
 from student_init import find_layer_stack
 
 # ---- what the answers depend on ----------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ def measure_importance(model: PreTrainedModel, batches: Sequence[Batch], disable
 
 def measure_changes(model: PreTrainedModel, batch: Batch) -> list[Tensor]:
     """The sums over a batch's rows: (hidden,), (layers, heads), (layers, units), (hidden,), float64."""
-    names, (_, stack) = WIDTH_NAMES[model.config.model_type], find_layer_stack(model)
+    names, (_, stack) = get_width_names(model.config), find_layer_stack(model)
     with ExitStack() as hooks:
         hidden = [hooks.enter_context(record_output(layer)) for layer in stack]
         heads = [hooks.enter_context(record_input(layer.get_submodule(names.attention_output))) for layer in stack]
@@ -108,7 +108,7 @@ def choose_width_init(config: PreTrainedConfig, student_hidden_size: int) -> str
 
 def can_fit_norms(config: PreTrainedConfig) -> bool:
     """Whether a model's norms, with a gain and a bias, can be fitted to other directions."""
-    return not WIDTH_NAMES[config.model_type].has_own_head_size
+    return not get_width_names(config).has_own_head_size
 
 
 def check_components(config: PreTrainedConfig) -> None:

@@ -1,6 +1,10 @@
 """Whose each weight of an architecture is: which axis counts hidden dimensions, heads or feed-forward units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedConfig
+
+from layer_distillation.embedding.modules import get_modules
 
 
 @dataclass(frozen=True)
@@ -54,4 +58,12 @@ WIDTH_NAMES = {
     "llama": LLAMA,
     "qwen3": LLAMA,
 }
+
+
+def get_width_names(config: PreTrainedConfig) -> WidthNames:
+    """Of a sentence encoder, which has no head, without what is behind the layers."""
+    names = WIDTH_NAMES[config.model_type]
+    return names if get_modules(config) is None else replace(names, pooled=None)
+
+
 UNITS_CONFIG_NAMES = {"distilbert": "hidden_dim"}
