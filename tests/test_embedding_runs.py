@@ -111,6 +111,7 @@ WRONG = {
     "--temperature 2 is that of similarities here": {"temperature": 2},
     "--matryoshka_dims 64: the vectors have 16 dimensions": {"matryoshka_dims": 64},
     "there is no prompt 'query': the teacher has none": {"prompt_name": "query"},
+    "--export onnx: a student for embeddings has no exporter yet": {"export": "onnx"},
     "--ce_weight 1: no training row has a gold label": {"ce_weight": 1},
     "--similarity_weight compares the rows of one whole batch": {
         "similarity_weight": 1,
@@ -137,3 +138,42 @@ def test_flags_of_vectors_are_refused_for_other_tasks(tmp_path, capsys):
             run_distillation.main([*make_classification(tmp_path), flag])
         assert ended.value.code == 2
         assert "it goes with --task_type embedding" in capsys.readouterr().err.replace(" goes with", " it goes with")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path):
+    """After the first epoch's checkpoint; the end is that of a run that nobody stopped."""
+    whole = make_project(tmp_path, output_dir=tmp_path / "whole", similarity_weight=0.5, logit_cosine_weight=1)
+    assert run_distillation.main(whole) == 0
+    flags = make_project(tmp_path, similarity_weight=0.5, logit_cosine_weight=1)
+    save = run_distillation.DistillationTrainer._save_checkpoint
+
+    def stop(trainer, *args):
+        save(trainer, *args)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_distillation.DistillationTrainer, "_save_checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_distillation.main(flags)
+    assert read_run_record(tmp_path / "run").status == "running"
+    assert run_distillation.main(flags) == 0
+    ours, theirs = (load_encoder(str(tmp_path / name)).encode(TEXTS) for name in ("run", "whole"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_student_is_pushed_with_its_module_folders(tmp_path, monkeypatch):
+    from hub_server import HubServer, use_hub
+    from layer_distillation.cards.publish import push_folder
+    from layer_distillation.cards.push_target import PushTarget
+
+    flags = make_project(tmp_path, student_hidden_size=8, student_attention_heads=1, num_train_epochs=1, test_file=None)
+    assert run_distillation.main(flags) == 0
+    with HubServer(token="hf_test") as hub:
+        use_hub(hub, monkeypatch)
+        push_folder(tmp_path / "run", PushTarget("student", False, None, "hf_test"))
+        [repository] = hub.repositories.values()
+    pushed = set(repository.files)
+    assert {"modules.json", "1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"} <= pushed
+    assert {"config_sentence_transformers.json", "sentence_bert_config.json", "model.safetensors"} <= pushed
+    assert not any("checkpoint" in name or name.endswith((".npz", "run_record.json")) for name in pushed)

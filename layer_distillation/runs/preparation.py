@@ -105,7 +105,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     """Config, data, teacher, student, in the order of what each costs, so that mistakes show early."""
     start = find_start(arguments)
     config, location = start.config, start.location
-    settle_loss(arguments, record, guess_kind(arguments.data, config))
+    settle_loss(arguments, record, guess_kind(arguments.data, config), start.kind)
     if start.kind is not None:
         keep_logit_terms(arguments, record, WHY_LOGITS_ALONE[start.kind])
     layers = plan_layers(arguments, config)

@@ -104,22 +104,37 @@ def choose_by(metric: str, arguments: RunArguments, record: RunRecord) -> None:
     settle(arguments, record, "greater_is_better", choose_direction(metric, None))
 
 
-def settle_loss(arguments: RunArguments, record: RunRecord, kind: TaskKind) -> None:
-    """A kind's own loss, as far as nobody gave one: where a weight of a term is given, all others are 0."""
+def settle_loss(arguments: RunArguments, record: RunRecord, kind: TaskKind, answers: str | None = None) -> None:
+    """A kind's own loss, as far as nobody gave one: where a weight of a term is given, all others are 0.
+
+    Args:
+        answers: how the teacher answers, where it is not the model that the layers come from.
+
+    Raises:
+        ValueError: a flag is not of this kind.
+    """
     weights = {f"{name}_weight" for name in TERM_NAMES}
     own, outputs = kind.default_settings, kind.get_outputs(["a", "b"])
     check_vector_terms(arguments.training, outputs)
     if outputs == VECTOR:
-        check_vector_flags(arguments)
+        check_vector_flags(arguments, answers)
     is_chosen = bool(weights & (arguments.given | arguments.training.parsed_schedules.keys()))
     for name, value in own.items():
         if name not in arguments.given:
             settle(arguments, record, name, 0.0 if is_chosen and name in weights else value)
 
 
-def check_vector_flags(arguments: RunArguments) -> None:
+def check_vector_flags(arguments: RunArguments, answers: str | None) -> None:
     """Raises ValueError for what a task of vectors has no use for."""
     training, teacher = arguments.training, arguments.teacher
+    if answers is not None:
+        raise ValueError(
+            f"a student's vectors are learned from the model that it is cut from alone: {answers}, leave it out"
+        )
+    if arguments.student.export is not None:
+        raise ValueError(
+            f"--export {arguments.student.export}: a student for embeddings has no exporter yet; leave it out"
+        )
     if teacher.additional_teachers is not None:
         raise ValueError(
             f"--additional_teachers {teacher.additional_teachers}: vectors of several teachers have no mean; leave it "
