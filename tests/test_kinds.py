@@ -54,20 +54,6 @@ def extend_positions(model: torch.nn.Module, count: int) -> None:
     embeddings.register_buffer("token_type_ids", torch.zeros(1, count, dtype=torch.long), persistent=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_four_micro_batches_of_8_train_as_one_batch_of_32(tmp_path, kind):
-    rows = make_kind_rows(kind, 32)
-    weights = []
-    for batch_size, steps in ((32, 1), (8, 4)):
-        options = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": steps}
-        trainer = make_kind_trainer(tmp_path / str(steps), kind, rows, **options)
-        trainer.train()
-        weights.append(trainer.model.state_dict())
-    assert_same_weights(*weights)
-    before = make_model(kind, 2, seed=2).state_dict()
-    assert any(not torch.equal(tensor, before[name]) for name, tensor in weights[0].items())
-
-
 def test_the_terms_of_tags_are_those_of_the_labelled_pieces(tmp_path):
     """Written out once more: CE over tagged pieces, T^2 KL and directions of states over all first pieces."""
     kind, rows = "token-classification", make_kind_rows("token-classification", 6)
