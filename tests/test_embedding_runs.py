@@ -111,7 +111,6 @@ WRONG = {
     "--temperature 2 is that of similarities here": {"temperature": 2},
     "--matryoshka_dims 64: the vectors have 16 dimensions": {"matryoshka_dims": 64},
     "there is no prompt 'query': the teacher has none": {"prompt_name": "query"},
-    "--export onnx: a student for embeddings has no exporter yet": {"export": "onnx"},
     "--ce_weight 1: no training row has a gold label": {"ce_weight": 1},
     "--similarity_weight compares the rows of one whole batch": {
         "similarity_weight": 1,
