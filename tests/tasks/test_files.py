@@ -150,9 +150,9 @@ def test_json_of_columns_is_read(tmp_path, contents, indent):
     ("name", "contents", "remedy"),
     [
         (
-            "rows.txt",
+            "rows.xlsx",
             "text,label\na,b\n",
-            r"ends in '.txt': give a file with one of .csv, .tsv, .json, .jsonl, .parquet",
+            r"ends in '.xlsx': give a file with one of .csv, .tsv, .json, .jsonl, .parquet",
         ),
         ("rows", "text,label\na,b\n", "give a file with one of"),
         ("rows.csv", "", r"is empty \(0 bytes\): give a file with rows"),
