@@ -7,7 +7,11 @@ Layers are numbered from the input: `top` (`first`) are those nearest the input,
 The main path, top to bottom: `main`, `run_to_its_end`, `run_stages`, `run_alone`, `distil`, `finish_run`.
 """
 
+import gc
 import sys
+
+if __name__ == "__main__":
+    gc.disable()  # what the imports make lives to the end: looking through it again and again frees nothing
 
 from layer_distillation.runs.front_door import read_flags
 
@@ -310,4 +314,6 @@ def push_result(folder: Path, arguments: RunArguments) -> int:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.enable()
     sys.exit(main())

@@ -2,8 +2,9 @@
 
 python gpu_site.py WHEELS SITE
 
-It imports nothing of the project, and needs no pip: a wheel of these packages is a zip file to be unpacked. SITE has to
-be called site-packages: dill 0.4.1 pickles by value what lies elsewhere, and `datasets` cannot be hashed then.
+It imports nothing of the project, and needs no pip: a wheel of these packages is a zip file to be unpacked. SITE is
+called site-packages, as dill 0.4.1 takes modules elsewhere for the user's own and pickles them by value: slow, and of
+pyarrow an error.
 """
 
 import importlib.metadata

@@ -64,7 +64,7 @@ def test_wheels_that_a_machine_lacks_are_laid_out_and_the_others_are_not(tmp_pat
 
 
 def test_what_is_laid_out_can_be_pickled_by_name():
-    """A folder of another name has dill pickle every module of it by value, and `datasets` fails."""
+    """The modules of a folder of another name are the user's own to dill, which pickles them by value."""
     assert '"$results/site-packages"' in (ROOT / "benchmarks" / "gpu.sh").read_text()
 
 
