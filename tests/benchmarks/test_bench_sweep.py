@@ -105,6 +105,11 @@ def test_the_experts_loss_is_the_recipes_and_its_teacher_is_asked_once(places, m
             return (loss, outputs) if return_outputs else loss
 
     monkeypatch.setattr(peers, "ColumnTrainer", SeenTrainer)
+    lines = [f"the {COLOURS[row % 3]} ball{' and the cup' * (row % 4)},{COLOURS[row % 3]}" for row in range(24)]
+    train_file = Path(json.loads(places.settings.read_text())["train_file"])
+    train_file.write_text(
+        "\n".join(["text,label", *lines])
+    )  # of several lengths: the teacher sees them in another order
     places.settings.write_text(json.dumps(json.loads(places.settings.read_text()) | {"fp32": True}))
     peers.main([str(places.folder), "expert", "odd", "7"])
     teacher = AutoModelForSequenceClassification.from_pretrained(places.teacher).eval()
