@@ -18,9 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from layer_distillation.records.command_names import name_commands, name_speaker
+from layer_distillation.records.locks import make_lock
 
 MANIFEST_NAME = "manifest.json"
 FOLDERS = ("teacher_outputs", "teacher_exports")  # of the cache
@@ -124,7 +125,7 @@ def choose_stores(stores: Sequence[StoreInfo], unused_days: float | None, max_gb
 
 def remove_store(store: StoreInfo) -> bool:
     """Removes it unless a run is filling it right now; returns whether it is gone."""
-    lock = FileLock(store.folder.parent / f"{store.folder.stem}.lock")
+    lock = make_lock(store.folder.parent / f"{store.folder.stem}.lock")
     try:
         with lock.acquire(timeout=0), suppress(FileNotFoundError):  # another prune may have been faster
             shutil.rmtree(store.folder)

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch.distributed
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from filelock import FileLock
+from filelock import BaseFileLock
 
-from layer_distillation.records.locks import say_waiting, try_lock
+from layer_distillation.records.locks import make_lock, say_waiting, try_lock
 
 RUN_LOCK_NAME = ".lock"
 TRY_SECONDS = 5.0  # below --ddp_timeout, after which a collective operation ends the run that waits in it
@@ -48,7 +48,7 @@ def hold_lock_together(path: Path) -> Iterator[None]:
     Raises:
         OSError: the lock cannot be made, in every process.
     """
-    lock = FileLock(path)
+    lock = make_lock(path)
     acquire_together(lock)
     try:
         yield
@@ -56,7 +56,7 @@ def hold_lock_together(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def acquire_together(lock: FileLock, try_seconds: float = TRY_SECONDS) -> None:
+def acquire_together(lock: BaseFileLock, try_seconds: float = TRY_SECONDS) -> None:
     """The main process takes the lock, and makes the folders on the way to it. After every try all processes agree
     whether it has: another run may train for hours, and none of them could wait so long in one operation."""
     is_taken = try_together(lock, 0)
@@ -66,7 +66,7 @@ def acquire_together(lock: FileLock, try_seconds: float = TRY_SECONDS) -> None:
         is_taken = try_together(lock, try_seconds)
 
 
-def try_together(lock: FileLock, seconds: float) -> bool:
+def try_together(lock: BaseFileLock, seconds: float) -> bool:
     """Whether the main process has got the lock within some seconds: the same answer in every process."""
     is_taken = False
     with agree_on_failure():

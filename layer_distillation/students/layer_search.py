@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from filelock import FileLock
 from transformers import PreTrainedModel
 
-from layer_distillation.records.locks import acquire_with_notice
+from layer_distillation.records.locks import acquire_with_notice, make_lock
 from layer_distillation.records.process_locks import agree_on_failure
 from layer_distillation.students.layer_scores import Batch, SubsetScorer, measure_influence, measure_similarity
 from layer_distillation.students.subset_search import beam_search, cover_layers
@@ -160,7 +159,7 @@ def find_or_search(root: Path, spec: SearchSpec, calibrate: Callable[[], Calibra
 def search_once(path: Path, spec: SearchSpec, calibrate: Callable[[], Calibration]) -> None:
     """Leaves the choice in `path`, unless it is there; other runs wait for the lock meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"))
+    lock = make_lock(path.with_suffix(".lock"))
     acquire_with_notice(lock)
     try:
         if is_readable(path, spec):

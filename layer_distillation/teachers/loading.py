@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from filelock import FileLock
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -26,6 +25,7 @@ from transformers import (
 
 from distill_trainer import DistillationTrainingArguments
 from layer_distillation.architectures.traits import LEFT_PADDED_MODEL_TYPES
+from layer_distillation.records.locks import make_lock
 from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.model_checks import (
@@ -113,7 +113,7 @@ def locate_teacher(arguments: TeacherArguments) -> str:
     with state.main_process_first():
         if state.is_main_process:
             make_folder(folder.parent)
-            with FileLock(folder.with_suffix(".lock")):
+            with make_lock(folder.with_suffix(".lock")):
                 if not folder.exists():
                     write_untrained_encoder(folder, seed=TEACHER_SEED)
     return str(folder)
