@@ -59,3 +59,14 @@ def send_once_there(path: Path, number: int) -> None:
         os.kill(os.getpid(), number)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def has_ended(process: int) -> bool:
+    """Where nobody waits for an orphan, as in a container, it stays as a zombie."""
+    state = Path(f"/proc/{process}/stat")
+    end = time.monotonic() + 10
+    while state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

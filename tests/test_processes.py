@@ -64,6 +64,33 @@ def test_a_mistake_is_one_line_from_two_processes_too(tmp_path):
     assert "at most 2" in lines[0]
 
 
+@pytest.mark.slow
+def test_sharding_that_accelerate_would_leave_out_without_a_word_is_refused_in_one_line(tmp_path):
+    flags = [flag for flag in make_project(tmp_path) if flag != "--use_cpu"]
+    result = launch(TWO_PROCESSES, [*flags, "--fsdp=full_shard"])
+    lines = [line for line in result.stderr.splitlines() if "run_distillation.py: error:" in line]
+    assert len(lines) == 1, result.stderr[-2000:]
+    assert (
+        "--fsdp shards over several cards and here is a processor: accelerate shards nothing on processors" in lines[0]
+    )
+
+
+@pytest.mark.slow
+def test_a_student_that_torch_shards_gets_the_gradients_of_a_whole_one_with_its_teacher_in_a_store(tmp_path):
+    """FSDP 2 by torch's own hand: accelerate, which would do it, does so on cards alone."""
+    script = str(Path(__file__).with_name("sharded_gradients.py"))
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    command = [*TWO_PROCESSES[:-1], script, str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    words = result.stdout.split()
+    shards, largest, difference = (float(words[words.index(name) + 1]) for name in ("sharded", "largest", "difference"))
+    assert shards == 41
+    assert largest > 0.1
+    assert difference < 1e-6
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["--bf16=false", "--bf16=true"])

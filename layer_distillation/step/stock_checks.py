@@ -144,3 +144,5 @@ def check_sharding(flags: Flags, num_processes: int) -> None:
         raise ValueError(
             "--fsdp shards over several processes and there is one: use torchrun --nproc_per_node, or leave it out"
         )
+    if flags["use_cpu"]:  # a silent whole copy in every process: see trainer/checks.py
+        raise ValueError("--fsdp and --use_cpu are both given: accelerate shards nothing on processors, leave one out")

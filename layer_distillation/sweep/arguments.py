@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from layer_distillation.records.command_names import name_commands, name_speaker
-from layer_distillation.sweep.plan import SweepSettings
+from layer_distillation.sweep.plan import ClusterSettings, SweepSettings
 from layer_distillation.sweep.tuning import parse_grid
 
 SCRIPT = "run_all_strategies.sh"
@@ -21,6 +21,9 @@ LAUNCH, from the environment, starts each run: "accelerate launch" (default), py
 Started again, the same command skips what is finished and goes on with what is not."""
 NAMES, NUMBERS = r"\s*[a-z]+(\s+[a-z]+)*\s*", r"\s*[0-9]+(\s+[0-9]+)*\s*"
 MAX_SEEDS = 5
+HERE, RAY, SLURM = "here", "ray", "slurm"
+ENGINES = (HERE, RAY, SLURM)
+DEFAULT_CPUS, DEFAULT_ADDRESS = 2, "auto"
 VARIED = ("seed", "output_dir", "layer_strategy", "student_layers")
 
 
@@ -57,12 +60,11 @@ def build_parser() -> OneLineParser:
             "",
             f"of a race: the most that an arm gets, counted on from --seeds (default: {MAX_SEEDS})",
         ),
-        (
-            "--jobs",
-            "N",
-            "1",
-            "runs at once here, threads and cards divided between them (default: %(default)s)",
-        ),
+        ("--jobs", "N", "", "runs at once, the machine's threads and cards divided between them (default: 1)"),
+        ("--executor", "NAME", HERE, f"where the runs are made: {', '.join(ENGINES)} (default: %(default)s)"),
+        ("--cpus_per_run", "N", "", f"on a cluster: processors of each run (default: {DEFAULT_CPUS})"),
+        ("--cards_per_run", "N", "", "on a cluster: cards of each run (default: 0)"),
+        ("--ray_address", "HOST:PORT", "", f"of the Ray cluster (default: {DEFAULT_ADDRESS}, the one of this machine)"),
         ("--output_root", "DIR", "runs", "DIR/<strategy>-seed<seed>, DIR/logs, DIR/comparison (default: %(default)s)"),
     ):
         parser.add_argument(flag, metavar=metavar, default=default, help=text)
@@ -73,6 +75,13 @@ def build_parser() -> OneLineParser:
         default=[],
         help="every arm, controls too, tries these values of a flag with the first seed, keeps the best on validation "
         "rows, and has the further seeds with it alone; several --tune: all combinations",
+    )
+    parser.add_argument(
+        "--slurm",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="an option of the jobs, as sbatch names it: partition=gpu, time=240; several --slurm: all of them",
     )
     for flag, text in (
         ("--scratch", "also fresh layers"),
@@ -109,9 +118,21 @@ def parse_command_line(argv: Sequence[str]) -> tuple[SweepSettings, bool]:
         flags=flags,
         tune=tune,
         race=arguments.race,
-        jobs=int(arguments.jobs),
+        jobs=int(arguments.jobs or 1),
+        cluster=None if arguments.executor == HERE else make_cluster(arguments),
     )
     return settings, arguments.plan
+
+
+def make_cluster(arguments: argparse.Namespace) -> ClusterSettings:
+    return ClusterSettings(
+        engine=arguments.executor,
+        jobs=int(arguments.jobs or 0),
+        cpus=int(arguments.cpus_per_run or DEFAULT_CPUS),
+        cards=int(arguments.cards_per_run or 0),
+        ray_address=arguments.ray_address or DEFAULT_ADDRESS,
+        slurm=dict(text.split("=", 1) for text in arguments.slurm),
+    )
 
 
 def list_raced_seeds(seeds: Sequence[str], most: int) -> list[str]:
@@ -149,11 +170,33 @@ def check_values(arguments: argparse.Namespace) -> None:
         raise ValueError(f'--seeds is "{arguments.seeds}": give whole numbers, such as "42 43"')
     if not re.fullmatch("[0-9]+", arguments.random):
         raise ValueError(f'--random is "{arguments.random}": give the number of draws')
-    if not re.fullmatch("0*[1-9][0-9]*", arguments.jobs, re.ASCII):
-        raise ValueError(f'--jobs is "{arguments.jobs}": give how many runs may be at work at once, 1 or more')
+    check_executor(arguments)
     check_race(arguments)
     if not arguments.output_root:
         raise ValueError("--output_root is empty: name a folder")
+
+
+def check_executor(arguments: argparse.Namespace) -> None:
+    """Raises ValueError where what is said of it cannot be, or is of another one."""
+    if arguments.executor not in ENGINES:
+        raise ValueError(f'--executor is "{arguments.executor}": give one of {", ".join(ENGINES)}')
+    if not re.fullmatch("(0*[1-9][0-9]*)?", arguments.jobs, re.ASCII):
+        raise ValueError(f'--jobs is "{arguments.jobs}": give how many runs may be at work at once, 1 or more')
+    if not re.fullmatch("(0*[1-9][0-9]*)?", arguments.cpus_per_run, re.ASCII):
+        raise ValueError(f'--cpus_per_run is "{arguments.cpus_per_run}": give a number of processors, 1 or more')
+    if not re.fullmatch("[0-9]*", arguments.cards_per_run, re.ASCII):
+        raise ValueError(f'--cards_per_run is "{arguments.cards_per_run}": give a number of cards')
+    for flag, value, engines in (
+        ("--cpus_per_run", arguments.cpus_per_run, (RAY, SLURM)),
+        ("--cards_per_run", arguments.cards_per_run, (RAY, SLURM)),
+        ("--ray_address", arguments.ray_address, (RAY,)),
+        ("--slurm", arguments.slurm, (SLURM,)),
+    ):
+        if value and arguments.executor not in engines:
+            raise ValueError(f"{flag} is for --executor {' or '.join(engines)}: add that, or leave it out")
+    for text in arguments.slurm:
+        if not re.fullmatch("[a-z_]+=.+", text):
+            raise ValueError(f'--slurm is "{text}": give a name and a value, such as partition=gpu')
 
 
 def check_race(arguments: argparse.Namespace) -> None:

@@ -9,14 +9,14 @@ Its own process plans, starts, waits and tells; whatever needs torch runs in pro
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from layer_distillation.records.interruption import Interrupted
-from layer_distillation.sweep.arguments import exit_with_error, parse_command_line
+from layer_distillation.sweep.arguments import RAY, SLURM, exit_with_error, parse_command_line
 from layer_distillation.sweep.executors import Executor, execute_here
 from layer_distillation.sweep.places import divide_machine
-from layer_distillation.sweep.plan import WAITING, PlannedRun, SweepSettings, plan_runs
+from layer_distillation.sweep.plan import WAITING, ClusterSettings, PlannedRun, SweepSettings, plan_runs
 from layer_distillation.sweep.processes import ProcessGroups
 from layer_distillation.sweep.programs import find_launch, find_script, make_environment
 from layer_distillation.sweep.report import SweepReport
@@ -41,21 +41,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with ProcessGroups(environment) as groups:
             runs = mark_waiting(add_states(plan_all(settings, launch), groups))
-            executor = choose_executor(settings, runs, environment)
-            return print_plan(runs, settings) if is_plan else sweep(runs, settings, launch, groups, executor)
+            if is_plan:
+                return print_plan(runs, settings)
+            return sweep(runs, settings, launch, groups, choose_executor(settings, runs, environment))
     except Interrupted as interrupted:
         print(f"\nstopped by {interrupted}; the same command goes on from here", file=sys.stderr)
         return interrupted.exit_status
     except OSError as error:
         exit_with_error(str(error), status=1)
+    except ValueError as error:  # of a cluster that takes no such runs
+        exit_with_error(str(error))
 
 
 def choose_executor(settings: SweepSettings, runs: Sequence[PlannedRun], environment: Mapping[str, str]) -> Executor:
     """Who makes the runs; ends the process with status 2 where that cannot be."""
     try:
-        return partial(execute_here, places=divide_machine(settings.jobs, runs, environment))
+        if settings.cluster is None:
+            return partial(execute_here, places=divide_machine(settings.jobs, runs, environment))
+        return CLUSTERS[settings.cluster.engine](settings.cluster)
     except ValueError as error:
         exit_with_error(str(error))
+    except ModuleNotFoundError as error:
+        extra = settings.cluster.engine
+        exit_with_error(f"--executor {extra} needs {error.name}: pip install 'layer-distillation[{extra}]'")
+
+
+def reach_ray(cluster: ClusterSettings) -> Executor:
+    """Raises ValueError where it does not answer, ModuleNotFoundError where it is not installed."""
+    from layer_distillation.sweep.ray_cluster import connect, execute_on_ray
+
+    connect(cluster.ray_address)
+    return partial(execute_on_ray, cluster=cluster)
+
+
+def reach_slurm(cluster: ClusterSettings) -> Executor:
+    """Raises as `reach_ray`."""
+    from layer_distillation.sweep.slurm import check_scheduler, execute_on_slurm
+
+    check_scheduler()
+    return partial(execute_on_slurm, cluster=cluster)
+
+
+CLUSTERS: dict[str, Callable[[ClusterSettings], Executor]] = {RAY: reach_ray, SLURM: reach_slurm}
 
 
 def print_plan(runs: Sequence[PlannedRun], settings: SweepSettings) -> int:
@@ -87,7 +114,7 @@ def sweep(
 ) -> int:
     """Executes what is open and compares what is finished; returns 1 where anything failed."""
     (settings.output_root / "logs").mkdir(parents=True, exist_ok=True)
-    report = SweepReport(len(runs), is_live=settings.jobs > 1)
+    report = SweepReport(len(runs), is_live=settings.jobs > 1 or settings.cluster is not None)
     if settings.tune:
         print(describe_budget(runs), flush=True)
     if settings.race:
@@ -113,6 +140,7 @@ def execute(
 ) -> list[PlannedRun]:
     """Returns those that are finished."""
     num_before = len(report.finished)
+    report.number(runs)
     with report.watching():
         for outcome in executor(runs, groups, report):
             report.end(outcome)

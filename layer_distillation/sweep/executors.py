@@ -18,8 +18,8 @@ from layer_distillation.sweep.arguments import SCRIPT
 from layer_distillation.sweep.places import WHOLE_MACHINE, Place
 from layer_distillation.sweep.plan import PlannedRun
 from layer_distillation.sweep.processes import ProcessGroups
+from layer_distillation.sweep.remote_run import NOT_STARTED
 
-NOT_STARTED = 126  # as shells have it
 POLL_SECONDS = 0.05
 
 
@@ -48,7 +48,7 @@ class Listener(Protocol):
     """Who is told what an executor does."""
 
     def begin(self, run: PlannedRun, where: str = "") -> None:
-        """A run begins; `where` is nothing for one that is finished already, or the only one at work."""
+        """A run begins, or goes on elsewhere. `where` is nothing for one that is finished, or the only one at work."""
 
     def watch(self, at_work: Sequence[RunAtWork]) -> None:
         """Several times a second while an executor waits for some of several."""
@@ -83,6 +83,12 @@ def execute_here(
         if not ended:
             listener.watch([job.at_work for job in jobs.values()])
             time.sleep(POLL_SECONDS)
+
+
+def note_failure(run: PlannedRun, reason: str) -> None:
+    """What a run's log cannot know itself."""
+    with run.log.open("a", encoding="utf-8") as log:
+        log.write(f"{name_speaker(SCRIPT)}: error: {reason}\n")
 
 
 class Job:

@@ -24,6 +24,18 @@ TEACHER_OFF = (
 
 
 @dataclass(frozen=True)
+class ClusterSettings:
+    """What each run is given on a cluster, and how many may be at work at once there (0: as many as it takes)."""
+
+    engine: str
+    jobs: int
+    cpus: int
+    cards: int
+    ray_address: str
+    slurm: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class SweepSettings:
     """What is swept, as the command's flags say it; `flags` go to every run. Seeds stay text: they name folders."""
 
@@ -36,7 +48,8 @@ class SweepSettings:
     flags: Sequence[str]
     tune: Mapping[str, Sequence[str]] = field(default_factory=dict)
     race: bool = False  # then `seeds` are all that an arm may get
-    jobs: int = 1
+    jobs: int = 1  # at once on this machine
+    cluster: ClusterSettings | None = None
 
 
 @dataclass(frozen=True)

@@ -29,25 +29,30 @@ class SweepReport:
 
     def __init__(self, num_runs: int, is_live: bool = False) -> None:
         self.num_runs, self.is_live = num_runs, is_live
-        self.numbers: dict[Path, int] = {}  # of the runs that have begun, by folder, in the order of the plan
-        self.has_line: dict[Path, bool] = {}  # whether a run's line is begun, and ends with it
+        self.numbers: dict[Path, int] = {}  # of the runs that are executed, by folder, in the order of the plan
+        self.has_line: dict[Path, bool] = {}  # of those that have begun: whether the line of their end has, too
+        self.num_ended = 0
         self.table: LiveTable | None = None
         self.finished: list[PlannedRun] = []
         self.trials: dict[str, list[PlannedRun]] = {}  # finished, by arm
         self.chosen: dict[str, dict[str, str]] = {}  # the values of each arm whose trials are all finished
         self.failures: list[str] = []
 
+    def number(self, runs: Sequence[PlannedRun]) -> None:
+        """What is executed next."""
+        self.numbers |= {run.folder: number for number, run in enumerate(runs, len(self.numbers) + 1)}
+
     def begin(self, run: PlannedRun, where: str = "") -> None:
-        self.numbers[run.folder] = len(self.numbers) + 1
+        begins = "goes on" if run.folder in self.has_line else "begins"  # where a node has died
         self.has_line[run.folder] = not where
         if not where:
             print(f"{self.name(run)}: ", end="", flush=True)
         elif self.table is None:
-            print(f"{self.name(run)}: begins, {where}", flush=True)
+            print(f"{self.name(run)}: {begins}, {where}", flush=True)
 
     def watch(self, at_work: Sequence[RunAtWork]) -> None:
         if self.table is not None:
-            self.table.show(at_work, len(self.numbers) - len(at_work), self.num_runs)
+            self.table.show(at_work, self.num_ended, self.num_runs)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -66,7 +71,7 @@ class SweepReport:
 
     def end(self, outcome: Outcome) -> None:
         """A run has succeeded where its launcher says so and a finished record with a readable student is there."""
-        run = outcome.run
+        run, self.num_ended = outcome.run, self.num_ended + 1
         took = "finished before" if outcome.seconds is None else f"{int(outcome.seconds)} s"
         line = took if self.has_line[run.folder] else f"{self.name(run)}: {took}"
         if (score := find_score(outcome)) is not None:

@@ -26,6 +26,8 @@ LABEL_COLUMNS = ("labels", "label", "label_ids")  # collators call each of them 
 class MadeTrainer(Protocol):
     """What `check_made` needs of a trainer."""
 
+    args: DistillationTrainingArguments
+    is_fsdp_enabled: bool
     model: PreTrainedModel
     train_dataset: Any
     eval_dataset: Any
@@ -44,7 +46,8 @@ def check_call(args: Any, teacher: Any, further_teachers: Sequence[Any], others:
 
 
 def check_made(trainer: MadeTrainer) -> None:
-    """Raises ValueError for what the student and the rows say, once all is there."""
+    """Raises ValueError for what the student, the rows and the processes say, once all is there."""
+    check_sharded(trainer)
     has_ce = "ce" in trainer.term_weights
     num_labels = trainer.model.config.num_labels
     check_rows(trainer.train_dataset, trainer.eval_dataset, num_labels, has_ce, trainer.task_kind)
@@ -52,6 +55,16 @@ def check_made(trainer: MadeTrainer) -> None:
         trainer.teacher_store.check_rows(trainer.train_dataset)
     if trainer.projections is not None:
         check_no_optimizer(trainer.optimizer)
+
+
+def check_sharded(trainer: MadeTrainer) -> None:
+    """Raises ValueError where --fsdp would change nothing: accelerate 1.15 takes it on cards alone (`MULTI_CPU` is not
+    among its kinds), and trains a whole copy in every process otherwise, without a word."""
+    if trainer.args.fsdp and not trainer.is_fsdp_enabled:
+        raise ValueError(
+            "--fsdp shards over several cards and here is a processor: accelerate shards nothing on processors, "
+            "leave it out"
+        )
 
 
 def read_kind(kind: TaskKind | str | None) -> TaskKind | None:

@@ -88,6 +88,8 @@ def test_no_refusal_of_the_class_is_new():
 def test_sharding_needs_processes_to_shard_over():
     with pytest.raises(ValueError, match="here is one"):
         check_sharding(make_flags(fsdp=True), num_processes=1)
+    with pytest.raises(ValueError, match="--fsdp and --use_cpu are both given: accelerate shards nothing on"):
+        check_sharding(make_flags(fsdp=True, use_cpu=True), num_processes=2)
     with pytest.raises(ValueError, match="--fsdp and --deepspeed"):
         check_sharding(make_flags(fsdp=True, deepspeed="{}"), num_processes=2)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from layer_distillation.records.interruption import Interrupted
-from layer_distillation.sweep.executors import NOT_STARTED, Outcome, RunAtWork, execute_here
+from layer_distillation.sweep.executors import Outcome, RunAtWork, execute_here
 from layer_distillation.sweep.places import Place
 from layer_distillation.sweep.plan import PlannedRun
 from layer_distillation.sweep.processes import ProcessGroups
+from layer_distillation.sweep.remote_run import NOT_STARTED
 from sweep_tools import send_once_there
 
 TWO_PLACES = [Place(0, threads=3, cards=("4", "5")), Place(1, threads=3, cards=("6", "7"))]

@@ -55,6 +55,7 @@ from layer_distillation.sweep.report import SweepReport
 Path("log").write_text("epoch 3 is done")
 run = PlannedRun("top", "top", "1", Path("top-seed1"), Path("log"), flags=[], command=[])
 report = SweepReport(2, is_live=True)
+report.number([run])
 with report.watching():
     report.begin(run, "1 thread")
     report.watch([RunAtWork(run, "1 thread", time.monotonic() - 7)])

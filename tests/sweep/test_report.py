@@ -18,6 +18,7 @@ def runs(tmp_path) -> list[PlannedRun]:
 
 def tell(outcomes: list[Outcome]) -> SweepReport:
     report = SweepReport(len(outcomes))
+    report.number([outcome.run for outcome in outcomes])
     for outcome in outcomes:
         report.begin(outcome.run)
         report.end(outcome)
@@ -62,6 +63,7 @@ def test_of_several_at_once_each_has_a_line_at_its_beginning_and_one_at_its_end(
     for run in runs:
         write_finished_run(run.folder)
     report = SweepReport(3)
+    report.number(runs)
     report.begin(runs[0], "1 thread")
     report.begin(runs[1], "card 1, 1 thread")
     report.end(Outcome(runs[1], 0, 5.0))
@@ -72,6 +74,10 @@ def test_of_several_at_once_each_has_a_line_at_its_beginning_and_one_at_its_end(
         f"[2/3] odd-seed42: 5 s, {SCORED}",
         f"[1/3] top-seed42: 34 s, {SCORED}",
     ]
+    report.begin(runs[1], "node b")
+    report.begin(runs[1], "node c")
+    moved = ["[2/3] odd-seed42: goes on, node b", "[2/3] odd-seed42: goes on, node c"]
+    assert capsys.readouterr().out.splitlines() == moved
     assert report.finished == runs  # in the order of the plan, which the comparison is given
 
 

@@ -1,0 +1,109 @@
+"""Runs as a job array of SLURM, written and followed by submitit. An extra: `[slurm]`.
+
+Entry: `check_scheduler`, then `execute_on_slurm`.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import submitit
+
+from layer_distillation.records.run_record import FINISHED
+from layer_distillation.sweep.executors import Listener, Outcome, RunAtWork, note_failure
+from layer_distillation.sweep.places import find_memory_bytes
+from layer_distillation.sweep.plan import ClusterSettings, PlannedRun
+from layer_distillation.sweep.processes import ProcessGroups
+from layer_distillation.sweep.remote_run import NOT_STARTED, run_command
+
+SCHEDULER = "slurm"  # of submitit; its `local` has processes of this machine in place of jobs
+LOOK_SECONDS = 1.0
+DEFAULT_MINUTES = 24 * 60
+
+
+def check_scheduler() -> None:
+    """Raises ValueError where no SLURM is here."""
+    if SCHEDULER == "slurm" and shutil.which("sbatch") is None:
+        raise ValueError("there is no sbatch: --executor slurm is for a machine that hands jobs to SLURM")
+
+
+class RunJob:
+    """What a job does; handed out again when it is preempted or out of time, as a run goes on from its checkpoint."""
+
+    def __call__(self, *given: Any) -> int:
+        return run_command(*given)
+
+    def checkpoint(self, *given: Any) -> submitit.helpers.DelayedSubmission:
+        return submitit.helpers.DelayedSubmission(self, *given)
+
+
+def execute_on_slurm(
+    runs: Sequence[PlannedRun], groups: ProcessGroups, listener: Listener, cluster: ClusterSettings
+) -> Iterator[Outcome]:
+    """One array of all open runs, at most `cluster.jobs` of them at a time.
+
+    Raises:
+        ValueError: SLURM refuses the jobs.
+    """
+    opened = []
+    for run in runs:
+        if run.state == FINISHED:
+            listener.begin(run)
+            yield Outcome(run, 0, None)
+        else:
+            opened.append(run)
+    if not opened:
+        return
+    jobs = submit(opened, groups.environment, cluster, find_memory_bytes(runs)[0])
+    at_work: dict[str, RunAtWork] = {}
+    try:
+        while jobs:
+            ended = [run for run, job in jobs if job.done()]
+            for run, job in jobs:
+                if job.job_id not in at_work and (job.done() or job.state == "RUNNING"):
+                    at_work[job.job_id] = RunAtWork(run, f"job {job.job_id}", time.monotonic())
+                    listener.begin(run, f"job {job.job_id}")
+            for run, job in [(run, job) for run, job in jobs if run in ended]:
+                jobs.remove((run, job))
+                yield at_work.pop(job.job_id).end(find_status(run, job))
+            listener.watch([*at_work.values()])
+            time.sleep(LOOK_SECONDS if jobs else 0)
+    finally:
+        for _, job in jobs:
+            job.cancel()
+
+
+def submit(
+    runs: Sequence[PlannedRun], environment: Mapping[str, str], cluster: ClusterSettings, memory_bytes: int
+) -> list[tuple[PlannedRun, submitit.Job]]:
+    """Raises ValueError."""
+    executor = submitit.AutoExecutor(folder=runs[0].log.parent / "slurm", cluster=SCHEDULER)
+    ours = {name: value for name, value in environment.items() if not name.startswith(("SLURM_", "SUBMITIT_", "CUDA_"))}
+    variables = ours | {"OMP_NUM_THREADS": str(cluster.cpus), "PET_STANDALONE": "1"}
+    try:
+        executor.update_parameters(
+            name="distil",
+            cpus_per_task=cluster.cpus,
+            gpus_per_node=cluster.cards,
+            mem_gb=max(1, round(memory_bytes / 1e9 + 0.5)),
+            timeout_min=DEFAULT_MINUTES,
+            slurm_array_parallelism=cluster.jobs or len(runs),
+        )
+        if cluster.slurm:
+            executor.update_parameters(**{f"slurm_{name}": value for name, value in cluster.slurm.items()})
+        given = [(run.command, str(run.log), os.getcwd(), variables) for run in runs]
+        jobs = executor.map_array(RunJob(), *map(list, zip(*given, strict=True)))
+    except (NameError, submitit.core.utils.FailedJobError) as error:
+        raise ValueError(f"SLURM takes no such jobs: {' '.join(str(error).split())[:300]}") from error
+    return list(zip(runs, jobs, strict=True))
+
+
+def find_status(run: PlannedRun, job: submitit.Job) -> int:
+    """Of a job that has ended; why SLURM ended it goes to the run's log."""
+    try:
+        return job.result()
+    except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+        note_failure(run, f"job {job.job_id} ended as {job.state}: {str(error).strip().splitlines()[-1][:300]}")
+        return NOT_STARTED

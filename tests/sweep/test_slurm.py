@@ -1,0 +1,96 @@
+"""A plan as a job array, by submitit's executor that has processes of this machine in place of jobs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+submitit = pytest.importorskip("submitit", reason="submitit is an extra: pip install -r requirements-slurm.txt")
+
+from layer_distillation.sweep import slurm  # noqa: E402 - where submitit is
+from layer_distillation.sweep.executors import RunAtWork  # noqa: E402
+from layer_distillation.sweep.plan import ClusterSettings, Needs, PlannedRun  # noqa: E402
+from layer_distillation.sweep.processes import ProcessGroups  # noqa: E402
+from layer_distillation.sweep.remote_run import NOT_STARTED  # noqa: E402
+from sweep_tools import has_ended  # noqa: E402
+
+SETTINGS = ClusterSettings("slurm", jobs=2, cpus=3, cards=0, ray_address="", slurm={})
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.begun: dict[str, str] = {}
+
+    def begin(self, run: PlannedRun, where: str = "") -> None:
+        self.begun[run.name] = where
+
+    def watch(self, at_work: Sequence[RunAtWork]) -> None:
+        pass
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(slurm, "SCHEDULER", "local")
+    monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.1)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    (tmp_path / "logs").mkdir()
+    return tmp_path
+
+
+def make_run(place: Path, name: str, *command: str, state: str = "open") -> PlannedRun:
+    log = place / "logs" / f"{name}.log"
+    return PlannedRun(
+        name, name, "1", place / name, log, flags=[], command=list(command), state=state, needs=Needs(10**9)
+    )
+
+
+def test_each_open_run_is_a_job_with_its_log_and_its_status(place):
+    runs = [
+        make_run(place, "good", "sh", "-c", "echo trained with $OMP_NUM_THREADS"),
+        make_run(place, "bad", "sh", "-c", "exit 3"),
+        make_run(place, "gone", "no-such-launcher"),
+    ]
+    listener = Listener()
+    outcomes = {o.run.name: o for o in slurm.execute_on_slurm(runs, ProcessGroups(os.environ), listener, SETTINGS)}
+    assert {name: outcome.status for name, outcome in outcomes.items()} == {"good": 0, "bad": 3, "gone": NOT_STARTED}
+    assert all(where.startswith("job ") for where in listener.begun.values())
+    assert runs[0].log.read_text() == "trained with 3\n"
+    assert "no-such-launcher" in runs[2].log.read_text()
+
+
+def test_what_is_finished_makes_no_job(place):
+    done = make_run(place, "done", "false", state="finished")
+    (outcome,) = slurm.execute_on_slurm([done], ProcessGroups(os.environ), Listener(), SETTINGS)
+    assert (outcome.status, outcome.seconds) == (0, None)
+    assert not (place / "logs" / "slurm").exists()
+
+
+def test_jobs_are_cancelled_where_the_sweep_is_ended(place):
+    runs = [make_run(place, "long", "sh", "-c", f"echo $$ > '{place}/pid'; exec sleep 60")]
+    begun = Listener()
+    outcomes = slurm.execute_on_slurm(runs, ProcessGroups(os.environ), begun, SETTINGS)
+
+    def stop(at_work: Sequence[RunAtWork]) -> None:
+        if (place / "pid").exists() and (place / "pid").read_text():
+            raise KeyboardInterrupt
+
+    begun.watch = stop
+    with pytest.raises(KeyboardInterrupt):
+        list(outcomes)
+    assert has_ended(int((place / "pid").read_text()))
+
+
+def test_without_sbatch_it_is_one_error(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="there is no sbatch: --executor slurm is for a machine that hands jobs to"):
+        slurm.check_scheduler()
+
+
+def test_options_go_by_the_names_of_sbatch(place, monkeypatch):
+    """Written as a script, not handed in."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    text = _make_sbatch_string("true", "logs", partition="gpu", time=240, map_count=3, array_parallelism=2)
+    assert "#SBATCH --partition=gpu" in text
+    assert "#SBATCH --array=0-2%2" in text
