@@ -241,7 +241,7 @@ def test_a_student_of_one_layer_needs_its_last_one_in_the_patient_term(tmp_path)
 def test_a_weight_that_a_schedule_raises_is_on_from_the_start(tmp_path):
     args = DistillationTrainingArguments(str(tmp_path), use_cpu=True, schedules="rkd_weight=linear:1", hidden_weight=0)
     assert args.get_largest_weights() == {"ce": 0.5, "kl": 0.5, "pkd": 10.0, "rkd": 1.0} | dict.fromkeys(
-        ["logit_cosine", "hidden", "attention", "embedding", "relation"], 0.0
+        ["logit_cosine", "hidden", "attention", "embedding", "relation", "margin", "similarity"], 0.0
     )
 
 
