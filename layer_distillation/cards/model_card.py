@@ -119,10 +119,11 @@ def describe_scores(record: RunRecord, scores: Sequence[Score]) -> list[str]:
         for score in scores
     ]
     selecting = next(iter(record.metrics))
+    units = " or ".join(sorted({score.units for score in scores}))
     return [
         format_table(["split", "rows", "score", "student", "teacher"], rows),
-        "In brackets 95 % intervals: of shares of rows Wilson's, else the bootstrap's over rows; they hold what other "
-        f"rows would change, not what another seed would. {escape_markdown(selecting)} also chose the epoch.",
+        f"In brackets 95 % intervals: of shares of rows Wilson's, else the bootstrap's over {units}; they hold what "
+        f"other {units} would change, not what another seed would. {escape_markdown(selecting)} also chose the epoch.",
     ]
 
 
@@ -202,9 +203,10 @@ def describe_comparison(row: ComparisonRow) -> list[str]:
         "## Among the strategies compared",
         table,
         "\n".join(f"- {escape_markdown(line)}" for line in row.verdict),
-        f"Mean ± standard deviation over seeds on {row.rows:,} rows; the best is "
+        f"Mean ± standard deviation over seeds on {row.rows:,} {row.units}; the best is "
         f"{escape_markdown(show_strategy(row.best))}. "
-        "Differences are paired by seed and row, with 95 % intervals, their p-values corrected after Holm.",
+        f"Differences are paired by seed and {row.units.removesuffix('s')}, with 95 % intervals, their p-values "
+        "corrected after Holm.",
     ]
 
 

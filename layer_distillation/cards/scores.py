@@ -19,6 +19,7 @@ from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.command_names import name_commands
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.tasks.evaluation_sets import RETRIEVAL, list_metric_names
+from layer_distillation.tasks.kinds.table import get_record_kind
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Score(NamedTuple):
     student_interval: Interval | None
     teacher: float | None
     teacher_interval: Interval | None
+    units: str = "rows"  # that the interval is of
 
 
 class ComparisonRow(NamedTuple):
@@ -55,6 +57,7 @@ class ComparisonRow(NamedTuple):
     interval: Interval | None
     p_value: float | None
     verdict: list[str]
+    units: str = "rows"  # of which there are `rows`
 
 
 # ---- scores ------------------------------------------------------------------------------------------------------
@@ -77,6 +80,7 @@ def list_scores(folder: Path, record: RunRecord) -> list[Score]:
             run and estimate_interval(run, split, name, "student"),
             record.teacher["metrics"].get(split, {}).get(name),
             run and estimate_interval(run, split, name, "teacher"),
+            run.name_units(split) if run else get_record_kind(record.task).unit,
         )
         for split, scores in record.metrics.items()
         for name, value in scores.items()
@@ -185,4 +189,5 @@ def find_row(unit: dict[str, Any], record: RunRecord, arm: str) -> ComparisonRow
             unit["verdict"][0],
             *(line for line in unit["verdict"][1:] if line.startswith(f"{show_strategy(arm)} ")),
         ],
+        units=unit.get("units", "rows"),  # of a comparison from before there were others
     )

@@ -216,6 +216,7 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
         "selecting_split": result.selecting_split,
         "metric_name": result.metric_name,
         "rows": result.num_rows,
+        "units": result.units,
         "resamples": result.num_resamples,
         "teacher": {
             "loss": result.teacher_loss,

@@ -99,7 +99,7 @@ def describe_scope(result: UnitResult) -> str:
     teacher = result.teacher_metric.get(result.split)
     known = f" · teacher {teacher:.4f}" if teacher is not None else ""
     runs = count(sum(len(arm.runs) for arm in result.arms), "run")
-    return f"{result.num_rows:,} {result.split} rows · {result.metric_name}{known} · {runs}"
+    return f"{result.num_rows:,} {result.split} {result.units} · {result.metric_name}{known} · {runs}"
 
 
 def format_arms(result: UnitResult) -> str:

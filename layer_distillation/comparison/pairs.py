@@ -38,7 +38,8 @@ class McNemar:
 
 @dataclass
 class Pair:
-    """`first` minus `second`. `estimate` is None where they share no seed; `level` is what its p-value had to reach."""
+    """`first` minus `second`. `estimate` is None where they share no seed; `level` is what its p-value had to reach;
+    `units` are what was resampled."""
 
     first: str
     second: str
@@ -47,15 +48,17 @@ class Pair:
     adjusted_p_value: float
     level: float
     mcnemar: McNemar | None
+    units: str = "rows"
 
 
 class PairedScores:
-    """The metric of all runs on all rows and how it varies over resampled rows."""
+    """The metric of all runs on all rows and how it varies over resampled rows, or what else the kind resamples."""
 
     def __init__(self, unit: Unit, split: str, metric_name: str, num_resamples: int) -> None:
         runs = unit.runs
         answers = np.stack([run.get_answers(metric_name, split) for run in runs])
         self.num_rows = runs[0].get_truth(split).num_rows
+        self.units = runs[0].name_units(split)
         self.num_resamples = runs[0].limit_resamples(num_resamples, metric_name, split, len(runs))
         scorer = runs[0].make_scorer(metric_name, answers, split)
         self.scores = score_all_rows(scorer, self.num_rows)
@@ -78,12 +81,12 @@ class PairedScores:
         seeds = sorted(set(first.seeds) & set(second.seeds))
         left, right = (self.find([arm.runs[arm.seeds.index(seed)] for seed in seeds]) for arm in (first, second))
         if not seeds:
-            return Pair(first.name, second.name, [], None, 1.0, level, None)
+            return Pair(first.name, second.name, [], None, 1.0, level, None, self.units)
         estimate = compare_runs(self.scores, self.covariance, left, right, self.num_rows)
         mcnemar = None
         if self.is_right is not None:
             mcnemar = McNemar(seeds[0], *compute_mcnemar(self.is_right[left[0]], self.is_right[right[0]]))
-        return Pair(first.name, second.name, seeds, estimate, estimate.p_value, level, mcnemar)
+        return Pair(first.name, second.name, seeds, estimate, estimate.p_value, level, mcnemar, self.units)
 
     def compare_all(self, pairs: Sequence[tuple[Arm, Arm]]) -> list[Pair]:
         """Corrected over all of these pairs."""

@@ -15,7 +15,8 @@ from layer_distillation.layers.strategies import show_strategy
 
 def list_race(result: UnitResult) -> list[str]:
     """Empty where the seeds were given by no race."""
-    return describe_race(result.race, f"{result.split} {result.metric_name}") if result.race else []
+    what = f"{result.split} {result.metric_name}"
+    return describe_race(result.race, what, result.units) if result.race else []
 
 
 def name_verdict(result: UnitResult) -> str:
@@ -23,8 +24,8 @@ def name_verdict(result: UnitResult) -> str:
     return "As if no race had chosen the seeds (its looks are not corrected for)" if result.race else "Verdict"
 
 
-def describe_race(race: RaceResult, what: str) -> list[str]:
-    """The verdict, who leads first; `what` is the split and the metric."""
+def describe_race(race: RaceResult, what: str, units: str) -> list[str]:
+    """The verdict, who leads first; `what` is the split and the metric, `units` what is resampled."""
     last, racers = race.last, {racer.name: racer for racer in race.racers}
     undecided = [
         show_strategy(name)
@@ -34,7 +35,7 @@ def describe_race(race: RaceResult, what: str) -> list[str]:
     seeds = count(last.num_seeds[last.leader], "seed")
     score = f"{show_strategy(last.leader)}, {what} {last.leader_score:.4f} ({seeds})"
     first = f"Leads: {score}; not shown to be better than {', '.join(undecided)}." if undecided else f"Best: {score}."
-    lines = [first, *(describe_judgement(name, found, racers[name]) for name, found in last.judgements.items())]
+    lines = [first, *(describe_judgement(name, found, racers[name], units) for name, found in last.judgements.items())]
     missing = "is not in the race: a run that it was to have is missing"
     lines += [f"{show_strategy(name)} {missing}." for name in race.left_out]
     return [
@@ -45,11 +46,11 @@ def describe_race(race: RaceResult, what: str) -> list[str]:
     ]
 
 
-def describe_judgement(name: str, judgement: Judgement, racer: Racer) -> str:
+def describe_judgement(name: str, judgement: Judgement, racer: Racer, units: str) -> str:
     shown = show_strategy(name) + (" (control)" if racer.is_control else "")
     if judgement.difference is None:
         return f"{shown} is undecided: it shares no seed with {show_strategy(judgement.rival)}."
-    seen = describe_difference(judgement)
+    seen = describe_difference(judgement, units)
     if judgement.state == BEHIND:
         return f"{shown} was dropped at look {judgement.look}: {seen}."
     if judgement.state == AHEAD:
@@ -65,12 +66,12 @@ def explain_stop(judgement: Judgement, racer: Racer) -> str:
     return "the seeds that are left would hardly decide it"
 
 
-def describe_difference(judgement: Judgement) -> str:
+def describe_difference(judgement: Judgement, units: str) -> str:
     """`behind even by 0.1333 [0.1147, 0.1520], corrected p <0.0001 (1 seed)`"""
     difference, sign = judgement.difference, -1 if judgement.difference.value < 0 else 1
     low, high = sorted(sign * end for end in difference.get_interval(judgement.level))
     side = "behind" if sign > 0 else "ahead of"
-    rows_alone = ", rows alone" if difference.is_of_rows_alone else ""
+    rows_alone = f", {units} alone" if difference.is_of_rows_alone else ""
     return (
         f"{side} {show_strategy(judgement.rival)} by {abs(difference.value):.4f} [{low:.4f}, {high:.4f}], corrected p "
         f"{format_p_value(judgement.p_value)} ({count(difference.num_seeds, 'seed')}{rows_alone})"

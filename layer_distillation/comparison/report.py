@@ -61,7 +61,7 @@ def list_blocks(results: Sequence[UnitResult], ranks: TaskRanks | None, left_out
 
 def list_unit_blocks(result: UnitResult) -> list[Block]:
     """The report of one task and number of student layers."""
-    chosen_on = f"{result.num_rows} {result.split} rows"
+    chosen_on = f"{result.num_rows} {result.split} {result.units}"
     if result.split == result.selecting_split:
         chosen_on += ", which also chose the epoch that was kept"
     blocks = [
@@ -268,17 +268,21 @@ def table_teacher(pairs: Sequence[TeacherPair]) -> list[list[str]]:
 
 def explain_method(results: Sequence[UnitResult]) -> Block:
     resamples = " and ".join(sorted({f"{result.num_resamples:,}" for result in results}))
+    names = sorted({result.units for result in results})
+    units, unit = " or ".join(names), " or ".join(name.removesuffix("s") for name in names)
     return Block(
         "How it was computed",
         lines=[
             "Epoch: the one kept, by default that of the lowest validation loss; at the end: after the last one.",
-            "Arms are runs that differ in their seed alone; every difference is paired by seed and by row.",
-            f"Rows are resampled {resamples} times, the same rows for all runs; that gives the variance over rows.",
+            f"Arms are runs that differ in their seed alone; every difference is paired by seed and by {unit}.",
+            f"{units.capitalize()} are resampled {resamples} times, the same {units} for all runs; that gives the "
+            f"variance over {units}.",
             "The variance over seeds is measured on the runs and added; intervals and p-values are Student's t with "
-            "Satterthwaite's degrees of freedom, intervals without correction. With one seed only rows count.",
+            f"Satterthwaite's degrees of freedom, intervals without correction. With one seed only {units} count.",
             "Holm's correction counts all pairs of strategies, because the best one was picked by looking at them.",
-            "A teacher is beyond a constant answer, such as the majority class, where the 95 % interval over rows of "
-            "the difference is above 0. Tasks whose teacher is not are in no mean over tasks.",
-            "Needed rows and seeds: 80 % power at the corrected level. McNemar's test compares two single students.",
+            f"A teacher is beyond a constant answer, such as the majority class, where the 95 % interval over {units} "
+            "of the difference is above 0. Tasks whose teacher is not are in no mean over tasks.",
+            f"Needed {units} and seeds: 80 % power at the corrected level. McNemar's test compares two single "
+            "students.",
         ],
     )

@@ -70,7 +70,7 @@ class UnitResult:
     split: str
     selecting_split: str
     metric_name: str
-    num_rows: int
+    num_rows: int  # of `units`
     num_resamples: int
     teacher_loss: dict[str, float]
     teacher_metric: dict[str, float]
@@ -83,6 +83,7 @@ class UnitResult:
     rank_correlation: float | None
     before_training: list[tuple[str, str, float | None, int]]
     race: RaceResult | None = None  # where the seeds were given by one
+    units: str = "rows"  # what is resampled
 
     @property
     def arms(self) -> list[ArmResult]:
@@ -141,6 +142,7 @@ def analyse_unit(
         selecting_split=first_run.selecting_split,
         metric_name=metric_name,
         num_rows=scores.num_rows,
+        units=scores.units,
         num_resamples=scores.num_resamples,
         teacher_loss=list_teacher_losses(first_run),
         teacher_metric=score_teacher(first_run, metric_name),

@@ -192,6 +192,11 @@ class Run:
             return np.unique(self.arrays[f"{split}.units"], return_counts=True)[1]
         return self.arrays.get(f"{split}.row_items", np.ones(num_rows, np.int64))
 
+    def name_units(self, split: str) -> str:
+        """What is resampled of the split, in the plural: rows, sentences, articles."""
+        named = self.arrays.get(f"{split}.unit")
+        return self.kind.unit if named is None else str(named)
+
     def get_kept(self, split: str, model: str) -> np.ndarray | None:
         """What predictions.npz has of a model: the logits of items, or the scores of rows that are several inputs."""
         has_scores = self.kind.answer_rows is not None or self.is_retrieval(split)

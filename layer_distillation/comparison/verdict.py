@@ -130,14 +130,14 @@ def format_p_value(p_value: float) -> str:
 
 
 def describe_need(pair: Pair) -> str:
-    """How many rows or seeds would show a difference of this size, and where more of one alone would never do."""
+    """How many units or seeds would show a difference of this size, and where more of one alone would never do."""
     difference, components, num_seeds = pair.estimate.value, pair.estimate.components, len(pair.seeds)
     if difference == 0:
         return "there is none to see"
     needed_rows = find_needed_rows(difference, components, num_seeds, pair.level)
-    rows = describe_number(needed_rows)
+    rows = f"{describe_number(needed_rows)} {pair.units}"
     if num_seeds == 1:
-        return f"{rows} rows would be needed to see one of this size between these two students"
+        return f"{rows} would be needed to see one of this size between these two students"
     needed_seeds = find_needed_seeds(difference, components, pair.level)
     seeds = describe_number(needed_seeds)
     # Beyond the number that is looked at, the question is whether any number would do.
@@ -146,11 +146,11 @@ def describe_need(pair: Pair) -> str:
         difference, components, PRACTICALLY_INFINITE, components.num_rows, pair.level
     )
     if rows_suffice and seeds_suffice:
-        return f"{rows} rows or {seeds} seeds would be needed to see one of this size"
+        return f"{rows} or {seeds} seeds would be needed to see one of this size"
     if rows_suffice:
-        return f"{rows} rows would be needed to see one of this size, more seeds alone would not help"
+        return f"{rows} would be needed to see one of this size, more seeds alone would not help"
     if seeds_suffice:
-        return f"{seeds} seeds would be needed to see one of this size, more rows alone would not help"
+        return f"{seeds} seeds would be needed to see one of this size, more {pair.units} alone would not help"
     return describe_need_of_both(pair)
 
 
@@ -159,8 +159,10 @@ def describe_need_of_both(pair: Pair) -> str:
     for num_seeds in MORE_SEEDS:
         rows = find_needed_rows(pair.estimate.value, pair.estimate.components, num_seeds, pair.level)
         if rows is not None:
-            return f"{describe_number(rows)} rows with {num_seeds} seeds would be needed to see one of this size"
-    return "to see one of this size takes more rows and more seeds than anyone has"
+            return (
+                f"{describe_number(rows)} {pair.units} with {num_seeds} seeds would be needed to see one of this size"
+            )
+    return f"to see one of this size takes more {pair.units} and more seeds than anyone has"
 
 
 def describe_number(number: int | None) -> str:

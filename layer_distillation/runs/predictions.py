@@ -66,7 +66,7 @@ def keep_answers(output: DistillationOutput, data: TaskData, split: str) -> dict
         if logits is not None:
             rows = data.answer_rows(split, logits)
             arrays |= {f"{model}_scores": rows.scores, f"{model}_answers": rows.answers}
-    return arrays | {"labels": rows.labels, "units": rows.units}
+    return arrays | {"labels": rows.labels, "units": rows.units, "unit": np.array(rows.unit)}
 
 
 def select_scores(metrics: dict[str, float], split: str) -> dict[str, float]:

@@ -63,13 +63,14 @@ class RowAnswers:
     """What a kind makes of a split's logits whose rows are several inputs.
 
     scores: (rows, ...), which its metrics are means of; answers: (rows,) of text; labels: (rows,), -100 where nobody
-    says what is right; units: (rows,), which rows a comparison resamples together.
+    says what is right; units: (rows,), which rows a comparison resamples together; unit: what these are, in the plural.
     """
 
     scores: np.ndarray
     answers: np.ndarray
     labels: np.ndarray
     units: np.ndarray
+    unit: str
 
 
 class UnfitTextError(ValueError):
@@ -125,7 +126,7 @@ class TaskKind:
     auto_class: str  # of transformers: loads teacher and student
     head_suffix: str  # of the classes that it loads
     pipeline_tag: str
-    unit: str  # what the comparison resamples, in the plural
+    unit: str  # what the comparison resamples, in the plural, as far as it is one thing for all data
 
     # ---- data ----
     recognise: Callable[["RawSplit", "DataArguments"], str | None]  # why training rows are of this kind, or None
@@ -184,6 +185,8 @@ class TaskKind:
     card_tags: tuple[str, ...] = ()
     is_cross_encoder: bool = False  # of sentence-transformers, whose section its config has
     is_per_token: bool = False  # logits are (batch, tokens, outputs), not (batch, outputs)
+    has_choices: bool = False  # inputs are (batch, choices, tokens): a row is one for each of its choices
+    output_names: tuple[str, ...] = ("logits",)  # of the model's own outputs what its logits are made of
     # The splits as `read` wants them, where that is not as files have them: some rows set apart, say.
     arrange: Callable[[Mapping[str, "RawSplit"], "DataArguments"], dict[str, "RawSplit"]] | None = None
 

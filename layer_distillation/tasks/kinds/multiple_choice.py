@@ -270,4 +270,5 @@ MULTIPLE_CHOICE = replace(
     describe_answer=lambda labels: f"which of the choices of a row is right, counted from 0 ({labels})",
     write_call=write_call,
     has_fixed_outputs=True,
+    has_choices=True,
 )

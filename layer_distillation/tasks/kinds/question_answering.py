@@ -196,12 +196,14 @@ def answer_rows(data: "TaskData", split: str, logits: Sequence[np.ndarray]) -> R
     contexts = raw[data.text_columns[1]][:]
     answers = decode_answers(contexts, list_windows(windows), logits, make_decoding(data.options))
     golds = [read_marks(marks, context) for marks, context in zip(raw["labels"][:], contexts, strict=True)]
+    units, unit = number_units(raw[TITLE][:], contexts)
     score = partial(score_golds, allows_null=data.options["allows_null"])
     return RowAnswers(
         scores=np.array([score(*row) for row in zip(answers, golds, strict=True)], np.float32).reshape(-1, 2),
         answers=np.array(answers, dtype=str),
         labels=np.array([IGNORED_LABEL if gold is None else 1 for gold in golds]),
-        units=number_units(raw[TITLE][:], contexts),
+        units=units,
+        unit=unit,
     )
 
 
@@ -221,11 +223,12 @@ def score_golds(answer: str, golds: Sequence[Answer] | None, allows_null: bool) 
     return AnswerScores(0, 0) if golds is None else score_answer(answer, [gold.text for gold in golds], allows_null)
 
 
-def number_units(titles: Sequence[str | None], contexts: Sequence[str]) -> np.ndarray:
-    """What stands and falls together in a comparison: questions about one article, where there are enough of them; else
-    those about one context."""
+def number_units(titles: Sequence[str | None], contexts: Sequence[str]) -> tuple[np.ndarray, str]:
+    """Of every question the number, and the name, of what it stands and falls with in a comparison: its article, where
+    there are enough of them; else its context."""
     has_articles = None not in titles and len(set(titles)) >= FEWEST_ARTICLES
-    return np.unique(np.asarray(titles if has_articles else contexts, dtype=str), return_inverse=True)[1]
+    numbers = np.unique(np.asarray(titles if has_articles else contexts, dtype=str), return_inverse=True)[1]
+    return numbers, "articles" if has_articles else "contexts"
 
 
 def check_metric(name: str, label_names: LabelNames) -> None:
@@ -309,6 +312,7 @@ QUESTION_ANSWERING = TaskKind(
     has_fixed_outputs=True,
     has_label_lists=True,
     is_per_token=True,
+    output_names=("start_logits", "end_logits"),
     answer_rows=answer_rows,
     default_max_length=DEFAULT_MAX_LENGTH,
 )

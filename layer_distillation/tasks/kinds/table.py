@@ -51,6 +51,11 @@ def guess_kind(arguments: DataArguments, config: "PreTrainedConfig") -> TaskKind
     """Before the data are read: by the flag, else by the head that the config was saved with."""
     if arguments.task_type is not None:
         return TASK_KINDS[arguments.task_type]
+    return find_head_kind(config)
+
+
+def find_head_kind(config: "PreTrainedConfig") -> TaskKind:
+    """By the head that a config was saved with, whatever its problem type."""
     architecture = (config.architectures or [""])[0]
     heads = [kind for kind in TASK_KINDS.values() if kind.head_suffix in architecture]
     return heads[-1] if heads else TEXT_CLASSIFICATION
