@@ -3,6 +3,9 @@
     python -m benchmarks.bench_sweep --teacher FOLDER --train_file train.csv --validation_file validation.csv \\
         --test_file test.csv --seeds 42 43
 
+    python -m benchmarks.bench_sweep --task_type token-classification --teacher FINE_TUNED_TAGGER \\
+        --train_file train.jsonl --validation_file validation.jsonl --test_file test.jsonl --epochs 5
+
 From the repository's root. A sweep trains one student per strategy, each in a process of its own, with everything
 counted: start-up, tokenization, the teacher's pass, its store, an evaluation per epoch, saving. The ways take turns
 within a strategy, so that a machine that slows down slows all of them. This project's store lies in a folder new per
@@ -30,10 +33,13 @@ from typing import Any
 
 from benchmarks.sweep_report import Run, format_report, summarize_sweeps
 from benchmarks.sweep_settings import (
+    METRICS,
     PRECISION_NOTE,
     PROJECT_FLAGS,
     ROOT,
+    TAGS,
     WAYS,
+    WAYS_OF_TAGS,
     Key,
     Places,
     SweepSettings,
@@ -54,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     given = {field.name: vars(arguments)[field.name] for field in fields(SweepSettings) if field.name in arguments}
     settings = SweepSettings(**given)
-    grid = list_runs(arguments.ways, arguments.strategies, arguments.seeds)
     try:
+        grid = list_runs(choose_ways(arguments), arguments.strategies, arguments.seeds)
         if arguments.output_dir is None:
             with tempfile.TemporaryDirectory(prefix="bench_sweep-") as folder:
                 report = run_benchmark(settings, grid, Places(Path(folder)))
@@ -84,7 +90,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--batch_size", type=int, default=SweepSettings.batch_size, help="Training rows per step.")
     add("--learning_rate", type=float, default=SweepSettings.learning_rate)
     add("--seeds", type=int, nargs="+", default=[42], help="One sweep each, one after the other.")
-    add("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    add("--ways", nargs="+", choices=WAYS, help="Default: all; of tags those that train any head.")
+    add("--task_type", default=SweepSettings.task_type, choices=METRICS, help="Of tags entity F1 is the score.")
     add("--strategies", nargs="+", default=list(STRATEGIES), help="Names of this project's layer strategies.")
     add("--output_dir", help="Kept, and gone on with (default: a temporary folder, removed).")
     add("--threads", type=int, default=os.cpu_count(), help="OMP_NUM_THREADS of every way (default: all cores).")
@@ -94,6 +101,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="Hold this project and the expert to float32 where they would take bfloat16.",
     )
     return parser.parse_args(argv)
+
+
+def choose_ways(arguments: argparse.Namespace) -> list[str]:
+    """Raises ValueError for a way that trains no tagger."""
+    possible = WAYS_OF_TAGS if arguments.task_type == TAGS else WAYS
+    if impossible := [way for way in arguments.ways or () if way not in possible]:
+        raise ValueError(f"--ways {impossible[0]} trains no {arguments.task_type}: give some of {', '.join(possible)}")
+    return arguments.ways or list(possible)
 
 
 def locate(name: str) -> str:
@@ -244,7 +259,7 @@ def show(message: str) -> None:
 
 def make_report(settings: SweepSettings, runs: list[Run], places: Places) -> dict[str, Any]:
     """All that was measured; folders of this machine are cut down to their last two names."""
-    scores = read_json(places.scores)
+    scores, metric = read_json(places.scores), METRICS[settings.task_type]
     scored = [run | scores[name_run((run["way"], run["strategy"], run["seed"]))] for run in runs]
     shown = {
         name: "/".join(Path(value).parts[-2:]) if isinstance(value, str) else value
@@ -255,8 +270,8 @@ def make_report(settings: SweepSettings, runs: list[Run], places: Places) -> dic
         "settings": shown,
         **read_json(places.prepared),
         "scored_on": "validation" if settings.test_file is None else "test",
-        "teacher_accuracy": scores["teacher"]["accuracy"],
-        "summary": list(summarize_sweeps(scored)),
+        f"teacher_{metric}": scores["teacher"][metric],
+        "summary": list(summarize_sweeps(scored, metric)),
         "runs": scored,
     }
 

@@ -11,18 +11,18 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
-    AutoModelForSequenceClassification,
     AutoTokenizer,
+    DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     EvalPrediction,
     PreTrainedModel,
@@ -33,17 +33,25 @@ from transformers import (
     set_seed,
 )
 
-from benchmarks.sweep_settings import PRECISION_NOTE, TEACHER_LOGITS, Key, Places, SweepSettings, read_settings
+from benchmarks.peer_losses import compute_recipe_loss, compute_tutorial_loss, take_labelled
+from benchmarks.sweep_settings import (
+    PRECISION_NOTE,
+    TEACHER_LOGITS,
+    TEXTS,
+    Key,
+    Places,
+    SweepSettings,
+    read_settings,
+)
 from layer_distillation.losses.arguments import has_bfloat16
 from layer_distillation.losses.functions import IGNORED_LABEL
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.loading import TaskData, load_task
+from layer_distillation.tasks.model_checks import get_auto_class
 from layer_distillation.tasks.tokenizing import tokenize_task
 from student_init import build_student, choose_student_layers, get_num_layers
 
 EVALUATION_ROWS = 64  # per step; this project's default, so that no way gains by it
-RECIPE_TEMPERATURE = 2.0
-RECIPE_TEACHER_SHARE = 0.5
 
 
 @dataclass
@@ -74,7 +82,7 @@ def make_job(places: Places, key: Key) -> TrainingJob:
     settings = read_settings(places)
     tokenizer = AutoTokenizer.from_pretrained(places.teacher)
     data = read_rows(settings, tokenizer, with_test=False)
-    teacher = AutoModelForSequenceClassification.from_pretrained(places.teacher)
+    teacher = get_auto_class(data.kind).from_pretrained(places.teacher)
     num_layers = get_num_layers(teacher.config)
     layers = choose_student_layers(strategy, num_layers, settings.student_num_layers, seed=seed)
     student = build_student(teacher, layers, strategy, teacher_name="teacher", seed=seed)
@@ -89,6 +97,7 @@ def read_rows(settings: SweepSettings, tokenizer: PreTrainedTokenizerBase, with_
         test_file=settings.test_file if with_test else None,
         max_train_samples=settings.max_train_samples,
         max_length=settings.max_length,
+        task_type=None if settings.task_type == TEXTS else settings.task_type,
     )
     return tokenize_task(load_task(arguments), tokenizer, settings.max_length)
 
@@ -135,7 +144,8 @@ def finish_trainer(
         train_dataset=job.data.train,
         eval_dataset=job.data.first_validation,
         processing_class=job.tokenizer,
-        compute_metrics=score_predictions,
+        data_collator=DataCollatorForTokenClassification(job.tokenizer) if job.data.kind.is_per_token else None,
+        compute_metrics=partial(score_items, job.data) if job.data.kind.is_per_token else score_predictions,
         **extra,
     )
     trainer.train()
@@ -159,20 +169,8 @@ class RecipeTrainer(Trainer):
         outputs = model(**inputs)
         with torch.no_grad():
             teacher_logits = self.teacher(**inputs).logits
-        loss = compute_recipe_loss(outputs.logits, teacher_logits, inputs["labels"])
+        loss = compute_recipe_loss(*take_labelled(outputs.logits, teacher_logits, inputs["labels"]))
         return (loss, outputs) if return_outputs else loss
-
-
-def compute_recipe_loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-    """0.5 cross-entropy + 0.5 T^2 KL(teacher || student), T = 2, means over rows; logits (batch, classes)."""
-    divergence = F.kl_div(
-        F.log_softmax(student_logits / RECIPE_TEMPERATURE, dim=-1),
-        F.softmax(teacher_logits / RECIPE_TEMPERATURE, dim=-1),
-        reduction="batchmean",
-    )
-    cross_entropy = F.cross_entropy(student_logits, labels)
-    distillation = RECIPE_TEMPERATURE**2 * divergence
-    return (1 - RECIPE_TEACHER_SHARE) * cross_entropy + RECIPE_TEACHER_SHARE * distillation
 
 
 def train_expert(job: TrainingJob) -> None:
@@ -228,6 +226,10 @@ def score_predictions(prediction: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float(is_right[is_labelled].mean())}
 
 
+def score_items(data: TaskData, prediction: EvalPrediction) -> dict[str, float]:
+    return data.score(prediction.predictions, prediction.label_ids)
+
+
 def train_plain_loop(job: TrainingJob) -> None:
     """A tutorial's loop: live teacher, no warm-up, no clipping, the loss read at every step, the last student saved."""
     set_seed(job.seed)
@@ -255,15 +257,6 @@ def train_plain_loop(job: TrainingJob) -> None:
         print(f"epoch {epoch + 1}: loss {total_loss / len(train_batches):.4f}, accuracy {accuracy:.4f}")
     student.save_pretrained(job.folder)
     job.tokenizer.save_pretrained(job.folder)
-
-
-def compute_tutorial_loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-    """(cross-entropy + KL(teacher || student) + 1 - cosine of the logits) / 3, means over rows; (batch, classes)."""
-    divergence = F.kl_div(
-        F.log_softmax(student_logits, dim=-1), F.softmax(teacher_logits, dim=-1), reduction="batchmean"
-    )
-    distance = 1 - F.cosine_similarity(student_logits, teacher_logits, dim=-1).mean()
-    return (F.cross_entropy(student_logits, labels) + divergence + distance) / 3
 
 
 def make_loader(

@@ -12,6 +12,9 @@ PRECISION_NOTE = "precision.json"  # beside a peer's student that is not of floa
 TEACHER_LOGITS = "teacher_logits.npy"  # in the cache of the way that keeps them
 PROJECT_FLAGS = {"this_project_logits": ["--hidden_weight", "0", "--pkd_weight", "0"], "this_project_hidden": []}
 WAYS = (*PEERS, *PROJECT_FLAGS)
+TEXTS, TAGS = "text-classification", "token-classification"
+METRICS = {TEXTS: "accuracy", TAGS: "entity_f1"}  # by kind of task, what students are scored by
+WAYS_OF_TAGS = ("stock", "docs_recipe", *PROJECT_FLAGS)  # the others' loops are of one label to a row
 
 Key = tuple[str, str, int]
 
@@ -40,6 +43,7 @@ class SweepSettings:
     learning_rate: float = 1e-4
     threads: int = 1
     fp32: bool = False
+    task_type: str = TEXTS
     code: str = field(default_factory=fingerprint_code)  # other code has other defaults and other seconds
 
 
@@ -117,5 +121,6 @@ def make_project_flags(settings: SweepSettings, teacher: str, strategy: str, see
         "learning_rate": settings.learning_rate,
         "seed": seed,
         "bf16": "false" if settings.fp32 else None,
+        "task_type": settings.task_type if settings.task_type != TEXTS else None,
     }
     return [word for name, value in values.items() if value is not None for word in (f"--{name}", str(value))]
