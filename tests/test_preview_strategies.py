@@ -15,6 +15,7 @@ from layer_distillation.students.representation_similarity import linear_cka
 from preview_strategies import main
 from student_init import build_student
 from test_run_distillation import replace_flag
+from tiny_kinds import make_kind_project
 from tiny_project import make_project, write_csv
 
 
@@ -169,3 +170,15 @@ def test_bad_flags_end_in_one_line_and_status_2(option, message, flags, capsys, 
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert ": error: " in line
     assert re.search(message, line), line
+
+
+@pytest.mark.parametrize("kind", ["token-classification", "question-answering"])
+def test_a_preview_of_a_kind_with_logits_per_token(tmp_path, kind):
+    """Rows of several lengths; all layers kept are the teacher."""
+    flags = [*make_kind_project(tmp_path, kind), "--student_num_layers=4", "--strategies", "top"]
+    assert main(replace_flag(flags, output_dir=tmp_path / "preview", max_length=16)) == 0
+    preview = read_preview(tmp_path / "preview")
+    scores = preview["strategies"]["top"]["scores"]
+    assert scores["kl_to_teacher"] == pytest.approx(0, abs=1e-6)
+    name = preview["metric_name"] if "metric_name" in preview else preview["metric"]
+    assert scores[name] == pytest.approx(preview["teacher_scores"][name])

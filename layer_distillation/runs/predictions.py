@@ -92,6 +92,18 @@ def add_teacher_logits(data: TaskData, logits: dict[str, np.ndarray]) -> TaskDat
     return dataclasses.replace(data, validation=validation, test=test)
 
 
+def stack_teacher_logits(data: TaskData, rows: Dataset) -> np.ndarray:
+    """What `add_teacher_logits` has put into the rows: (rows, outputs); of a kind with logits per token (rows, tokens,
+    outputs), from the first token of every row on."""
+    values = rows["teacher_logits"][:]
+    if not data.kind.is_per_token:
+        return np.asarray(values)
+    stacked = np.zeros((len(values), max(map(len, values)), len(values[0][0])), np.float32)
+    for target, row in zip(stacked, values, strict=True):
+        target[: len(row)] = row
+    return stacked
+
+
 def save_predictions(predictions: Predictions, folder: Path) -> None:
     """`<split>.student_logits`, `.teacher_logits` and `.labels`, in the order of the rows: for paired tests."""
     arrays = {f"{split}.{name}": array for split, values in predictions.items() for name, array in values.items()}

@@ -38,7 +38,7 @@ from layer_distillation.students.layer_search import (
     format_choice,
     make_spec,
 )
-from layer_distillation.students.layer_similarity import iterate_batches, sample_rows
+from layer_distillation.students.layer_similarity import iterate_batches, iterate_marks, sample_rows
 from layer_distillation.students.preparation import (
     check_origin,
     check_origin_weights,
@@ -198,7 +198,9 @@ def search_layers(
 
     def calibrate() -> Calibration:
         batches = list(iterate_batches(rows, teacher.tokenizer, device))
-        return Calibration(teacher.model.to(device), batches, data.outputs, arguments.training.disable_tqdm)
+        column = data.kind.item_column
+        marks = [] if column is None else list(iterate_marks(rows, column, teacher.tokenizer, device))
+        return Calibration(teacher.model.to(device), batches, data.outputs, arguments.training.disable_tqdm, marks)
 
     spec = make_spec(
         strategy,
@@ -207,6 +209,7 @@ def search_layers(
         fingerprint_rows(rows),
         data.is_regression,
         arguments.student.beam_width,
+        has_marks=data.kind.item_column is not None,
     )
     choice = find_or_search(Path(arguments.teacher.cache_dir).expanduser() / "layer_choices", spec, calibrate)
     logger.info("%s", format_choice(strategy, choice))

@@ -8,13 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from accelerate import PartialState
 from transformers import PreTrainedConfig
 
 from layer_distillation.layers.strategies import FIXED_STRATEGIES, Layers
 from layer_distillation.runs.arguments import RunArguments
-from layer_distillation.runs.predictions import add_teacher_logits, score_logits
+from layer_distillation.runs.predictions import add_teacher_logits, score_logits, stack_teacher_logits
 from layer_distillation.runs.preparation import load_tokenized_task, make_scorer, search_layers
 from layer_distillation.runs.preview_report import Preview, StrategyPreview
 from layer_distillation.runs.reporters import check_reporters
@@ -57,7 +56,7 @@ def preview_strategies(arguments: RunArguments, strategies: tuple[str, ...] | No
     plans, teacher, data = prepare_preview(arguments, strategies)
     num_further = len(list_further(arguments.teacher))
     rows = sample_rows(data.first_validation, num_rows, arguments.data.sample_seed)
-    teacher_logits = {split: np.asarray(rows["teacher_logits"]) for split, rows in data.validation.items()}
+    teacher_logits = {split: stack_teacher_logits(data, rows) for split, rows in data.validation.items()}
     batches = run_teacher(teacher.model, rows, teacher.tokenizer, arguments.training.device)
     preparation_seconds = time.perf_counter() - start
     split = next(iter(data.validation))
@@ -81,8 +80,9 @@ def prepare_preview(
     check_reporters(arguments.training.report_to)
     if arguments.data.has_own_answers:
         raise ValueError(
-            "a preview looks at a teacher that was trained on the task: leave out --soft_label_columns or "
-            "--zero_shot_labels, and give --teacher_model_name_or_path the model that the student is to be cut from"
+            "a preview scores students as their teacher's layers and head leave them, and here the head is drawn by "
+            "chance: leave out --soft_label_columns or --zero_shot_labels, and give --teacher_model_name_or_path a "
+            "model that was trained on the task"
         )
     location = locate_teacher(arguments.teacher)
     config = load_teacher_config(location, arguments.teacher)

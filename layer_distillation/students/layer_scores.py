@@ -23,6 +23,7 @@ from layer_distillation.losses.output_losses import OUTPUT_LOSSES
 from layer_distillation.outputs.compared import make_mask, run_model
 from layer_distillation.students.representation_similarity import CentredProducts
 from layer_distillation.students.subset_search import Subset
+from layer_distillation.tasks.kinds.table import find_model_kind
 from student_init import build_student, find_layer_stack, get_num_layers
 
 Batch = dict[str, Tensor]
@@ -71,17 +72,27 @@ def measure_similarity(teacher: PreTrainedModel, batches: Sequence[Batch], disab
 class SubsetScorer:
     """How far students of some of the teacher's layers are, before any training, from the teacher on some rows.
 
-    The mean over rows of KL(teacher || student) in nats, of an output per token over real tokens; of the squared
-    difference of the outputs for a regression.
+    The mean over items (rows, tagged pieces, starts and ends over their allowed positions) of KL(teacher || student) in
+    nats; of the squared difference of the outputs for a regression.
     Every subset is scored once: its student is built as a run would build it, so that it holds for every architecture.
     A subset that no student can have is infinitely far; `refusal` keeps the reason.
     """
 
     def __init__(
-        self, teacher: PreTrainedModel, batches: Sequence[Batch], outputs: str, disable_tqdm: bool = True
+        self,
+        teacher: PreTrainedModel,
+        batches: Sequence[Batch],
+        outputs: str,
+        disable_tqdm: bool = True,
+        marks: Sequence[Tensor] = (),
     ) -> None:
+        """
+        Args:
+            marks: of every batch, (rows, tokens) of bool, where the items are; of kinds whose items are the rows none.
+        """
         self.teacher = teacher.eval()
-        self.batches = batches
+        self.batches, self.marks = batches, marks
+        self.kind = find_model_kind(teacher)
         self.measure_loss = OUTPUT_LOSSES[outputs].divergence
         self.disable_tqdm = disable_tqdm
         self.scores: dict[Subset, float] = {}
@@ -117,10 +128,11 @@ class SubsetScorer:
 
     @torch.no_grad()
     def _compute_logits(self, model: PreTrainedModel) -> list[Tensor]:
-        """(rows, outputs) of every batch, or (real tokens, outputs)."""
+        """(items, outputs) of every batch."""
         logits = [run_model(model, batch).logits for batch in self.batches]
-        masks = [make_mask(batch).bool() for batch in self.batches]
-        return [own[mask] if own.dim() == 3 else own for own, mask in zip(logits, masks, strict=True)]
+        if not self.marks:
+            return logits
+        return [self.kind.take_items(own, marks) for own, marks in zip(logits, self.marks, strict=True)]
 
 
 def collect_states(teacher: PreTrainedModel, batch: Batch) -> Tensor:

@@ -10,11 +10,12 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from layer_distillation.records.locks import acquire_with_notice, make_lock
@@ -27,6 +28,7 @@ from student_init import get_num_layers
 logger = logging.getLogger(__name__)
 
 CHOICE_VERSION = 1  # of the measures and of the file: another one reads no choice of this one
+MARKED_VERSION = 2  # of kinds whose items are no rows: before, all their real tokens were compared
 INFLUENCE = "block influence, 1 - cosine of the layer's input and output"
 COVER = "linear CKA with the kept layer that is most alike"
 DIVERGENCE = "KL(teacher || untrained student) in nats"
@@ -76,6 +78,7 @@ class Calibration:
     batches: list[Batch]
     outputs: str  # what the teacher's are, of `tasks/kinds/entry.py`
     disable_tqdm: bool
+    marks: list[Tensor] = field(default_factory=list)  # where the items are, as `SubsetScorer` has them
 
 
 # ---- the strategies ----------------------------------------------------------------------------------------------
@@ -101,7 +104,9 @@ def choose_by_removal(calibration: Calibration, count: int, beam_width: int) -> 
     Raises:
         ValueError: this teacher cannot be cut to any of the subsets that were found.
     """
-    scorer = SubsetScorer(calibration.teacher, calibration.batches, calibration.outputs, calibration.disable_tqdm)
+    scorer = SubsetScorer(
+        calibration.teacher, calibration.batches, calibration.outputs, calibration.disable_tqdm, calibration.marks
+    )
     steps = beam_search(get_num_layers(calibration.teacher.config), count, beam_width, scorer.score_subsets)
     layers, score = steps[-1]
     if math.isinf(score):
@@ -133,10 +138,14 @@ def make_spec(
     rows_fingerprint: str,
     is_regression: bool,
     beam_width: int,
+    has_marks: bool = False,
 ) -> SearchSpec:
     """The spec of a choice, without making it; `beam_width` counts for the strategy beam alone."""
     width = beam_width if strategy == "beam" else None
-    return SearchSpec(strategy, student_num_layers, teacher_fingerprint, rows_fingerprint, is_regression, width)
+    version = MARKED_VERSION if has_marks else CHOICE_VERSION
+    return SearchSpec(
+        strategy, student_num_layers, teacher_fingerprint, rows_fingerprint, is_regression, width, version
+    )
 
 
 def find_or_search(root: Path, spec: SearchSpec, calibrate: Callable[[], Calibration]) -> LayerChoice:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -81,6 +82,15 @@ def iterate_batches(
     rows = rows.select_columns([name for name in INPUT_COLUMNS if name in rows.column_names])
     for batch_rows in plan_batches(measure_lengths(rows), device):
         yield {name: tensor.to(device) for name, tensor in collate(rows.select(batch_rows).to_list()).items()}
+
+
+def iterate_marks(
+    rows: Dataset, column: str, tokenizer: PreTrainedTokenizerBase, device: torch.device
+) -> Iterator[Tensor]:
+    """A column of marks per token, (rows, tokens) of bool, of the batches of `iterate_batches`."""
+    for batch_rows in plan_batches(measure_lengths(rows), device):
+        marks = [torch.tensor(own, dtype=torch.bool) for own in rows.select(batch_rows)[column]]
+        yield pad_sequence(marks, batch_first=True, padding_side=tokenizer.padding_side).to(device)
 
 
 def stack_states(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:

@@ -7,18 +7,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import BertForQuestionAnswering, BertForTokenClassification, PreTrainedModel
 
 from calibration_tools import make_batches, make_idle
 from conftest import make_bert
 from layer_distillation.losses.functions import kl_divergence_loss
+from layer_distillation.outputs.compared import run_model
 from layer_distillation.students import layer_scores
 from layer_distillation.students.layer_scores import SubsetScorer, measure_influence, measure_similarity
 from layer_distillation.students.layer_search import SEARCHED_STRATEGIES, Calibration, LayerChoice, ScoredLayers
+from layer_distillation.students.layer_similarity import iterate_batches, iterate_marks
 from layer_distillation.students.representation_similarity import linear_cka
 from layer_distillation.tasks.kinds.entry import CLASSES, NUMBER
 from student_init import build_student
 from test_student_init import every_architecture, make_teacher
+from tiny_kinds import make_data, make_model
 
 
 def split_rows(batches: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
@@ -156,3 +159,35 @@ def test_what_no_student_can_have_is_never_chosen():
     scorer = SubsetScorer(teacher, [batch], outputs=CLASSES)
     assert scorer.score_subsets([(1, 2)]) == [math.inf]
     assert "keep layer 0 first" in str(scorer.refusal)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_spans_are_compared_over_their_allowed_positions(tmp_path, side):
+    """KL of start and of end by hand, one window at a time; the windows have several lengths."""
+    data, tokenizer = make_data(tmp_path, "question-answering")
+    teacher = make_model(BertForQuestionAnswering, 4, num_labels=2)
+    teacher.bert.embeddings.position_embeddings.weight.data.zero_()  # padding in front would move them
+    tokenizer.padding_side = side
+    device = torch.device("cpu")
+    batches = list(iterate_batches(data.train, tokenizer, device))
+    marks = list(iterate_marks(data.train, "item_mask", tokenizer, device))
+    score = SubsetScorer(teacher, batches, CLASSES, marks=marks).score_subsets([(1, 2)])[0]
+    student, expected = build_student(teacher, [1, 2]).eval(), []
+    for row in data.train:
+        inputs = {name: torch.tensor([row[name]]) for name in ("input_ids", "attention_mask")}
+        allowed = torch.tensor(row["item_mask"]) == 1
+        with torch.no_grad():
+            own, other = (run_model(model, inputs).logits[0, allowed].log_softmax(0) for model in (student, teacher))
+        expected += (other.exp() * (other - own)).sum(0).tolist()
+    assert len({len(ids) for ids in data.train["input_ids"]}) > 1
+    assert score == pytest.approx(sum(expected) / len(expected), rel=1e-4)
+
+
+def test_tags_are_compared_at_the_first_pieces(tmp_path):
+    data, tokenizer = make_data(tmp_path, "token-classification")
+    teacher = make_model(BertForTokenClassification, 4, num_labels=4)
+    batches = list(iterate_batches(data.train, tokenizer, torch.device("cpu")))
+    marks = list(iterate_marks(data.train, "item_mask", tokenizer, torch.device("cpu")))
+    scorer = SubsetScorer(teacher, batches, CLASSES, marks=marks)
+    assert sum(map(len, scorer._compute_logits(teacher))) == sum(map(sum, data.train["item_mask"]))
+    assert scorer.score_subsets([(0, 1, 2, 3)])[0] == pytest.approx(0, abs=1e-6)
