@@ -20,8 +20,9 @@ from tiny_kinds import TINY_KINDS, make_data, make_trainer, write_data
 KINDS = list(TINY_KINDS)
 
 
-def test_every_kind_is_among_them():
-    assert {*KINDS} == {*TASK_KINDS, "regression"}
+def test_every_kind_of_classifier_is_among_them():
+    """The others' rows are pairs, or queries with candidates: their exactness is held beside their trainers."""
+    assert {*KINDS} == {*TASK_KINDS, "regression"} - {"embedding", "reranking"}
 
 
 def train_weights(trainer) -> dict[str, torch.Tensor]:

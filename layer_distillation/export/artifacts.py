@@ -117,9 +117,14 @@ def answer_all(piece: Made, made: Sequence[Made], run: Run, cache: TeacherCache 
 
 
 def find_recorded(piece: Made, run: Run) -> Logits:
-    """What the run itself wrote down of student and teacher in PyTorch; of several teachers that is their mean."""
+    """What the run itself wrote down of student and teacher in PyTorch; of several teachers that is their mean, of
+    answer spans the answers alone."""
     is_first = piece.entry.format == PYTORCH and piece.subject.name in (STUDENT, TEACHER)
-    if not is_first or (piece.subject.name == TEACHER and "members" in run.record.teacher):
+    if (
+        not is_first
+        or run.kind.answer_rows is not None
+        or (piece.subject.name == TEACHER and "members" in run.record.teacher)
+    ):
         return {}
     ending = f".{piece.subject.name}_logits"
     return {name.removesuffix(ending): array for name, array in run.arrays.items() if name.endswith(ending)}

@@ -4,7 +4,7 @@ onnxruntime and openvino are optional, and a process that measures one client lo
 they are used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,21 +14,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Batch = dict[str, np.ndarray]  # such as input_ids: (batch, tokens), int64
-Answer = Callable[[Batch], np.ndarray]  # the model's first output, float32
+# The model's logits, float32; start and end of answer spans are one array, (batch, tokens, 2).
+Answer = Callable[[Batch], np.ndarray]
+SPAN_OUTPUTS = ["start_logits", "end_logits"]
 
 
 def open_pytorch(folder: Path, threads: int) -> Answer:
-    """The folder of a classifier; the threads are the whole process's, and set anew for every answer."""
+    """The folder of a model; the threads are the whole process's, and set anew for every answer."""
     import torch
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
-    return ask_pytorch(
-        AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True), threads
-    )
+    from layer_distillation.tasks.kinds.table import find_head_kind
+    from layer_distillation.tasks.model_checks import get_auto_class
+
+    auto_class = get_auto_class(find_head_kind(AutoConfig.from_pretrained(folder)))
+    return ask_pytorch(auto_class.from_pretrained(folder, dtype=torch.float32, use_safetensors=True), threads)
 
 
 def ask_pytorch(model: "PreTrainedModel", threads: int) -> Answer:
     import torch
+
+    from layer_distillation.architectures.plain_logits import read_logits
 
     model.eval()
 
@@ -36,9 +42,18 @@ def ask_pytorch(model: "PreTrainedModel", threads: int) -> Answer:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         with torch.inference_mode():
-            return model(**{name: torch.from_numpy(array) for name, array in batch.items()}).logits.numpy()
+            outputs = model(**{name: torch.from_numpy(array) for name, array in batch.items()})
+            return read_logits(outputs).numpy()
 
     return answer
+
+
+def choose_outputs(names: Sequence[str]) -> list[str]:
+    return SPAN_OUTPUTS if set(SPAN_OUTPUTS) <= set(names) else list(names[:1])
+
+
+def join_outputs(outputs: Sequence[np.ndarray]) -> np.ndarray:
+    return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
 
 
 def open_onnx(path: Path, threads: int) -> Answer:
@@ -50,7 +65,8 @@ def open_onnx(path: Path, threads: int) -> Answer:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
-    return lambda batch: session.run(None, {name: batch[name] for name in names})[0]
+    outputs = choose_outputs([entry.name for entry in session.get_outputs()])
+    return lambda batch: join_outputs(session.run(outputs, {name: batch[name] for name in names}))
 
 
 def open_openvino(folder: Path, threads: int) -> Answer:
@@ -60,5 +76,11 @@ def open_openvino(folder: Path, threads: int) -> Answer:
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.Core().compile_model(folder / "openvino_model.xml", "CPU", settings)
     names = [entry.any_name for entry in model.inputs]
-    # A request of its own for every batch: the model's one may not be asked from two threads.
-    return lambda batch: model.create_infer_request().infer({name: batch[name] for name in names})[0]
+    outputs = choose_outputs([entry.any_name for entry in model.outputs])
+
+    def answer(batch: Batch) -> np.ndarray:
+        # A request of its own for every batch: the model's one may not be asked from two threads.
+        found = model.create_infer_request().infer({name: batch[name] for name in names})
+        return join_outputs([found[name] for name in outputs])
+
+    return answer

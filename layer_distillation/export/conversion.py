@@ -16,11 +16,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from layer_distillation.export.clients import Answer, Batch
+from layer_distillation.tasks.kinds.table import find_model_kind
 
 OPSETS = range(18, 24)
 # From 23 on attention is one operator, which newer readers alone know; all 8-bit kernels read 20.
 DEFAULT_OPSET = 20
-TRACED_ROWS, TRACED_TOKENS = 2, 11  # of 1 the exporter would take for granted that it is always 1
+TRACED_ROWS, TRACED_CHOICES, TRACED_TOKENS = 2, 3, 11  # of 1 the exporter would take for granted that it is always 1
+OTHER_CHOICES = 4
 OTHER_SHAPES = ((1, 5), (3, 16), (5, 7))
 TOLERANCE = 1e-3  # of logits whose size is about 1
 REASON_CHARACTERS = 200
@@ -33,13 +35,15 @@ def check_opset(opset: int) -> None:
 
 
 def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, opset: int) -> None:
-    """Writes the file; batch and length are free in it.
+    """Writes the file; batch, length and the number of choices are free in it.
 
     Raises:
         ValueError: the exporter cannot write this architecture.
     """
-    inputs = make_batch(model, tokenizer, TRACED_ROWS, TRACED_TOKENS, padding=3)
-    batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
+    kind = find_model_kind(model)
+    inputs = make_batch(model, tokenizer, TRACED_ROWS, TRACED_TOKENS, padding=3, choices=TRACED_CHOICES)
+    names = ["batch", "choices", "tokens"] if kind.has_choices else ["batch", "tokens"]
+    free = {place: torch.export.Dim(name) for place, name in enumerate(names)}
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     try:
         with quiet_exporter(), without_cache(model):
@@ -48,9 +52,9 @@ def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Pa
                 kwargs=tensors,
                 f=path,
                 dynamo=True,
-                dynamic_shapes={name: {0: batch, 1: tokens} for name in tensors},
+                dynamic_shapes=dict.fromkeys(tensors, free),
                 input_names=list(tensors),
-                output_names=["logits"],
+                output_names=list(kind.output_names),
                 opset_version=opset,
                 external_data=False,  # torch 2.13 writes a second file beside even a small model
                 verbose=False,
@@ -86,17 +90,29 @@ def list_inputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
 
 
 def make_batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: int, tokens: int, padding: int = 0
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: int,
+    tokens: int,
+    padding: int = 0,
+    choices: int = TRACED_CHOICES,
 ) -> Batch:
-    """Drawn tokens, those of the last row that are padding at its end, as the tokenizer pads."""
-    generator = np.random.default_rng(0)
+    """Drawn tokens, those of the last input that are padding at its end, as the tokenizer pads.
+
+    Args:
+        choices: inputs of a row, where the model's kind has several.
+    """
+    has_choices = find_model_kind(model).has_choices
+    generator, num_rows = np.random.default_rng(0), rows
+    rows *= choices if has_choices else 1
     ids = generator.integers(0, model.get_input_embeddings().num_embeddings, (rows, tokens))
     ids[ids == tokenizer.pad_token_id] = tokenizer.all_special_ids[-1]
     mask = np.ones((rows, tokens), np.int64)
     if padding:
         ids[-1, -padding:], mask[-1, -padding:] = tokenizer.pad_token_id, 0
     arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros((rows, tokens), np.int64)}
-    return {name: arrays[name] for name in list_inputs(model, tokenizer)}
+    shape = (num_rows, choices, tokens) if has_choices else (rows, tokens)
+    return {name: arrays[name].reshape(shape) for name in list_inputs(model, tokenizer)}
 
 
 def check_answers(
@@ -106,14 +122,21 @@ def check_answers(
     for (rows, tokens), padding in [(shape, padding) for shape in OTHER_SHAPES for padding in (0, 4)]:
         if rows == 1 and padding:
             continue
-        batch = make_batch(model, tokenizer, rows, tokens, padding)
-        got, wanted = answer(batch), expected(batch)
+        batch = make_batch(model, tokenizer, rows, tokens, padding, OTHER_CHOICES)
+        got, wanted = (hide_padding(ask(batch), batch, model) for ask in (answer, expected))
         worst = float(np.abs(got - wanted).max()) if got.shape == wanted.shape else np.inf
         if not worst <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
             raise ValueError(
                 f"{form} of this {model.config.model_type} answers otherwise than PyTorch ({worst:.2g} off for {rows} "
                 f"rows of {tokens} tokens, {padding} of them padding): another --opset may help; nothing was written"
             )
+
+
+def hide_padding(logits: np.ndarray, batch: Batch, model: PreTrainedModel) -> np.ndarray:
+    """Of logits per token what stands at padding means nothing."""
+    if not find_model_kind(model).is_per_token or logits.shape[:2] != batch["attention_mask"].shape:
+        return logits
+    return np.where(batch["attention_mask"][..., None] == 1, logits, 0.0)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """A fresh process that opens one artifact and answers one row: how soon, and with how much memory.
 
-    python -m layer_distillation.export.first_answer FORMAT ARTIFACT TOKENIZER_FOLDER TEXT [TEXT]
+    python -m layer_distillation.export.first_answer FORMAT ARTIFACT TOKENIZER_FOLDER rows|choices TEXT [TEXT]
 
 Prints the largest resident set, in bytes, as soon as the answer is there; whoever started it has the time. ONNX and
 OpenVINO are asked without torch and transformers, as a small server does.
@@ -17,8 +17,10 @@ from layer_distillation.export.formats import FORMATS, PYTORCH
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    form, artifact, folder, *texts = sys.argv[1:] if argv is None else argv
+    form, artifact, folder, shape, *texts = sys.argv[1:] if argv is None else argv
     batch = (tokenize_by_transformers if form == PYTORCH else tokenize)(Path(folder), texts)
+    if shape == "choices":  # (1, tokens) -> (1, 1, tokens): a row with one choice
+        batch = {name: array[None] for name, array in batch.items()}
     FORMATS[form].open(Path(artifact), 1)(batch)
     print(read_peak_bytes(), flush=True)
     return 0

@@ -22,13 +22,17 @@ from layer_distillation.export.subjects import Subject
 from layer_distillation.records.export_record import Artifact
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.records.token_counts import measure_lengths
-from layer_distillation.tasks.metrics import compute_task_loss, compute_task_metrics, compute_teacher_agreement
+from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
+from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.metrics import compute_task_loss, compute_teacher_agreement
 
 SCORED_ROWS = 32  # per batch
 MODELS = ("student", "teacher")
 AGREEMENTS = ("agreement", "pearson_to_teacher")  # of classes, of a regression
 
-Logits = dict[str, np.ndarray]  # split -> (rows, classes)
+# split -> (rows, classes), of tags (items, tags), of answer spans (tokens of all windows one after another, 2)
+Logits = dict[str, np.ndarray]
 
 
 def read_run(folder: Path, record: RunRecord) -> Run:
@@ -53,7 +57,17 @@ def find_headline(run: Run) -> tuple[str, str]:
 
 def predict_splits(answer: Answer, subject: Subject, by_length: bool = False, batch_rows: int = SCORED_ROWS) -> Logits:
     """The logits of every row that is not for training, in the order of the rows."""
-    return {split: predict(answer, rows, subject, by_length, batch_rows) for split, rows in list_scored(subject)}
+    return {
+        split: keep_items(predict(answer, rows, subject, by_length, batch_rows), rows, subject.kind)
+        for split, rows in list_scored(subject)
+    }
+
+
+def keep_items(logits: np.ndarray, rows: Dataset, kind: TaskKind) -> np.ndarray:
+    """Of logits per token those of the items, where these are tokens."""
+    if kind.item_column is None or kind.answer_rows is not None:
+        return logits
+    return logits[np.concatenate(rows[kind.item_column][:]) == 1]
 
 
 def complete_splits(answer: Answer, subject: Subject, known: Logits) -> Logits:
@@ -74,63 +88,127 @@ def list_scored(subject: Subject) -> list[tuple[str, Dataset]]:
 def predict(
     answer: Answer, rows: Dataset, subject: Subject, by_length: bool = False, batch_rows: int = SCORED_ROWS
 ) -> np.ndarray:
-    """(rows, classes). Batches side by side, each on one thread: threads that share a batch wait for each other.
+    """(rows, classes); of a kind with logits per token (tokens, outputs), those of all rows one after another. Batches
+    side by side, each on one thread: threads that share a batch wait for each other.
 
     Args:
         by_length: rows of a length share a batch, which saves padding; not where an answer depends on its neighbours.
     """
     order = np.argsort(measure_lengths(rows), kind="stable") if by_length else np.arange(len(rows))
     chosen = rows.select(order) if by_length else rows
+    batches = list(iterate_batches(chosen, subject, batch_rows))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = np.concatenate(list(pool.map(answer, iterate_batches(chosen, subject, batch_rows))))
-    logits = np.empty_like(answers)
-    logits[order] = answers
-    return logits
+        answers = list(pool.map(answer, batches))
+    places = np.argsort(order)
+    if not subject.kind.is_per_token:
+        return np.concatenate(answers)[places]
+    pieces = [
+        row[mask == 1]
+        for batch, logits in zip(batches, answers, strict=True)
+        for row, mask in zip(logits, batch["attention_mask"], strict=True)
+    ]
+    return np.concatenate([pieces[place] for place in places])
 
 
 def iterate_batches(rows: Dataset, subject: Subject, batch_rows: int) -> Iterator[Batch]:
-    """Batches padded to their own longest row, as the tokenizer pads."""
+    """Batches padded to their own longest row, as the tokenizer pads; of choices (batch, choices, tokens)."""
     names = list_inputs(subject.model, subject.tokenizer)
     for batch in rows.select_columns(names).iter(batch_rows):
+        num_rows = len(batch[names[0]])
+        if subject.kind.has_choices:
+            batch = {name: [ids for choices in values for ids in choices] for name, values in batch.items()}
         padded = subject.tokenizer.pad(batch, return_tensors="np")
-        yield {name: np.asarray(padded[name], np.int64) for name in names}
+        arrays = {name: np.asarray(padded[name], np.int64) for name in names}
+        if subject.kind.has_choices:
+            arrays = {name: array.reshape(num_rows, -1, array.shape[1]) for name, array in arrays.items()}
+        yield arrays
 
 
 # ---- scores ------------------------------------------------------------------------------------------------------
 
 
-def score_artifact(artifact: Artifact, logits: Logits, run: Run) -> None:
-    """Writes metrics, intervals and agreement into the artifact."""
-    shown = place_logits(run, logits)
+def score_artifact(artifact: Artifact, logits: Logits, run: Run, data: TaskData | None = None) -> None:
+    """Writes metrics, intervals and agreement into the artifact.
+
+    Args:
+        data: the tokenized rows, which answers of kinds with several inputs to a row are read from.
+    """
+    shown = place_logits(run, logits, data)
     names = run.record.task["metric_names"]
-    for split, answers in logits.items():
-        agreement = {model: agree(answers, run.arrays.get(f"{split}.{model}_logits")) for model in MODELS}
+    for split in logits:
+        agreement = {model: agree(shown, run, split, model) for model in MODELS}
         artifact.agreement[split] = {model: value for model, value in agreement.items() if value is not None}
         if split not in run.labelled_rows:
             continue
-        labels = run.arrays[f"{split}.labels"]
-        artifact.metrics[split] = {"loss": compute_task_loss(answers, labels)}
-        artifact.metrics[split] |= compute_task_metrics(answers, labels, tuple(names))
+        artifact.metrics[split] = score_split(shown, logits[split], split, data)
         artifact.intervals[split] = {name: estimate_interval(shown, split, name, "student") for name in names}
 
 
-def place_logits(run: Run, logits: Logits) -> Run:
+def score_split(shown: Run, logits: np.ndarray, split: str, data: TaskData | None) -> dict[str, float]:
+    """The loss, and the run's metrics by its own scorer; of rows without gold labels what there is in their place."""
+    names = shown.record.task["metric_names"]
+    if shown.has_teacher_for_gold(split):
+        return {name: shown.score(name, split) for name in names}
+    kept = shown.get_kept(split, "student")[shown.labelled_rows[split]]
+    scores = shown.kind.score(kept, shown.get_truth(split), names)
+    loss = compute_loss(shown, logits, split, data)
+    return {"loss": loss} | {name: scores[name] for name in names}
+
+
+def compute_loss(run: Run, logits: np.ndarray, split: str, data: TaskData | None) -> float:
+    if run.kind.answer_rows is None:
+        return compute_task_loss(logits, run.arrays[f"{split}.labels"], run.outputs)
+    windows = dict(data.list_splits())[split]
+    padded, is_item = pad_windows(logits, windows), pad_marks(windows, run.kind.item_column)
+    return compute_task_loss(
+        run.kind.take_items(padded, is_item), run.kind.take_labels(np.asarray(windows["labels"][:]), is_item)
+    )
+
+
+def pad_windows(logits: np.ndarray, windows: Dataset) -> np.ndarray:
+    """(windows, tokens, 2) of what lies one after another, padded at the end."""
+    lengths = np.asarray(measure_lengths(windows))
+    padded = np.zeros((len(lengths), lengths.max(), logits.shape[1]), logits.dtype)
+    padded[np.arange(lengths.max()) < lengths[:, None]] = logits
+    return padded
+
+
+def pad_marks(windows: Dataset, column: str) -> np.ndarray:
+    marks = np.concatenate(windows[column][:]).astype(bool)
+    return pad_windows(marks[:, None], windows)[..., 0]
+
+
+def place_logits(run: Run, logits: Logits, data: TaskData | None = None) -> Run:
     """The run, as if its student had answered so."""
-    arrays = {f"{split}.student_logits": answers for split, answers in logits.items()}
+    arrays = {}
+    for split, found in logits.items():
+        if run.kind.answer_rows is None:
+            arrays[f"{split}.student_logits"] = found
+            continue
+        padded = pad_windows(found, dict(data.list_splits())[split])
+        rows = data.answer_rows(split, padded, is_padded_left=False)
+        arrays |= {f"{split}.student_scores": rows.scores, f"{split}.student_answers": rows.answers}
     return replace(run, arrays=run.arrays | arrays)
 
 
-def agree(logits: np.ndarray, others: np.ndarray | None) -> float | None:
+def agree(shown: Run, run: Run, split: str, model: str) -> float | None:
+    """With what the run wrote down of a model: the share of items that get the same answer, of a regression Pearson's
+    correlation, of answer spans the share of the same texts; None where it wrote nothing."""
+    part = "logits" if run.kind.answer_rows is None else "answers"
+    own, others = shown.arrays[f"{split}.student_{part}"], run.arrays.get(f"{split}.{model}_{part}")
     if others is None:
         return None
-    found = compute_teacher_agreement(logits, others)
+    if run.kind.answer_rows is not None:
+        return float(np.mean(own == others))
+    threshold = run.record.task.get("decision_threshold", DEFAULT_THRESHOLD)
+    found = compute_teacher_agreement(own, others, outputs=run.outputs, threshold=threshold)
     return next(found[name] for name in AGREEMENTS if name in found)
 
 
-def measure_change(logits: Logits, run: Run) -> dict[str, float]:
+def measure_change(logits: Logits, run: Run, data: TaskData | None = None) -> dict[str, float]:
     """The headline of some logits less that of the run's student, with a 95 % interval of the same resampled rows."""
     split, name = find_headline(run)
-    answers = np.stack([place_logits(run, logits).get_answers(name, split), run.get_answers(name, split)])
+    answers = np.stack([place_logits(run, logits, data).get_answers(name, split), run.get_answers(name, split)])
     scorer, num_rows = run.make_scorer(name, answers, split), run.get_truth(split).num_rows
     drawn = resample_scores(scorer, num_rows, run.limit_resamples(RESAMPLES, name, split, 2))
     values = score_all_rows(scorer, num_rows)

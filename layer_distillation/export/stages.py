@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from layer_distillation.export.scoring import find_headline, measure_change, rea
 from layer_distillation.export.subjects import (
     Subject,
     check_kind,
+    check_trimming,
     load_rows,
     load_student,
     load_teacher,
@@ -46,12 +48,13 @@ from layer_distillation.records.export_record import (
 from layer_distillation.records.process_locks import hold_run_folder
 from layer_distillation.records.run_record import RunRecord, check_finished
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.kinds.table import get_record_kind
 
 logger = logging.getLogger(__name__)
 
 MOST_TIMED_TOKENS = 128
 USUAL_TOKENS = 32  # of a record from before speed was measured
-PLAIN_TEXT = "a short text"
+PLAIN_TEXT, MOST_TEXT_CHARACTERS = "a short text", 400
 PICTURE_NAME = "export.png"
 
 
@@ -65,8 +68,20 @@ def export_run(arguments: ExportArguments) -> ExportRecord:
     check_packages(arguments.formats)
     record = check_finished(arguments.folder)
     check_kind(record)
+    if arguments.trim_vocabulary:
+        check_trimming(record)
+    arguments = leave_foreign_teacher(arguments, record)
     with hold_run_folder(arguments.folder), open_workshop(arguments.folder) as workshop:
         return export_alone(arguments, record, workshop)
+
+
+def leave_foreign_teacher(arguments: ExportArguments, record: RunRecord) -> ExportArguments:
+    """Without the control where the teacher is no model that reads the student's tokens and answers the task: soft
+    labels, a model of natural language inference, one with another tokenizer."""
+    if not arguments.has_controls or not record.teacher.get("kind"):
+        return arguments
+    logger.info("the student is exported alone: its teacher, %s, could not take its place", record.teacher["name"])
+    return replace(arguments, with_controls=False)
 
 
 def export_alone(arguments: ExportArguments, record: RunRecord, workshop: Path) -> ExportRecord:
@@ -79,9 +94,9 @@ def export_alone(arguments: ExportArguments, record: RunRecord, workshop: Path) 
         made = write_all(subjects, arguments, workshop, cache)
     if arguments.with_scores:
         with timed(export, "scoring"):
-            score_all(made, run, export, cache)
+            score_all(made, run, export, cache, subjects[0].data)
     with timed(export, "measuring"):
-        measure_costs(made, texts, export, arguments.timing_seconds)
+        measure_costs(made, texts, export, arguments.timing_seconds, record)
     export.artifacts = [piece.entry for piece in made]
     export.verdict = write_verdict(export)
     finish_export(made, export, record, arguments, workshop)
@@ -110,7 +125,7 @@ def prepare_subjects(
 ) -> tuple[list[Subject], TaskData | None]:
     """The student, with a trimmed vocabulary too where that is asked for, and the teacher; and their rows' texts."""
     folder = arguments.folder
-    model, tokenizer = load_student(folder)
+    model, tokenizer = load_student(folder, get_record_kind(record.task))
     texts = load_texts(record) if arguments.needs_rows else None
     data = load_rows(texts, tokenizer, record) if texts is not None else None
     subjects = [Subject(STUDENT, model, tokenizer, folder, data)]
@@ -127,32 +142,44 @@ def prepare_subjects(
 # ---- scores and costs --------------------------------------------------------------------------------------------
 
 
-def score_all(made: list[Made], run: Run, export: ExportRecord, cache: TeacherCache | None) -> None:
+def score_all(made: list[Made], run: Run, export: ExportRecord, cache: TeacherCache | None, data: TaskData) -> None:
     for piece in made:
         piece.logits = answer_all(piece, made, run, cache)
-        score_artifact(piece.entry, piece.logits, run)
-        piece.entry.change = measure_change(piece.logits, run)
+        score_artifact(piece.entry, piece.logits, run, data)
+        piece.entry.change = measure_change(piece.logits, run, data)
         judge(piece.entry, export)
 
 
-def measure_costs(made: list[Made], texts: TaskData | None, export: ExportRecord, budget_seconds: float) -> None:
-    row = [PLAIN_TEXT]
-    if texts is not None:
-        row = [texts.first_validation[0][column] for column in texts.text_columns]
+def measure_costs(
+    made: list[Made], texts: TaskData | None, export: ExportRecord, budget_seconds: float, record: RunRecord
+) -> None:
+    kind, row = get_record_kind(record.task), take_texts(texts)
+    choices = len(record.task["label_names"]) if kind.has_choices else 1
     for piece in made:
         logger.info("starting afresh: %s", piece.entry.name)
-        seconds, peak = start_fresh(piece.entry.format, piece.path, piece.subject.folder, row)
+        seconds, peak = start_fresh(piece.entry.format, piece.path, piece.subject.folder, row, kind.has_choices)
         piece.entry.first_answer_seconds, piece.entry.peak_memory_bytes = seconds, peak
     by_name = {piece.entry.name: piece for piece in made}
 
     def draw(name: str, rows: int) -> Batch:
         subject = by_name[name].subject
-        return make_batch(subject.model, subject.tokenizer, rows, export.tokens)
+        return make_batch(subject.model, subject.tokenizer, rows, export.tokens, choices=choices)
 
     logger.info("timing all by turns")
     openers = {name: piece.open for name, piece in by_name.items()}
     for name, milliseconds in time_answers(openers, draw, budget_seconds).items():
         by_name[name].entry.milliseconds = milliseconds
+
+
+def take_texts(texts: TaskData | None) -> list[str]:
+    """Those of a row, as one input; none is so long that a model could not take it."""
+    if texts is None:
+        return [PLAIN_TEXT]
+    rows = texts.raw.get(next(iter(texts.validation)), texts.first_validation)
+    cells = [rows[0][column] for column in texts.text_columns]
+    # The words of a row; of its choices the first.
+    words = [cell if isinstance(cell, str) else " ".join(cell if len(cells) == 1 else cell[:1]) for cell in cells]
+    return [text[:MOST_TEXT_CHARACTERS] for text in words]
 
 
 # ---- what is left behind -----------------------------------------------------------------------------------------

@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.table import find_model_kind, get_record_kind
 from layer_distillation.tasks.loading import fingerprint_task, load_task
-from layer_distillation.tasks.model_checks import explain_errors, quiet_loading
+from layer_distillation.tasks.model_checks import explain_errors, get_auto_class, quiet_loading
 from layer_distillation.tasks.tokenizing import tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
 from layer_distillation.teachers.arguments import TeacherArguments
@@ -31,7 +28,7 @@ from layer_distillation.teachers.loading import (
     locate_teacher,
 )
 
-KINDS = ("text-classification",)  # of tasks; records from before there were kinds are of this one
+EXPORTED = ("text-classification", "multi-label", "token-classification", "question-answering", "multiple-choice")
 NO_SCORES = "--no_scores exports without scores"
 NO_CONTROLS = "--no_controls exports without the teacher beside the student"
 
@@ -55,12 +52,27 @@ class Subject:
     old_ids: list[int] = field(default_factory=list)
     uncovered: dict[str, list[int]] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> TaskKind:
+        return find_model_kind(self.model)
+
 
 def check_kind(record: RunRecord) -> None:
     """Raises ValueError for a task whose head nothing here exports."""
-    kind = record.task.get("kind", KINDS[0])
-    if kind not in KINDS:
-        raise ValueError(f"a student for {kind} has no exporter yet: there is one for {', '.join(KINDS)}")
+    if (kind := get_record_kind(record.task)).name not in EXPORTED:
+        raise ValueError(f"a student for {kind.name} has no exporter yet: there is one for {', '.join(EXPORTED)}")
+
+
+def check_trimming(record: RunRecord) -> None:
+    """Raises ValueError for a task whose items are not its rows.
+
+    Where a word comes in more pieces than before, other words fall off a row's end, or other windows are cut.
+    """
+    if (kind := get_record_kind(record.task)).item_column is not None:
+        raise ValueError(
+            f"--trim_vocabulary and a student for {kind.name}: a word whose token is gone comes in more pieces, and "
+            "its row would be cut elsewhere and scored on other words; leave it out"
+        )
 
 
 def pick_arguments(kind: type, arguments: dict[str, Any]) -> Any:
@@ -75,11 +87,8 @@ def load_texts(record: RunRecord) -> TaskData:
     """The run's rows with their texts.
 
     Raises:
-        ValueError: they are not where they were, or none that could be scored has a gold label.
+        ValueError: they are not where they were.
     """
-    without = record.task.get("without_gold", [])
-    if all(split in without for split in record.task["rows"]):
-        raise ValueError(f"no row of this run has a gold label that a score could go by: {NO_SCORES}")
     try:
         arguments = pick_arguments(DataArguments, record.arguments)
         # Of rows without any gold label the teacher named the classes.
@@ -114,12 +123,10 @@ def load_rows(texts: TaskData, tokenizer: PreTrainedTokenizerBase, record: RunRe
 # ---- models ------------------------------------------------------------------------------------------------------
 
 
-def load_student(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_student(folder: Path, kind: TaskKind) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Raises ValueError where the folder's model or tokenizer cannot be loaded."""
     with explain_errors(str(folder), f"the student in {folder} cannot be loaded", "run its command again"):
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True
-        ).eval()
+        model = get_auto_class(kind).from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval()
         return model, AutoTokenizer.from_pretrained(folder)
 
 
@@ -132,11 +139,6 @@ def load_teacher(record: RunRecord, data: TaskData, cache_dir: str | None) -> Pr
     Raises:
         ValueError: it is not there any more.
     """
-    if record.teacher.get("kind"):
-        raise ValueError(
-            f"the teacher of this run, {record.teacher['name']}, is no model that reads the student's tokens and "
-            f"answers the task, and cannot be exported beside the student: {NO_CONTROLS}"
-        )
     arguments = pick_arguments(TeacherArguments, record.arguments | ({"cache_dir": cache_dir} if cache_dir else {}))
     arguments.additional_teachers, arguments.teacher_seeds = None, str(arguments.seeds[0])
     try:
@@ -152,7 +154,7 @@ def load_teacher(record: RunRecord, data: TaskData, cache_dir: str | None) -> Pr
                 f"or {NO_CONTROLS}"
             )
         with quiet_loading():
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model = get_auto_class(data.kind).from_pretrained(
                 folder, use_safetensors=True, trust_remote_code=arguments.trust_remote_code, dtype=torch.float32
             )
     first = record.teacher.get("members", [record.teacher])[0]

@@ -99,7 +99,8 @@ def open_cache(arguments: ExportArguments, record: RunRecord, teacher: Subject) 
 def fingerprint_inputs(subject: Subject) -> str:
     """sha256 of all that the model is asked, in its order."""
     digest = hashlib.sha256()
-    names = list_inputs(subject.model, subject.tokenizer)
+    item_column = subject.kind.item_column  # which of all outputs are kept
+    names = [*list_inputs(subject.model, subject.tokenizer), *([] if item_column is None else [item_column])]
     for split, rows in list_scored(subject):
         digest.update(json.dumps([split, names, len(rows)]).encode())
         for batch in rows.select_columns(names).iter(ROWS_AT_ONCE):

@@ -75,17 +75,23 @@ def time_pass(answer: Answer, batch: Batch) -> float:
     return time.perf_counter() - start
 
 
-def start_fresh(form: str, artifact: Path, tokenizer: Path, texts: Sequence[str]) -> tuple[float, int]:
+def start_fresh(
+    form: str, artifact: Path, tokenizer: Path, texts: Sequence[str], has_choices: bool = False
+) -> tuple[float, int]:
     """Seconds from the start of a new process to its first answer, and its largest resident set in bytes.
+
+    Args:
+        has_choices: the texts are a question and one choice of it, and the model takes (batch, choices, tokens).
 
     Raises:
         RuntimeError: it gave none.
     """
     command = [sys.executable, "-m", "layer_distillation.export.first_answer", form, str(artifact.resolve())]
+    shape = "choices" if has_choices else "rows"
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     start = time.perf_counter()
     process = subprocess.Popen(
-        [*command, str(tokenizer.resolve()), *texts],
+        [*command, str(tokenizer.resolve()), shape, *texts],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

@@ -58,7 +58,7 @@ def check_arguments(arguments: RunFlags | RunArguments) -> None:
 def check_answers(arguments: RunFlags | RunArguments) -> None:
     """Raises ValueError where soft labels or named classes take the place of a trained teacher, and something that only
     such a one has is asked for."""
-    data, teacher, student = arguments.data, arguments.teacher, arguments.student
+    data, teacher = arguments.data, arguments.teacher
     if not data.has_own_answers:
         return
     if data.soft_label_columns is not None:
@@ -69,10 +69,9 @@ def check_answers(arguments: RunFlags | RunArguments) -> None:
         "teacher_seeds": len(teacher.seeds) > 1,
         "teacher_outputs": teacher.teacher_outputs == "live",
         "allow_untrained_teacher": teacher.allow_untrained_teacher,
-        "export": student.export is not None,
     }
     for name in (name for name, is_asked in unmeant.items() if is_asked):
-        value = {**vars(teacher), **vars(student)}[name]
+        value = vars(teacher)[name]
         raise ValueError(f"--{name} {value} does not go with {flag}, whose teacher is no trained model: leave it out")
 
 
