@@ -14,6 +14,7 @@ from layer_distillation.cards.inheritance import describe_inheritance
 from layer_distillation.cards.limits import find_max_length, list_limits
 from layer_distillation.cards.metadata import build_card_metadata, find_origin
 from layer_distillation.cards.scores import ComparisonRow, Interval, Score
+from layer_distillation.comparison.numbers import name_one
 from layer_distillation.comparison.runs import TEACHER_TERMS
 from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.answers import describe_answers, describe_gold
@@ -205,7 +206,7 @@ def describe_comparison(row: ComparisonRow) -> list[str]:
         "\n".join(f"- {escape_markdown(line)}" for line in row.verdict),
         f"Mean ± standard deviation over seeds on {row.rows:,} {row.units}; the best is "
         f"{escape_markdown(show_strategy(row.best))}. "
-        f"Differences are paired by seed and {row.units.removesuffix('s')}, with 95 % intervals, their p-values "
+        f"Differences are paired by seed and {name_one(row.units)}, with 95 % intervals, their p-values "
         "corrected after Holm.",
     ]
 

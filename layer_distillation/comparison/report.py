@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from layer_distillation.comparison.numbers import format_interval, format_number, format_share
+from layer_distillation.comparison.numbers import format_interval, format_number, format_share, name_one
 from layer_distillation.comparison.pairs import Pair
 from layer_distillation.comparison.race_report import list_race, name_verdict
 from layer_distillation.comparison.results import ArmResult, UnitResult, list_untrained_names
@@ -269,7 +269,7 @@ def table_teacher(pairs: Sequence[TeacherPair]) -> list[list[str]]:
 def explain_method(results: Sequence[UnitResult]) -> Block:
     resamples = " and ".join(sorted({f"{result.num_resamples:,}" for result in results}))
     names = sorted({result.units for result in results})
-    units, unit = " or ".join(names), " or ".join(name.removesuffix("s") for name in names)
+    units, unit = " or ".join(names), " or ".join(map(name_one, names))
     return Block(
         "How it was computed",
         lines=[

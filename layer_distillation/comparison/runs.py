@@ -194,6 +194,8 @@ class Run:
 
     def name_units(self, split: str) -> str:
         """What is resampled of the split, in the plural: rows, sentences, articles."""
+        if split in self.record.task.get(RETRIEVAL, {}):
+            return "queries"
         named = self.arrays.get(f"{split}.unit")
         return self.kind.unit if named is None else str(named)
 

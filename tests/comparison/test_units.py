@@ -10,6 +10,7 @@ import pytest
 
 from compare_strategies import main as compare
 from layer_distillation.comparison.metrics import resample_scores, score_all_rows
+from layer_distillation.comparison.numbers import name_one
 from layer_distillation.comparison.runs import read_run
 from layer_distillation.comparison.statistics import compare_runs, compute_covariance
 from layer_distillation.tasks.kinds.entry import Truth
@@ -84,10 +85,17 @@ def test_report_page_and_verdict_name_what_is_resampled(tmp_path, kind, unit, nu
     assert (found["rows"], found["units"]) == (number, name)
     assert f"Over seeds ({number} test {name})" in text
     assert f"{name.capitalize()} are resampled" in text
-    assert f"paired by seed and by {name.removesuffix('s')}." in text
+    assert f"paired by seed and by {name_one(name)}." in text
     assert "rows" not in " ".join(found["verdict"])
     assert name in " ".join(found["verdict"])
     assert f"{number} test {name} " in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("units", "one"), [("rows", "row"), ("queries", "query"), ("contexts or articles", "context or article")]
+)
+def test_one_of_them_is_named(units, one):
+    assert name_one(units) == one
 
 
 def test_a_run_of_one_label_to_a_row_resamples_rows(tmp_path):
