@@ -145,10 +145,12 @@ def escape_cell(text: str) -> str:
 
 def main() -> None:
     from test_strange_data import DATA_INPUTS
+    from test_strange_kinds import KIND_INPUTS
     from test_strange_models import MODEL_INPUTS
     from test_strange_recipes import RECIPE_INPUTS
 
-    groups = {"Data files": DATA_INPUTS, "Recipes and flags": RECIPE_INPUTS, "Model folders": MODEL_INPUTS}
+    groups = {"Data files": DATA_INPUTS, "Rows of other kinds": KIND_INPUTS}
+    groups |= {"Recipes and flags": RECIPE_INPUTS, "Model folders": MODEL_INPUTS}
     tables, words = [], []
     for title, cases in groups.items():
         lines, outcomes = format_table(title, cases)

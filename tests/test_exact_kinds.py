@@ -6,16 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import TrainerCallback
 
+import run_distillation
 import tiny_kinds
 from layer_distillation.outputs.store import make_spec
+from layer_distillation.records.run_record import read_run_record
 from layer_distillation.tasks.kinds.table import TASK_KINDS
 from layer_distillation.teachers.store_filling import open_or_fill
 from test_distill_trainer import assert_same_weights
-from tiny_kinds import TINY_KINDS, make_data, make_trainer, write_data
+from tiny_kinds import TINY_KINDS, make_data, make_kind_project, make_trainer, write_data
 
 KINDS = list(TINY_KINDS)
 
@@ -134,3 +137,21 @@ def run_two_processes(folder: Path, runs: dict[str, dict]) -> None:
     command = [sys.executable, *launch, tiny_kinds.__file__, str(folder), json.dumps(runs)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_questions_without_an_answer_go_through_the_whole_command(tmp_path):
+    """SQuAD v2's rules: an answer that is empty is right where there is none."""
+    flags = make_kind_project(tmp_path, "question-answering", version_2_with_negative=True)
+    for name in ("train", "validation", "test"):
+        path = tmp_path / f"{name}.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows[::2]:
+            row["answers"] = {"text": [], "answer_start": []}
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run_distillation.main([*flags, "--null_score_diff_threshold=-1000"]) == 0
+    record = read_run_record(tmp_path / "run")
+    with np.load(tmp_path / "run" / "predictions.npz") as arrays:
+        assert {*arrays["test.student_answers"]} == {""}  # the threshold makes every answer none
+    assert record.metrics["test"]["exact_match"] == pytest.approx(5 / 9)
+    assert record.metrics["test"]["f1"] == pytest.approx(5 / 9)
