@@ -4,8 +4,11 @@ Entry: `connect`, then `execute_on_ray`.
 """
 
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from layer_distillation.records.run_record import FINISHED
 from layer_distillation.sweep import remote_run
 from layer_distillation.sweep.executors import Listener, Outcome, RunAtWork, note_failure
-from layer_distillation.sweep.places import find_memory_bytes
+from layer_distillation.sweep.places import GIGABYTE, find_memory_bytes
 from layer_distillation.sweep.plan import ClusterSettings, PlannedRun
 from layer_distillation.sweep.processes import ProcessGroups
 from layer_distillation.sweep.remote_run import NOT_STARTED
@@ -26,7 +29,8 @@ from layer_distillation.sweep.remote_run import NOT_STARTED
 AUTO = "auto"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # as `ray start` leaves it
-ANSWER_SECONDS, LOOK_SECONDS, CANCEL_SECONDS = 5.0, 0.5, 60.0
+ANSWER_SECONDS, HEALTH_SECONDS = 5.0, 30.0  # the second: a Python that imports Ray, and asks
+LOOK_SECONDS, CANCEL_SECONDS = 0.5, 60.0
 MAX_RETRIES = 3  # of a task whose worker or node has died
 
 
@@ -61,14 +65,17 @@ def find_address(address: str) -> str:
 
 def check_answer(address: str) -> None:
     """Raises ValueError."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"--ray_address {address}: give host and port, such as 10.0.0.1:6379, or {AUTO}")
+    if not re.fullmatch(r"[^/:]+:[0-9]+", address):
+        raise ValueError(f"--ray_address {address}: give host and port of its head, such as 10.0.0.1:6379, or {AUTO}")
+    host, port = address.split(":")
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
-    except OSError as error:
+        check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+        subprocess.run(check, check=True, capture_output=True, timeout=HEALTH_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "what listens there is none"
         raise ValueError(
-            f"no Ray cluster answers at {address} ({error}): start one (ray start --head), or name another by "
+            f"no Ray cluster answers at {address} ({reason}): start one (ray start --head), or name another by "
             "--ray_address"
         ) from error
 
@@ -77,7 +84,7 @@ def check_fits(needs: Mapping[str, float]) -> None:
     """Raises ValueError where no node has what a run needs: Ray would wait for one for ever."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(name, 0) >= amount for name, amount in needs.items()) for node in nodes):
-        wanted = ", ".join(f"{amount:g} {name}" for name, amount in needs.items() if amount)
+        wanted = f"{needs['CPU']} CPU, {needs['GPU']} GPU, {needs['memory'] / GIGABYTE:.1f} GB of memory"
         raise ValueError(
             f"no node of the Ray cluster ({len(nodes)} alive) has what a run needs ({wanted}): take fewer by "
             "--cpus_per_run and --cards_per_run, or add a node that has it"

@@ -6,6 +6,7 @@ import pytest
 
 from layer_distillation.sweep import arguments
 from layer_distillation.sweep.arguments import parse_command_line
+from layer_distillation.sweep.plan import ClusterSettings
 
 
 def test_own_flags_may_stand_among_those_of_the_runs():
@@ -51,6 +52,12 @@ def test_no_flag_is_abbreviated_or_guessed(flag):
         (["--seeds", "1 x"], '--seeds is "1 x": give whole numbers, such as "42 43"'),
         (["--seeds", "٣"], "give whole numbers"),
         (["--seeds"], "--seeds needs a value: see --help"),
+        (["--executor", "dask"], '--executor is "dask": give one of here, ray, slurm'),
+        (["--ray_address", "a:1"], "--ray_address is for --executor ray: add that, or leave it out"),
+        (["--cpus_per_run", "2"], "--cpus_per_run is for --executor ray or slurm"),
+        (["--executor", "ray", "--cpus_per_run", "0"], '--cpus_per_run is "0"'),
+        (["--executor", "ray", "--slurm", "partition=gpu"], "--slurm is for --executor slurm"),
+        (["--executor", "slurm", "--slurm", "gpu"], '--slurm is "gpu": give a name and a value'),
         (["--", "--hub-token=hf_x"], "--hub_token would show in the list of processes"),
         (["--", "--seed", "3"], "--seed differs between the runs"),
     ],
@@ -62,6 +69,16 @@ def test_a_mistake_is_one_line_and_status_2(words, message, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("run_all_strategies.sh: error: ")
     assert message in line
+
+
+def test_what_runs_get_on_a_cluster_and_how_many_at_once():
+    settings, _ = parse_command_line(["--executor", "slurm", "--slurm", "partition=gpu", "--slurm=comment=a=b"])
+    assert settings.cluster == ClusterSettings("slurm", 0, 2, 0, "auto", {"partition": "gpu", "comment": "a=b"})
+    settings, _ = parse_command_line(
+        ["--executor", "ray", "--jobs", "3", "--cpus_per_run", "4", "--cards_per_run", "1"]
+    )
+    assert settings.cluster == ClusterSettings("ray", 3, 4, 1, "auto", {})
+    assert parse_command_line(["--jobs", "3"])[0].cluster is None
 
 
 def test_the_console_command_says_its_own_name(monkeypatch, capsys):

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from sweep_tools import write_finished_run
+from layer_distillation.sweep.command import choose_executor
+from layer_distillation.sweep.plan import ClusterSettings
+from sweep_tools import make_settings, write_finished_run
 from test_run_all_strategies import SCRIPT, Loop
 from tiny_project import make_project
 
@@ -43,6 +45,19 @@ def test_a_plan_is_checked_as_a_sweep_is(loop, flags, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("engine", "module"), [("ray", "ray"), ("slurm", "submitit")])
+def test_an_engine_that_is_not_installed_is_one_line(monkeypatch, capsys, engine, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in ("ray_cluster", "slurm"):
+        monkeypatch.delitem(sys.modules, f"layer_distillation.sweep.{name}", raising=False)
+    settings = make_settings(cluster=ClusterSettings(engine, 0, 1, 0, "auto", {}))
+    with pytest.raises(SystemExit) as stopped:
+        choose_executor(settings, [], {})
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--executor {engine} needs {module}: pip install 'layer-distillation[{engine}]'" in line
 
 
 WEIGH = """

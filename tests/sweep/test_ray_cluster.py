@@ -124,7 +124,7 @@ def test_more_than_any_node_has_is_refused_in_one_line(cluster, tmp_path):
     process = start([*command, "--cpus_per_run", "3"], output)
     assert process.wait(timeout=120) == 2
     (line,) = output.read_text().splitlines()
-    assert "no node of the Ray cluster (2 alive) has what a run needs (3 CPU, " in line
+    assert "no node of the Ray cluster (2 alive) has what a run needs (3 CPU, 0 GPU, " in line
 
 
 @pytest.mark.parametrize(
