@@ -124,6 +124,7 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
         self._term_means, self._loss_watch = TermMeans(), LossWatch(args.device)
         if model is not None:  # before anything is made, on the Hub say
             self._prepare_terms(model)
+        self.args = args = checks.choose_by_kind(args, self.task_kind)
         super().__init__(model=model, args=args, compute_metrics=compute_metrics, **kwargs)
         if model is None:
             self._prepare_terms(self.model)

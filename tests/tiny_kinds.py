@@ -20,6 +20,7 @@ from transformers import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
+    BertModel,
     PreTrainedModel,
 )
 
@@ -30,13 +31,16 @@ from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.loading import load_task
 from layer_distillation.tasks.tokenizing import tokenize_task
+from sentence_folders import make_pooled, make_texts
 from tiny_project import COLOURS, NOUNS, WORDS, write_tokenizer
 
 TAGS = ["B-colour", "B-noun", "I-noun", "O"]
 
 
 def make_model(model_class: type[PreTrainedModel], num_layers: int = 4, seed: int = 1, **options: Any) -> Any:
-    """Of `conftest.make_bert`'s sizes."""
+    """Of `conftest.make_bert`'s sizes; a plain encoder with what pools its states."""
+    if model_class is BertModel:
+        return make_pooled(num_layers=num_layers, seed=seed, **options)
     config = make_bert(num_layers, **options).config.to_dict()
     torch.manual_seed(seed)
     return model_class(BertConfig.from_dict(config | {"vocab_size": len(WORDS)})).eval()
@@ -109,6 +113,11 @@ def make_class_rows(num_rows: int, seed: int) -> list[dict[str, Any]]:
     return [{"text": " ".join(words), "label": words[1]} for words in texts]
 
 
+def make_text_rows(num_rows: int, seed: int) -> list[dict[str, Any]]:
+    """The score is not read: texts alone are learned from."""
+    return [{"text": text, "score": 1.0} for text in make_texts(num_rows, seed)]
+
+
 def make_number_rows(num_rows: int, seed: int) -> list[dict[str, Any]]:
     rows = enumerate(make_class_rows(num_rows, seed))
     return [row | {"label": COLOURS.index(row["label"]) + index / 100} for index, row in rows]
@@ -157,6 +166,7 @@ class TinyKind:
     label_column: str
     config: dict[str, Any] = field(default_factory=dict)
     flags: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)  # beside the trainer's defaults
 
 
 def name_outputs(names: list[str], **config: Any) -> dict[str, Any]:
@@ -179,6 +189,13 @@ TINY_KINDS = {
     "multiple-choice": TinyKind(BertForMultipleChoice, make_choice_rows, "label", {"num_labels": 3}),
     "question-answering": TinyKind(
         BertForQuestionAnswering, make_question_rows, "answers", {"num_labels": 2}, {"doc_stride": 2}
+    ),
+    "embedding": TinyKind(
+        BertModel,
+        make_text_rows,
+        "score",
+        flags={"task_type": "embedding", "label_column": "none"},
+        loss={"ce_weight": 0.0, "logit_cosine_weight": 1.0, "metric_for_best_model": None},
     ),
 }
 
@@ -223,13 +240,17 @@ def make_trainer(
     """2 layers taught by 4, mostly without dropout, by plain SGD without clipping: a weight shows every gradient."""
     tiny = find_tiny(data)
     plain = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout} | tiny.config
-    settings = {
-        "output_dir": str(folder / "run"),
-        **{"use_cpu": True, "bf16": False, "optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0.0},
-        **{"lr_scheduler_type": "constant", "warmup_steps": 0, "num_train_epochs": 1, "length_pool_batches": 1},
-        **{"per_device_train_batch_size": 8, "save_strategy": "no", "load_best_model_at_end": False},
-        **{"disable_tqdm": True, "kl_weight": 1.0, "temperature": 2.0, "hidden_weight": 1.0, "pkd_weight": 1.0},
-    } | options
+    settings = (
+        {
+            "output_dir": str(folder / "run"),
+            **{"use_cpu": True, "bf16": False, "optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0.0},
+            **{"lr_scheduler_type": "constant", "warmup_steps": 0, "num_train_epochs": 1, "length_pool_batches": 1},
+            **{"per_device_train_batch_size": 8, "save_strategy": "no", "load_best_model_at_end": False},
+            **{"disable_tqdm": True, "kl_weight": 1.0, "temperature": 2.0, "hidden_weight": 1.0, "pkd_weight": 1.0},
+        }
+        | tiny.loss
+        | options
+    )
     model_class = tiny.model_class
     return DistillationTrainer(
         model=make_model(model_class, 2, seed=2, **plain),

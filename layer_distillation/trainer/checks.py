@@ -14,7 +14,7 @@ from layer_distillation.losses.arguments import DistillationTrainingArguments
 from layer_distillation.losses.projections import Projections, check_no_optimizer
 from layer_distillation.outputs.store import TeacherStore
 from layer_distillation.records.suggestions import suggest_name
-from layer_distillation.tasks.kinds.entry import RELEVANCE, VECTOR, TaskKind
+from layer_distillation.tasks.kinds.entry import CLOSENESS, RELEVANCE, VECTOR, TaskKind
 from layer_distillation.tasks.kinds.multi_label import MULTI_LABEL
 from layer_distillation.tasks.kinds.table import TASK_KINDS
 
@@ -213,6 +213,15 @@ def list_datasets(train_rows: Any, eval_rows: Any) -> Iterator[tuple[str, Datase
 
 def is_dict(rows: Any) -> bool:
     return isinstance(rows, Mapping)
+
+
+def choose_by_kind(args: DistillationTrainingArguments, kind: TaskKind) -> DistillationTrainingArguments:
+    """The arguments, or a copy: vectors have no loss of their own, so that closeness to the teacher chooses."""
+    if kind.get_outputs(["a", "b"]) != VECTOR or args.metric_for_best_model not in ("loss", "eval_loss"):
+        return args
+    args = copy(args)
+    args.metric_for_best_model, args.greater_is_better = CLOSENESS[VECTOR][0], True
+    return args
 
 
 def choose_by_first(args: DistillationTrainingArguments, eval_rows: Any) -> DistillationTrainingArguments:
