@@ -176,7 +176,7 @@ def test_one_arm_is_an_error(tmp_path, capsys):
         (["--metric", "bleu"], "the task sick has accuracy, macro_f1"),
         (["--resamples", "5"], "at least 100"),
         (["--resamples", "many"], "invalid int value"),
-        (["--split", "train"], "choose from"),
+        (["--split", "train"], "no labelled train rows in"),
         (["--metrics", "accuracy"], "unrecognized arguments"),
         (["--resample", "200"], "unrecognized arguments"),
         (["--vary", "temperatur"], "no run has such a setting, did you mean temperature?"),

@@ -1,6 +1,7 @@
 """What holds for every input, drawn by hypothesis: layer strategies, recipes and flags, the reader of data files."""
 
 import csv
+import gzip
 import io
 import json
 import string
@@ -18,7 +19,7 @@ from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.runs.command_line import list_flags, make_parser, read_recipe
 from layer_distillation.tasks.arguments import clean_name
 from layer_distillation.tasks.columns import parse_number
-from layer_distillation.tasks.files import READERS, read_data_file, read_tagged_words
+from layer_distillation.tasks.files import READERS, read_data_file, read_tagged_words, read_text_lines
 from student_init import LAYER_STRATEGIES, choose_student_layers, parse_layer_list
 
 # The same examples everywhere and every time, so that a red test is one that a change made red.
@@ -168,13 +169,26 @@ def write_table(path: Path, table: dict[str, list[str]]) -> None:
     path.write_bytes(contents[path.suffix]().encode())
 
 
-@pytest.mark.parametrize("extension", [ending for ending, read in READERS.items() if read is not read_tagged_words])
+OF_TABLES = [ending for ending, read in READERS.items() if read not in (read_tagged_words, read_text_lines)]
+
+
+@pytest.mark.parametrize("extension", OF_TABLES)
 @given(table=tables())
 def test_any_table_of_text_reads_back_equal(extension, table):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"rows{extension}"
         write_table(path, table)
         assert read_data_file(str(path)).columns == table
+
+
+@pytest.mark.parametrize("open_file", [open, gzip.open])
+@given(lines=st.lists(texts.filter(lambda text: text.strip() and not set(text) & set("\r\n\ufeff")), min_size=1))
+def test_any_lines_of_text_read_back_equal(open_file, lines):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("texts.txt" if open_file is open else "texts.txt.gz")
+        with open_file(path, "wt", encoding="utf-8", newline="\n") as file:
+            file.write("\n".join(lines) + "\n")
+        assert read_data_file(str(path)).columns == {"text": lines}
 
 
 @pytest.mark.parametrize("extension", READERS)

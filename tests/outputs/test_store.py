@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from filelock import FileLock
 from transformers.utils.import_utils import enable_tf32
 
 from conftest import make_bert, make_rows, pad_rows
@@ -280,7 +281,7 @@ def test_the_lock_is_held_until_every_process_has_opened_the_store(tmp_path, mon
 
     monkeypatch.setattr(process_locks, "gather_object", note("agreed", process_locks.gather_object))
     monkeypatch.setattr(teacher_store_filling, "TeacherStore", note("opened", TeacherStore))
-    monkeypatch.setattr(process_locks.FileLock, "release", note("released", process_locks.FileLock.release))
+    monkeypatch.setattr(FileLock, "release", note("released", FileLock.release))
     fill(tmp_path)
     assert events[events.index("opened") :][:3] == ["opened", "agreed", "released"]
 
