@@ -32,8 +32,8 @@ def check_scheduler() -> None:
 class RunJob:
     """What a job does; handed out again when it is preempted or out of time, as a run goes on from its checkpoint."""
 
-    def __call__(self, *given: Any) -> int:
-        return run_command(*given)
+    def __call__(self, command: Sequence[str], log: str, folder: str, variables: Mapping[str, str]) -> int:
+        return run_command(command, log, folder, leave_out_job(os.environ) | variables)
 
     def checkpoint(self, *given: Any) -> submitit.helpers.DelayedSubmission:
         return submitit.helpers.DelayedSubmission(self, *given)
@@ -80,7 +80,8 @@ def submit(
 ) -> list[tuple[PlannedRun, submitit.Job]]:
     """Raises ValueError."""
     executor = submitit.AutoExecutor(folder=runs[0].log.parent / "slurm", cluster=SCHEDULER)
-    ours = {name: value for name, value in environment.items() if not name.startswith(("SLURM_", "SUBMITIT_", "CUDA_"))}
+    # SLURM hands the environment on; submitit writes what it is given to the disk, where no token should lie.
+    ours = {name: value for name, value in leave_out_job(environment).items() if os.environ.get(name) != value}
     variables = ours | {"OMP_NUM_THREADS": str(cluster.cpus), "PET_STANDALONE": "1"}
     try:
         executor.update_parameters(
@@ -98,6 +99,11 @@ def submit(
     except (NameError, submitit.core.utils.FailedJobError) as error:
         raise ValueError(f"SLURM takes no such jobs: {' '.join(str(error).split())[:300]}") from error
     return list(zip(runs, jobs, strict=True))
+
+
+def leave_out_job(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what says which job a process belongs to, from which launchers and libraries draw conclusions."""
+    return {name: value for name, value in environment.items() if not name.startswith(("SLURM_", "SUBMITIT_", "CUDA_"))}
 
 
 def find_status(run: PlannedRun, job: submitit.Job) -> int:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,29 @@ def test_without_sbatch_it_is_one_error(monkeypatch):
         slurm.check_scheduler()
 
 
-def test_options_go_by_the_names_of_sbatch(place, monkeypatch):
-    """Written as a script, not handed in."""
-    from submitit.slurm.slurm import _make_sbatch_string
+def test_options_go_to_sbatch_by_its_names(place, monkeypatch):
+    """By an sbatch that takes every script; what submitit wrote for it is looked at."""
+    (place / "bin").mkdir()
+    for name in ("sbatch", "srun"):
+        (place / "bin" / name).write_text("#!/bin/sh\necho Submitted batch job 7\n")
+        (place / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "SCHEDULER", "slurm")
+    settings = replace(SETTINGS, slurm={"partition": "long", "time": "90"})
+    runs = [make_run(place, name, "true") for name in ("a", "b", "c")]
+    jobs = slurm.submit(runs, dict(os.environ), settings, 2_300_000_000)
+    assert [(run.name, job.job_id) for run, job in jobs] == [("a", "7_0"), ("b", "7_1"), ("c", "7_2")]
+    lines = [line for path in (place / "logs" / "slurm").glob("*.sh") for line in path.read_text().splitlines()]
+    options = {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")}
+    assert {"partition=long", "time=90", "array=0-2%2", "cpus-per-task=3", "mem=3GB", "job-name=distil"} <= options
 
-    text = _make_sbatch_string("true", "logs", partition="gpu", time=240, map_count=3, array_parallelism=2)
-    assert "#SBATCH --partition=gpu" in text
-    assert "#SBATCH --array=0-2%2" in text
+
+def test_no_token_lies_in_the_folder_and_the_run_has_it(place, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+    groups = ProcessGroups(os.environ | {"OURS": "1"})
+    run = make_run(place, "pushing", "sh", "-c", "echo ${#HF_TOKEN} $OURS")
+    [outcome] = slurm.execute_on_slurm([run], groups, Listener(), SETTINGS)
+    assert (outcome.status, run.log.read_text()) == (0, "12 1\n")
+    kept = [path for path in (place / "logs" / "slurm").rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"hf_of_nobody" in path.read_bytes() for path in kept)
