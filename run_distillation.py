@@ -53,6 +53,7 @@ from layer_distillation.runs.console import set_up_logging
 from layer_distillation.runs.exporting import export_result, list_exported
 from layer_distillation.runs.facts import describe_student, measure_peak_memory, timed
 from layer_distillation.runs.failures import describe_failure
+from layer_distillation.runs.fit_checks import check_same_start
 from layer_distillation.runs.flag_checks import make_push_target
 from layer_distillation.runs.predictions import (
     Predictions,
@@ -63,7 +64,6 @@ from layer_distillation.runs.predictions import (
 )
 from layer_distillation.runs.preparation import (
     PreparedRun,
-    check_same_start,
     make_scorer,
     open_record,
     prepare_run,

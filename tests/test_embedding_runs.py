@@ -127,6 +127,7 @@ def test_what_cannot_be_meant_is_one_line_and_status_2(tmp_path, capsys, message
     [line] = capsys.readouterr().err.strip().splitlines()[-1:]
     assert message in line
     assert "Traceback" not in line
+    assert not [*(tmp_path / "cache").rglob("manifest.json")], "the teacher was asked before that"
 
 
 def test_flags_of_vectors_are_refused_for_other_tasks(tmp_path, capsys):

@@ -19,14 +19,13 @@ from transformers import (
 )
 
 from layer_distillation.losses.class_weights import check_class_weights
-from layer_distillation.losses.margins import check_group_batches, check_margins, count_group_rows
 from layer_distillation.outputs.store import fingerprint_rows
-from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 from layer_distillation.runs.answering import find_start, load_start_tokenizer, name_teacher_labels, prepare_answering
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.facts import describe_hardware, describe_labels, describe_task, list_versions, timed
-from layer_distillation.runs.settled_arguments import keep_logit_terms, list_closeness, settle_gold, settle_loss
+from layer_distillation.runs.fit_checks import check_outputs_fit, check_same_rows, check_task_fits
+from layer_distillation.runs.settled_arguments import keep_logit_terms, settle_gold, settle_loss
 from layer_distillation.runs.teacher_ensemble import check_further_names, check_further_teachers, load_further_configs
 from layer_distillation.students.layer_plan import count_student_layers, plan_layers
 from layer_distillation.students.layer_search import (
@@ -49,12 +48,12 @@ from layer_distillation.students.preparation import (
 )
 from layer_distillation.tasks.arguments import DefaultLength
 from layer_distillation.tasks.data import TaskData
-from layer_distillation.tasks.kinds.entry import CLOSENESS, VECTOR
 from layer_distillation.tasks.kinds.table import guess_kind
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
 from layer_distillation.teachers.answers import WHY_LOGITS_ALONE
+from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.cross_encoders import describe_cross_encoder
 from layer_distillation.teachers.label_matching import relabel_task
 from layer_distillation.teachers.loading import Teacher, load_teacher_config, prepare_teacher
@@ -133,7 +132,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
             data = relabel_task(data, teacher.labels)
         else:
             teacher, data = prepare_answering(start, arguments, tokenizer, texts, data, make_scorer(data))
-        check_class_weights(arguments.training.class_weights, data.label_names, data.kind)
+        check_outputs_fit(arguments, data, teacher)
         record.task |= describe_labels(data)
     choice = None
     if layers is None:
@@ -144,9 +143,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     with timed(record, "student"):
         student = make_student(arguments, teacher, data, layers, arguments.student.strategy_name)
         if data.kind.is_cross_encoder:
-            name, revision = arguments.teacher.teacher_model_name_or_path, arguments.teacher.teacher_revision
-            teacher_config = load_teacher_config(name, arguments.teacher)
-            student.config.sentence_transformers = describe_cross_encoder(teacher_config, name, revision)
+            student.config.sentence_transformers = describe_head(arguments.teacher)
         if choice is not None:
             student.config.distillation["layer_scores"] = describe_scores(choice)
         if (matching_name := arguments.training.layer_matching) in SEARCHED_STRATEGIES:
@@ -158,30 +155,10 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     return PreparedRun(data, teacher, student, layers, matching, projection_start)
 
 
-def check_same_rows(record: RunRecord, task: dict[str, Any], folder: str) -> None:
-    """Raises ValueError where the run was begun on other rows than `task` describes."""
-    for name, rows in {"fingerprint": "rows", "unlabelled_fingerprint": "unlabelled rows"}.items():
-        if record.task and record.task.get(name) != task[name]:
-            raise ValueError(f"{folder} was begun on other {rows}: give another --output_dir")
-
-
-def check_same_start(record: RunRecord, teacher: dict[str, Any], student: dict[str, Any], folder: Path) -> None:
-    """Raises ValueError where the checkpoints of `folder` have another teacher or start: that is not the same run.
-
-    Args:
-        record: as the run before left it.
-        teacher, student: their entries of the record of now, as far as they are known.
-    """
-    if find_checkpoint(folder) is None:
-        return
-    for what, before, now in (("teacher", record.teacher, teacher), ("student", record.student, student)):
-        names = ("fingerprint", "layers", "layer_matching", "source")
-        differing = [name for name in names if name in before and name in now and before[name] != now[name]]
-        if differing:
-            raise ValueError(
-                f"{folder} was begun with another {what} ({differing[0]} was {before[differing[0]]} and is "
-                f"{now[differing[0]]}): give another --output_dir, or bring that {what} back"
-            )
+def describe_head(teacher: TeacherArguments) -> dict[str, Any]:
+    """What a folder of a cross-encoder says of its activation, which its student's says too."""
+    name, revision = teacher.teacher_model_name_or_path, teacher.teacher_revision
+    return describe_cross_encoder(load_teacher_config(name, teacher), name, revision)
 
 
 def search_layers(
@@ -268,33 +245,6 @@ def read_teacher_folder(
                 f"--{name} {vars(teacher)[name]} on a task of {kind.name}: it goes with --task_type embedding"
             )
     return {}
-
-
-def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
-    """Raises ValueError if the arguments ask for what the task does not have."""
-    if data.is_regression and arguments.training.get_largest_weights()["logit_cosine"] > 0:
-        raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
-    check_queries(arguments, data)
-    scores = ["loss", *data.metric_names]
-    if data.outputs == VECTOR:
-        scores += CLOSENESS[VECTOR]
-    for flag, name, valid in (
-        (
-            "--metric_for_best_model",
-            arguments.training.metric_for_best_model,
-            list_closeness(data) if data.is_scored_by_teacher else scores,
-        ),
-        ("--teacher_metric_for_best_model", arguments.teacher.teacher_metric_for_best_model, scores),
-    ):
-        if (plain := name.removeprefix("eval_")) not in valid:
-            raise ValueError(f"{flag} is {plain!r}: the task {data.name} has {', '.join(valid)}")
-
-
-def check_queries(arguments: RunArguments, data: TaskData) -> None:
-    """Raises ValueError where the margin term is on and finds nothing to compare, or batches cut its queries in two."""
-    check_margins(data.kind, arguments.training.get_largest_weights())
-    if arguments.training.get_largest_weights()["margin"] > 0:
-        check_group_batches(count_group_rows(data.student_train), arguments.training.per_device_train_batch_size)
 
 
 def make_scorer(data: TaskData, split: str | None = None) -> Callable[[EvalPrediction], dict[str, float]]:
