@@ -44,13 +44,16 @@ def measure_run(folder: Path, sizes: Sequence[int]) -> Iterator[list[str]]:
     """A row of the table for each size.
 
     Raises:
-        ValueError: the run is not finished, or not exported in this form.
+        ValueError: the run is not finished, not exported in this form, or of tags or answer spans.
     """
     record = check_finished(folder)
     path = folder / FORMATS[FORM].path
     if not path.exists():
         raise ValueError(f"{path} does not exist: export the run first, python export_student.py {folder}")
-    run, (model, tokenizer) = read_run(folder, record), load_student(folder)
+    run = read_run(folder, record)
+    if run.kind.item_column is not None:
+        raise ValueError(f"{folder} answers {run.kind.name}, whose logits are not of whole rows: give other runs")
+    model, tokenizer = load_student(folder, run.kind)
     subject = Subject(STUDENT, model, tokenizer, folder, load_rows(load_texts(record), tokenizer, record))
     answer, (split, metric) = FORMATS[FORM].open(path, 1), find_headline(run)
     floats = run.score(metric, split, "student")

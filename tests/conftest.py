@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,6 +19,13 @@ from transformers import BertConfig, BertForSequenceClassification
 torch.set_num_threads(1)
 
 VOCABULARY_SIZE = 60
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums depend on the number, and whoever times a model sets it for the whole process."""
+    yield
+    torch.set_num_threads(1)
 
 
 def make_bert(num_layers: int = 4, num_labels: int = 3, seed: int = 0, **options) -> BertForSequenceClassification:

@@ -99,7 +99,7 @@ def test_whole_runs_and_their_comparison(tmp_path, capsys):
         folder = tmp_path / "runs" / strategy
         assert run_distillation.main([*flags, f"--output_dir={folder}", f"--layer_strategy={strategy}"]) == 0
     record, run = read_run_record(folder), read_run(folder)
-    assert (record.task["kind"], record.task["rows"]["test"], record.task["windows"]["test"]) == ("reranking", 9, 27)
+    assert (record.task["kind"], record.task["rows"]["test"]) == ("reranking", 9)
     logits, labels = (run.arrays[f"test.{name}"].reshape(9, 3) for name in ("student_logits", "labels"))
     assert record.metrics["test"]["ndcg_at_10"] == pytest.approx(ndcg_score(labels, logits, k=10), abs=1e-6)
     assert "train_margin_loss" in record.history[0]
