@@ -24,7 +24,7 @@ limits="machine   60
         base     150
         waits     60
         equality  60
-        variants  90
+        variants 130
         sst2      60"
 
 say() { # JSON
