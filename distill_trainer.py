@@ -49,7 +49,15 @@ from layer_distillation.losses.terms import (
     switch_on_outputs,
 )
 from layer_distillation.losses.vectors import check_vector_terms
-from layer_distillation.outputs.compared import LiveTeacherOutputs, ModelOutputs, keep_inputs, make_mask, run_model
+from layer_distillation.outputs.compared import (
+    BFLOAT16,
+    FLOAT32,
+    LiveTeacherOutputs,
+    ModelOutputs,
+    keep_inputs,
+    make_mask,
+    run_model,
+)
 from layer_distillation.outputs.ensemble_logits import check_same_labels
 from layer_distillation.outputs.store import StoredOutputsCollator, TeacherStore
 from layer_distillation.step.learning_rate import RuledRateTrainer
@@ -165,7 +173,9 @@ class DistillationTrainer(ExactEvaluationTrainer, RestoringTrainer, RuledRateTra
             logger.info("attention term: %s of the attention %s", self.args.attention_loss, kind)
         if self.teacher_store is None:
             switch_on_outputs(self.teacher, compared)
-            self.teacher_outputs = LiveTeacherOutputs(self.teacher.to(self.args.device), *layers, self.further_teachers)
+            own_layers = self.teacher.to(self.args.device), *layers
+            precision = BFLOAT16 if self.args.teacher_bf16 else FLOAT32
+            self.teacher_outputs = LiveTeacherOutputs(*own_layers, self.further_teachers, precision)
         pairs = list_projected_pairs(student.config, self.teacher.config, compared, self.layer_matching)
         if self.projections is None or self.projections.layers != tuple(pairs):
             configs = student.config, self.teacher.config

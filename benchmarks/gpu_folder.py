@@ -14,15 +14,17 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import (
@@ -43,11 +45,9 @@ MODEL, ROWS, WHEELS, CODE, SIZES = "teacher", "rows", "wheels", "code", "sizes.j
 CODE_PATTERNS = ("*.py", "*.sh", "*.json", "pytest.ini", "recipes/*.yaml")
 CODE_FOLDERS = ("benchmarks", "layer_distillation", "recipes", "tests")
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
-# What travels as wheels. scikit-learn, scipy, pandas and pyarrow are too large: they have to be there.
-PACKAGES = (
-    *("transformers", "tokenizers", "safetensors", "huggingface_hub", "accelerate", "psutil", "datasets", "evaluate"),
-    *("dill", "multiprocess", "xxhash", "pytest", "pluggy", "iniconfig"),
-)
+# What travels as wheels: these and all that they require, less what is too large and has to be there.
+PACKAGES = ("transformers", "accelerate", "datasets", "evaluate", "pytest", "rich")
+LEFT_OUT = {"torch", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "hf-xet", "typer"}
 PLATFORMS = [f"manylinux{version}_x86_64" for version in ("_2_28", "_2_27", "_2_17", "2014", "1", "_2_12", "2010")]
 
 
@@ -193,13 +193,27 @@ def copy_code(folder: Path) -> None:
 
 def fetch_wheels(folder: Path, python: str) -> None:
     """For x86-64 Linux, in the versions installed here; raises ValueError where the package index has them not."""
-    names = [f"{name}=={version(name)}" for name in PACKAGES]
+    names = [f"{name}=={version(name)}" for name in list_required(PACKAGES)]
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(folder)]
     target = ["--implementation=cp", f"--python-version={python}", *(f"--platform={name}" for name in PLATFORMS)]
     done = subprocess.run([*command, *target, *names], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
         raise ValueError(f"the wheels could not be fetched ({lines[-1]}): try again, or give --no_wheels")
+
+
+def list_required(names: Iterable[str]) -> list[str]:
+    """These packages and, over all steps, what they require on this Python, less LEFT_OUT."""
+    found: set[str] = set()
+    waiting = set(names)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found | LEFT_OUT:
+            continue
+        found.add(name)
+        wanted = [Requirement(line) for line in requires(name) or []]
+        waiting |= {need.name for need in wanted if need.marker is None or need.marker.evaluate({"extra": ""})}
+    return sorted(found)
 
 
 # ---- reading it ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from layer_distillation.architectures.plain_logits import read_logits
 from layer_distillation.outputs.ensemble_logits import mix_any_logits
 from layer_distillation.outputs.relation_targets import record_relations
 
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
 EMBEDDING_LAYER = -1  # among hidden layers: the embedding's output, which the first layer reads
 
 
@@ -72,6 +73,11 @@ def run_model(
     )
 
 
+def compute_in(precision: str, device: torch.device) -> torch.autocast:
+    """Autocast to bfloat16, or none at all: float32 weights compute in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16)
+
+
 def make_mask(inputs: Mapping[str, Tensor]) -> Tensor:
     """The attention mask (inputs, tokens) of a batch, whose rows mostly are one input each; without one all its tokens
     are real, as they are for a model.
@@ -100,7 +106,7 @@ def list_parameters(model: torch.nn.Module) -> list[str]:
 
 class LiveTeacherOutputs:
     """Runs the teacher on every batch, in eval mode, without gradients and in its own precision: even where the student
-    trains in bfloat16, its outputs are those that a store holds.
+    trains in bfloat16, its outputs are those that a store holds. `precision` "bfloat16" is for what is imitated alone.
 
     The teacher is held here, outside the student, the optimizer and every checkpoint; so are further ones, of whom only
     the logits count.
@@ -113,7 +119,9 @@ class LiveTeacherOutputs:
         attention_layers: Sequence[int] = (),
         relation_layers: Sequence[int] = (),
         further_teachers: Sequence[PreTrainedModel] = (),
+        precision: str = FLOAT32,
     ) -> None:
+        self.precision = precision
         self.teacher = teacher.eval().requires_grad_(False)
         self.further_teachers = [model.to(teacher.device).eval().requires_grad_(False) for model in further_teachers]
         self.hidden_layers = tuple(hidden_layers)
@@ -134,11 +142,11 @@ class LiveTeacherOutputs:
         Args:
             wanted: student layers of hidden states, attentions and relations; a kind without any is left out.
         """
-        with torch.autocast(self.teacher.device.type, enabled=False):
+        with compute_in(self.precision, self.teacher.device):
             held = (self.hidden_layers, self.attention_layers, self.relation_layers)
             layers = [own if kind else () for own, kind in zip(held, wanted, strict=True)]
             outputs = run_model(self.teacher, keep_inputs(self.teacher, inputs), *layers)
-            return replace(outputs, logits=self._add_further(outputs.logits, inputs), raw=None)
+            return replace(outputs, logits=self._add_further(outputs.logits, inputs).float(), raw=None)
 
     @torch.no_grad()
     def get_logits(self, inputs: Mapping[str, Tensor]) -> Tensor:

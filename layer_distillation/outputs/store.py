@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from layer_distillation.embedding.modules import count_outputs
-from layer_distillation.outputs.compared import make_mask
+from layer_distillation.outputs.compared import FLOAT32, make_mask
 from layer_distillation.outputs.relation_targets import get_relation_width
 from layer_distillation.records.token_counts import iterate_inputs, measure_lengths
 
@@ -58,7 +58,7 @@ class StoreSpec:
     num_heads: int = 0
     relation_layers: tuple[int, ...] = ()
     relation_width: int = 0
-    precision: str = "float32"  # what the teacher computed in
+    precision: str = FLOAT32  # what the teacher computed in
     version: int = STORE_VERSION
     is_per_token: bool = False  # it has logits for every real token, not for every row
 
@@ -173,10 +173,17 @@ class TeacherStore:
 
     def _get_token_values(self, kind: str, rows: Sequence[int], attention_mask: Tensor, *layout: int) -> Tensor:
         """(rows, layers, tokens, ...) for a layout (layers, ...) of the values of a token."""
-        values = torch.zeros((*attention_mask.shape, *layout), dtype=torch.float16)
-        real_tokens = [self._read_row(kind, row).reshape(-1, *layout) for row in rows]
-        values[attention_mask.bool()] = torch.cat(real_tokens)
-        return values.transpose(1, 2)
+        values = np.zeros((*attention_mask.shape, math.prod(layout)), np.float16)
+        is_real = attention_mask.bool().numpy()
+        counts, firsts = is_real.sum(1), is_real.argmax(1)
+        for group, row in zip(np.split(np.arange(len(values)), len(rows)), rows, strict=True):
+            stored, done = self._map_row(kind, row).reshape(-1, values.shape[-1]), 0
+            for place in group:
+                real = slice(firsts[place], firsts[place] + counts[place])  # mostly one piece, copied as such
+                where = real if is_real[place, real].all() else is_real[place]
+                values[place, where] = stored[done : done + counts[place]]
+                done += counts[place]
+        return torch.from_numpy(values).unflatten(2, layout).transpose(1, 2)
 
     def get_attentions(self, rows: Sequence[int], attention_mask: Tensor) -> Tensor:
         """(rows, layers, heads, tokens, tokens), float16, zero where the mask (rows, tokens) says padding."""
@@ -192,8 +199,12 @@ class TeacherStore:
 
     def _read_row(self, kind: str, row: int) -> Tensor:
         """All values of one example, flat."""
+        return torch.from_numpy(np.array(self._map_row(kind, row)))
+
+    def _map_row(self, kind: str, row: int) -> np.ndarray:
+        """The same where they lie on disk."""
         shard, start, length = self._indices[kind][row]
-        return torch.from_numpy(np.array(self._shards[name_shard(kind, int(shard))][start : start + length]))
+        return self._shards[name_shard(kind, int(shard))][start : start + length]
 
 
 class StoredOutputsCollator:
@@ -228,6 +239,7 @@ def make_spec(
     attention_layers: Sequence[int] = (),
     relation_layers: Sequence[int] = (),
     is_per_token: bool = False,
+    precision: str = FLOAT32,
 ) -> StoreSpec:
     """The spec of a store of a teacher's outputs for `rows`, without computing any."""
     lengths = measure_lengths(rows)
@@ -246,6 +258,7 @@ def make_spec(
         num_heads=config.num_attention_heads if attention_layers else 0,
         relation_layers=tuple(relation_layers),
         relation_width=get_relation_width(config) if relation_layers else 0,
+        precision=precision,
         is_per_token=is_per_token,
     )
 

@@ -79,6 +79,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "student_model_name_or_path": None,
     "student_source_model": None,
     "student_width_init": "importance",
+    "teacher_bf16": False,
     "teacher_layer_decay": 1.0,
     "teacher_metric_for_best_model": "loss",
     "teacher_seeds": "42",

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from layer_distillation.outputs.compared import ModelOutputs, make_mask, run_model
+from layer_distillation.outputs.compared import ModelOutputs, compute_in, make_mask, run_model
 from layer_distillation.outputs.store import (
     ATTENTIONS,
     LOGIT_STARTS_NAME,
@@ -119,7 +119,7 @@ def fill(
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """float32 products in float32, whatever training takes (TF32, say): a store serves runs of every precision."""
+    """float32 products in float32, whatever training takes (TF32, say): a store serves runs that train in any."""
     settings = (torch.backends, *FLOAT32_SETTINGS)
     before = [setting.fp32_precision for setting in settings]
     for setting in settings:
@@ -140,7 +140,7 @@ def write_part(
     collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
     device: torch.device,
 ) -> None:
-    """This process's batches, in float32: logits and indices go to one file, the rest to shards of its own."""
+    """This process's batches, in the spec's precision: logits and indices go to one file, the rest to own shards."""
     state = PartialState()
     writers = {kind: ShardWriter(folder, kind, state.process_index, state.num_processes) for kind in spec.kinds}
     logits: dict[int, np.ndarray] = {}
@@ -151,7 +151,8 @@ def write_part(
     ):
         batch = collate(rows.select(batch_rows).select_columns(columns).to_list())
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers, spec.relation_layers)
+        with compute_in(spec.precision, device):
+            outputs = run_model(teacher, batch, spec.hidden_layers, spec.attention_layers, spec.relation_layers)
         mask = make_mask(batch)
         logits |= dict(zip(batch_rows, take_logits(outputs.logits, mask, spec), strict=True))
         values = take_real_values(outputs, mask)

@@ -20,6 +20,7 @@ from layer_distillation.losses.terms import (
     select_term_weights,
     switch_on_outputs,
 )
+from layer_distillation.outputs.compared import BFLOAT16, FLOAT32
 from layer_distillation.outputs.relation_targets import resolve_relation_layer
 from layer_distillation.outputs.store import StoreSpec, TeacherStore, make_spec
 from layer_distillation.records.folders import find_existing
@@ -73,7 +74,7 @@ class TeacherSupply:
             attention_layers=tuple(attention_layers),
             relation_layers=list_wanted_layers(terms, (), relation_layer).relation_layers,
         )
-        spec = self._make_spec(rows, layers)
+        spec = self._make_spec(rows, layers, BFLOAT16 if self.training.teacher_bf16 else FLOAT32)
         reason = explain_live(spec, self.arguments, self._count_reserved_bytes())
         [reason] = broadcast_object_list([reason])  # disks look otherwise to each process, at each moment
         if reason is None and not names_layers(terms, hidden_layers, attention_layers):
@@ -111,9 +112,14 @@ class TeacherSupply:
             f"{store.fill_seconds:.0f} s, so that this run saves about {max(passes, 0) * store.fill_seconds:.0f} s"
         )
 
-    def _make_spec(self, rows: Dataset, layers: WantedLayers = WantedLayers()) -> StoreSpec:  # noqa: B008 - immutable
-        is_per_token = find_model_kind(self.teacher.model).is_per_token
-        return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, *layers, is_per_token=is_per_token)
+    def _make_spec(
+        self,
+        rows: Dataset,
+        layers: WantedLayers = WantedLayers(),  # noqa: B008 - immutable
+        precision: str = FLOAT32,
+    ) -> StoreSpec:
+        options = {"is_per_token": find_model_kind(self.teacher.model).is_per_token, "precision": precision}
+        return make_spec(self.teacher.model.config, self.teacher.fingerprint, rows, *layers, **options)
 
     def _open_store(self, spec: StoreSpec, rows: Dataset) -> TeacherStore:
         collate = choose_collator(rows, self.teacher.tokenizer)

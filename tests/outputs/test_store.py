@@ -22,7 +22,7 @@ from conftest import make_bert, make_rows, pad_rows
 from distill_trainer import DistillationTrainer
 from layer_distillation.losses.terms import check_store_fits
 from layer_distillation.outputs.attention_targets import switch_on_attentions
-from layer_distillation.outputs.compared import ModelOutputs, run_model
+from layer_distillation.outputs.compared import BFLOAT16, FLOAT32, LiveTeacherOutputs, ModelOutputs, run_model
 from layer_distillation.outputs.store import (
     DamagedStoreError,
     StoredOutputsCollator,
@@ -47,11 +47,14 @@ def fill(
     attention_layers: tuple[int, ...] = (),
     seed: int = 1,
     training: bool = False,
+    precision: str = FLOAT32,
 ) -> TeacherStore:
     teacher, rows = make_bert(4, seed=seed).train(training), Dataset.from_list(make_rows(num_rows))
     if attention_layers:
         switch_on_attentions(teacher)
-    spec = make_spec(teacher.config, fingerprint_model(teacher), rows, hidden_layers, attention_layers)
+    spec = make_spec(
+        teacher.config, fingerprint_model(teacher), rows, hidden_layers, attention_layers, precision=precision
+    )
     return open_or_fill(root, spec, teacher, rows, pad_rows, CPU)
 
 
@@ -191,6 +194,44 @@ def test_filling_computes_in_full_precision_and_leaves_the_setting(tmp_path, mon
             setting.fp32_precision = precision
     assert set(seen) == {"ieee"}
     assert after == "tf32"
+
+
+def test_a_store_in_bfloat16_is_another_one_near_the_exact_one(tmp_path):
+    exact, rounded = fill(tmp_path), fill(tmp_path, precision=BFLOAT16)
+    assert exact.folder != rounded.folder
+    assert not np.array_equal(exact.logits, rounded.logits)
+    np.testing.assert_allclose(rounded.logits, exact.logits, rtol=0.03, atol=0.03)
+    batch = pad_rows(make_rows(22))
+    of_both = [store.get_hidden_states(range(22), batch["attention_mask"]).float() for store in (exact, rounded)]
+    torch.testing.assert_close(*of_both, rtol=0.05, atol=0.05)
+
+
+def test_a_live_teacher_rounds_what_is_imitated_and_nothing_that_is_scored():
+    batch, teacher = pad_rows(make_rows(8)), make_bert(4, seed=1)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    exact = LiveTeacherOutputs(teacher)
+    rounded = LiveTeacherOutputs(teacher, precision=BFLOAT16)
+    assert torch.equal(exact.get_logits(inputs), rounded.get_logits(inputs))
+    assert torch.equal(exact.get_batch(inputs).logits, exact.get_logits(inputs))
+    assert not torch.equal(rounded.get_batch(inputs).logits, exact.get_logits(inputs))
+    torch.testing.assert_close(rounded.get_batch(inputs).logits.float(), exact.get_logits(inputs), rtol=0.03, atol=0.03)
+
+
+def test_masks_with_holes_are_followed_too(tmp_path):
+    store, mask = fill(tmp_path), torch.zeros(2, 12, dtype=torch.long)
+    for target, row in zip(mask, (0, 3), strict=True):
+        length = len(make_rows(22)[row]["input_ids"])
+        target[torch.arange(length) + (torch.arange(length) > 1)] = 1
+    holed, plain = (
+        store.get_hidden_states([0, 3], mask),
+        [
+            store.get_hidden_states([row], torch.ones_like(real[real > 0])[None])
+            for row, real in zip((0, 3), mask, strict=True)
+        ],
+    )
+    for own, real, expected in zip(holed, mask, plain, strict=True):
+        assert torch.equal(own[:, real.bool()], expected[0])
+        assert not own[:, ~real.bool()].any()
 
 
 def test_a_teacher_in_training_mode_is_put_in_eval_mode(tmp_path):
