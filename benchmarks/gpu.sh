@@ -19,13 +19,13 @@ end=$((SECONDS + ${SECONDS_IN_ALL:-470}))
 
 #      name      seconds at most
 limits="machine   60
-        tests    100
-        sick     150
-        base     150
+        tests    120
+        base     170
         waits     60
-        equality  60
+        sick     180
         variants 130
-        sst2      60"
+        equality  60
+        sst2     100"
 
 say() { # JSON
     echo "$1" | tee -a "$results/figures.jsonl"

@@ -1,6 +1,7 @@
 """Speed at BERT-base's size, with random weights: milliseconds of a step, share of the ceiling, memory, waits."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -35,17 +36,22 @@ Train = Callable[[PreTrainedModel, Dataset, Any, Path, list[TrainerCallback]], N
 
 
 class CountedSteps(TrainerCallback):
-    """Milliseconds of a step once the first ones are over; the GPU is waited for twice, not at every step."""
+    """Milliseconds of a step once the first ones are over, and the waits of these steps; the GPU is waited for twice,
+    not at every step."""
 
-    def __init__(self, uncounted: int, steps: int) -> None:
+    def __init__(self, uncounted: int, steps: int, waits: Counter[str] | None = None) -> None:
         self.uncounted, self.steps = uncounted, steps
         self.start = self.milliseconds = 0.0
+        self.waits = Counter() if waits is None else waits
+        self.counted_waits: Counter[str] = Counter()
 
     def on_step_end(self, args: TrainingArguments, state: Any, *_: Any, **__: Any) -> None:
         if state.global_step not in (self.uncounted, self.uncounted + self.steps):
             return
+        self.counted_waits = self.waits.copy()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+        self.waits.clear()  # whatever moved the models there, or compiled, or waited just now
         now = time.perf_counter()
         self.milliseconds, self.start = 1000 * (now - self.start) / self.steps, now
 
@@ -77,13 +83,14 @@ def profile_ways(folder: Path, work: Path, show: Show) -> None:
         _, train = list_ways(teacher, rows, work)[way]
         fill_store(teacher, rows, work)  # before anything is counted
         with count_waits(find_device()) as waits:
-            time_way(train, teacher, rows, batch, sizes, work)
-        steps = sizes.uncounted_steps + sizes.steps
-        show(way=way, waits_per_step=list_per_step(waits, steps), others=sum(waits.values()))
+            counted = CountedSteps(sizes.uncounted_steps, sizes.steps, waits)
+            train(teacher, rows, make_options(batch, sizes), work, [counted])
+        per_step = list_per_step(counted.counted_waits, sizes.steps)
+        show(way=way, waits_per_step=per_step, in_all=sum(counted.counted_waits.values()), steps=sizes.steps)
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
         with profile(activities=activities) as profiled:
             time_way(train, teacher, rows, batch, sizes, work)
-        show(way=way, operations=list_operations(profiled, steps))
+        show(way=way, operations=list_operations(profiled, sizes.uncounted_steps + sizes.steps))
 
 
 def time_variants(folder: Path, work: Path, show: Show) -> None:
@@ -122,6 +129,7 @@ def list_ways(teacher: PreTrainedModel, rows: Dataset, work: Path) -> dict[str, 
         "ours, stored states, bf16": ("bf16", train_ours("stored")),
         "ours, live logits, bf16": ("bf16", train_ours("live", **LOGITS_ALONE)),
         "ours, live, bf16": ("bf16", train_ours("live")),
+        "ours, live, teacher in bf16 too": ("bf16", train_ours("live", teacher_bf16=True)),
     }
 
 
@@ -181,16 +189,19 @@ def time_way(
     train: Train, teacher: PreTrainedModel, rows: Dataset, batch: int, sizes: Sizes, work: Path
 ) -> dict[str, Any]:
     counted = CountedSteps(sizes.uncounted_steps, sizes.steps)
+    begin_peak(teacher)
+    train(teacher, rows, make_options(batch, sizes), work, [counted])
+    return {"milliseconds": counted.milliseconds, "peak_memory_bytes": read_peak()}
+
+
+def make_options(batch: int, sizes: Sizes) -> dict[str, Any]:
     workers = 2 if torch.cuda.is_available() else 0
-    options = {
+    return {
         "per_device_train_batch_size": batch,
         "max_steps": sizes.uncounted_steps + sizes.steps,
         "dataloader_num_workers": workers,
         "dataloader_persistent_workers": workers > 0,
     }
-    begin_peak(teacher)
-    train(teacher, rows, options, work, [counted])
-    return {"milliseconds": counted.milliseconds, "peak_memory_bytes": read_peak()}
 
 
 def measure_product(size: int, dtype: torch.dtype, repeats: int = 10) -> float:

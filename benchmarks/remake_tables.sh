@@ -64,6 +64,8 @@ if is_wanted results; then
 fi
 compare searched_natural_logic studies/searched_layers/natural_logic
 compare searched_sick 'results/sick/*-seed4[2-4]' studies/searched_layers/sick
+compare base_size studies/base_size_h100/sick studies/base_size_h100/sst2
+compare base_size_published studies/base_size_h100/mnli_published
 compare teacher_terms results studies/teacher_terms
 compare teacher_terms_unseen 'results/*/*-seed4[3-6]' 'studies/teacher_terms/stsb/*-seed4[34]'
 compare transfer_set 'results/sst2/even*-seed4[2-4]' studies/transfer_set/sst2 \
