@@ -1,17 +1,14 @@
 """Words and tags as files have them, and the pieces that stand for them."""
 
-import numpy as np
 import pytest
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.conll import read_conll
 from layer_distillation.tasks.files import RawSplit
 from layer_distillation.tasks.kinds.entities import find_entities, find_scheme, find_strict_entities
-from layer_distillation.tasks.kinds.entry import Truth
 from layer_distillation.tasks.kinds.token_classification import (
     TOKEN_CLASSIFICATION,
     find_first_pieces,
-    list_default_metrics,
     move_label,
 )
 
@@ -98,15 +95,6 @@ def test_a_word_is_answered_at_its_first_piece():
     assert move_label([0, -100, 1], {0: 2, 1: 0}, 3) == [2, -100, 0]
 
 
-def test_names_without_a_prefix_have_accuracy_alone():
-    assert list_default_metrics(["NOUN", "VERB"]) == ("accuracy",)
-    assert list_default_metrics(TAGS)[0] == "entity_f1"
-    with pytest.raises(ValueError, match=r"entity_f1 cannot score the tags 'NOUN', 'VERB': choose from accuracy"):
-        TOKEN_CLASSIFICATION.check_metric("entity_f1", ["NOUN", "VERB"])
-    with pytest.raises(ValueError, match="strict_entity_f1 cannot score the tags"):
-        TOKEN_CLASSIFICATION.check_metric("strict_entity_f1", ["I-a", "O"])
-
-
 def test_schemes_are_told_by_their_prefixes():
     assert [find_scheme(tags) for tags in (["B-a", "I-a", "O"], ["S-a", "B-a", "E-a", "O"], ["U-a", "L-a", "B-a"])] == [
         "IOB2",
@@ -117,22 +105,3 @@ def test_schemes_are_told_by_their_prefixes():
     bilou, iobes = ["B-a", "L-a", "U-b", "O"], ["B-a", "E-a", "S-b", "O"]
     assert find_entities(bilou) == find_entities(iobes) == [("a", 0, 1), ("b", 2, 2)]
     assert find_strict_entities(bilou, "BILOU") == find_strict_entities(iobes, "IOBES")
-
-
-def test_scores_by_hand_and_by_weights():
-    """Two sentences: a rightly found entity, one of another type, one missed."""
-    labels, answers = np.array([0, 2, 3, 1, 3]), np.array([0, 2, 3, 0, 3])
-    truth = Truth(labels, TAGS, np.array([3, 2]))
-    logits = np.eye(4)[answers]
-    scores = TOKEN_CLASSIFICATION.score(logits, truth, ("entity_f1", "entity_precision", "accuracy"))
-    assert scores == {
-        "entity_f1": 0.5,
-        "entity_precision": 0.5,
-        "accuracy": 0.8,
-        "entity_f1_a": pytest.approx(2 / 3),
-        "entity_f1_b": 0.0,
-    }
-    scorer = TOKEN_CLASSIFICATION.list_scorers(TAGS)["entity_f1"](answers[None], truth)
-    assert scorer(np.array([[2.0, 0.0], [0.0, 2.0]])).tolist() == [[1.0], [0.0]]
-    constants = TOKEN_CLASSIFICATION.list_constants("entity_f1", answers, truth)
-    assert set(constants) == {"O"}
