@@ -88,12 +88,38 @@ def clean_record(record: RunRecord) -> RunRecord:
 
 
 def sort_rows(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every split's rows by label, then by the teacher's logits; the arrays stay in their order."""
+    """Every split's rows by label, then by the teacher's logits; the arrays stay in their order, and so do the items
+    (tags, say) of a row that has several.
+
+    Raises:
+        ValueError: an array is of neither rows nor items.
+    """
     orders = {}
     for split in dict.fromkeys(name.rpartition(".")[0] for name in arrays):
         teacher_logits, labels = arrays[f"{split}.teacher_logits"], arrays[f"{split}.labels"]
-        orders[split] = np.lexsort((*teacher_logits.T, labels))
-    return {name: array[orders[name.rpartition(".")[0]]] for name, array in arrays.items()}
+        keys = (*teacher_logits.T, *np.atleast_2d(labels.T)[::-1])
+        row_items = arrays.get(f"{split}.row_items")
+        rows = np.lexsort(keys) if row_items is None else order_groups(np.split(labels, np.cumsum(row_items)[:-1]))
+        items = rows if row_items is None else spread_order(rows, row_items)
+        orders[split] = {len(items): items, len(rows): rows}
+    sorted_arrays = {}
+    for name, array in arrays.items():
+        order = orders[name.rpartition(".")[0]].get(len(array))
+        if order is None:
+            raise ValueError(f"{name} has {len(array)} values, neither one per row nor one per item: not to be packed")
+        sorted_arrays[name] = array[order]
+    return sorted_arrays
+
+
+def order_groups(labels: list[np.ndarray]) -> np.ndarray:
+    """Rows by the labels of their items, in the order that they had where these are the same."""
+    return np.array(sorted(range(len(labels)), key=lambda row: labels[row].tolist()), np.int64)
+
+
+def spread_order(rows: np.ndarray, row_items: np.ndarray) -> np.ndarray:
+    """The same order of the items, each row's together."""
+    starts = np.cumsum(row_items) - row_items
+    return np.concatenate([np.arange(starts[row], starts[row] + row_items[row]) for row in rows])
 
 
 def shorten_paths(value: Any) -> Any:
