@@ -63,6 +63,13 @@ def test_wheels_that_a_machine_lacks_are_laid_out_and_the_others_are_not(tmp_pat
     assert sorted(path.name for path in (tmp_path / "site").iterdir()) == ["pytest", "strange_package"]
 
 
+def test_what_travels_is_followed_from_requirement_to_requirement():
+    names = gpu_folder.list_required(gpu_folder.PACKAGES)
+    assert {*gpu_folder.PACKAGES} <= {*names}
+    assert "httpcore2" in names  # of httpx2, of huggingface_hub, of transformers
+    assert not gpu_folder.LEFT_OUT & {*names}
+
+
 def test_what_is_laid_out_can_be_pickled_by_name():
     """The modules of a folder of another name are the user's own to dill, which pickles them by value."""
     assert '"$results/site-packages"' in (ROOT / "benchmarks" / "gpu.sh").read_text()
@@ -80,10 +87,10 @@ def run_script(folder, results, **environment: str) -> list[dict]:
 
 
 def test_a_part_that_fails_or_has_no_time_says_so_and_the_next_one_runs(tmp_path, folder):
-    (folder / "code" / "benchmarks" / "gpu_parts.py").write_text("import sys, time\nassert sys.argv[2] != 'sick'\n")
+    (folder / "code" / "benchmarks" / "gpu_parts.py").write_text("import sys, time\nassert sys.argv[2] != 'waits'\n")
     figures = run_script(folder, tmp_path / "results", PARTS="sick waits")
-    assert [(line["part"], line["status"]) for line in figures] == [("sick", "failed"), ("waits", "done")]
-    assert "AssertionError" in (tmp_path / "results" / "sick.log").read_text()
+    assert [(line["part"], line["status"]) for line in figures] == [("waits", "failed"), ("sick", "done")]
+    assert "AssertionError" in (tmp_path / "results" / "waits.log").read_text()
     figures = run_script(folder, tmp_path / "later", PARTS="sick waits", SECONDS_IN_ALL="5")
     assert [line["status"] for line in figures] == ["left out", "left out"]
 
