@@ -99,7 +99,7 @@ def sort_rows(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         teacher_logits, labels = arrays[f"{split}.teacher_logits"], arrays[f"{split}.labels"]
         keys = (*teacher_logits.T, *np.atleast_2d(labels.T)[::-1])
         row_items = arrays.get(f"{split}.row_items")
-        rows = np.lexsort(keys) if row_items is None else order_groups(np.split(labels, np.cumsum(row_items)[:-1]))
+        rows = np.lexsort(keys) if row_items is None else order_groups(labels, teacher_logits, row_items)
         items = rows if row_items is None else spread_order(rows, row_items)
         orders[split] = {len(items): items, len(rows): rows}
     sorted_arrays = {}
@@ -111,9 +111,11 @@ def sort_rows(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return sorted_arrays
 
 
-def order_groups(labels: list[np.ndarray]) -> np.ndarray:
-    """Rows by the labels of their items, in the order that they had where these are the same."""
-    return np.array(sorted(range(len(labels)), key=lambda row: labels[row].tolist()), np.int64)
+def order_groups(labels: np.ndarray, teacher_logits: np.ndarray, row_items: np.ndarray) -> np.ndarray:
+    """Rows by the labels of all their items, then by the teacher's logits of these."""
+    ends = np.cumsum(row_items)[:-1]
+    keys = zip(*([own.tolist() for own in np.split(array, ends)] for array in (labels, teacher_logits)), strict=True)
+    return np.array([row for row, _ in sorted(enumerate(keys), key=lambda numbered: numbered[1])], np.int64)
 
 
 def spread_order(rows: np.ndarray, row_items: np.ndarray) -> np.ndarray:

@@ -43,5 +43,14 @@ def test_the_items_of_a_row_stay_together_and_in_order():
     assert in_order["test.labels"].tolist() == [1, 1, 0, 5, 2, 0]
     assert in_order["test.student_logits"][:, 0].tolist() == [2.0, 3.0, 4.0, 5.0, 0.0, 1.0]
     assert all(np.array_equal(array, in_order[name]) for name, array in sort_rows(in_order).items())
+    same = arrays | {"test.labels": np.zeros(6, np.int64), "test.teacher_logits": -np.arange(6.0)[:, None]}
+    assert sort_rows(same | {"test.row_items": np.array([2, 2, 2])})["test.student_logits"][:, 0].tolist() == [
+        4,
+        5,
+        2,
+        3,
+        0,
+        1,
+    ]
     with pytest.raises(ValueError, match="neither one per row nor one per item"):
         sort_rows(arrays | {"test.articles": np.zeros(5)})
