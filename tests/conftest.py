@@ -1,5 +1,6 @@
 """Tiny models, tokenizers and data that the tests make themselves; nothing is downloaded."""
 
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,13 @@ from transformers import BertConfig, BertForSequenceClassification
 torch.set_num_threads(1)
 
 VOCABULARY_SIZE = 60
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays to the end: a collection, with which every training ends (accelerate's), need not walk
+    it, which takes a third of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -69,9 +69,10 @@ def check_answers(arguments: RunFlags | RunArguments) -> None:
         "teacher_seeds": len(teacher.seeds) > 1,
         "teacher_outputs": teacher.teacher_outputs == "live",
         "allow_untrained_teacher": teacher.allow_untrained_teacher,
+        "teacher_bf16": arguments.training.teacher_bf16,
     }
     for name in (name for name, is_asked in unmeant.items() if is_asked):
-        value = vars(teacher)[name]
+        value = {**vars(teacher), **vars(arguments.training)}[name]
         raise ValueError(f"--{name} {value} does not go with {flag}, whose teacher is no trained model: leave it out")
 
 

@@ -93,6 +93,7 @@ def test_columns_whose_names_are_exchanged_are_refused_by_the_gold_labels(tmp_pa
         ({"intermediate_epochs": 1}, "--intermediate_epochs 1: the teacher is soft labels"),
         ({"teacher_outputs": "live"}, "--teacher_outputs live does not go with --soft_label_columns"),
         ({"teacher_seeds": "1,2"}, "--teacher_seeds 1,2 does not go with"),
+        ({"teacher_bf16": True}, "--teacher_bf16 True does not go with"),
         ({"additional_teachers": "x"}, "--additional_teachers x does not go with"),
         ({"soft_label_columns": "p_red,p_green,p_bleu"}, "no column 'p_bleu'"),
         ({"layer_strategy": "greedy"}, "--layer_strategy greedy .*influence or cka"),
