@@ -1,6 +1,7 @@
 """FORMATS: what a student can be written as. A further one is one entry, of two functions.
 
-Loads neither torch nor any of the optional packages: `check_packages` says what is missing.
+Loads neither torch nor any of the optional packages: `check_packages` says what is missing, `check_kind` what kind of
+task is not exported.
 """
 
 import difflib
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layer_distillation.export.clients import Answer, open_onnx, open_openvino, open_pytorch
+from layer_distillation.tasks.kinds.entry import TaskKind
 
 PYTORCH = "pytorch"
+EXPORTED = ("text-classification", "multi-label", "token-classification", "question-answering", "multiple-choice")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -101,4 +104,16 @@ def check_packages(names: Sequence[str]) -> None:
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed, which "
             f"{', '.join(name for name in names if set(FORMATS[name].packages) & set(missing))} need: "
             "pip install 'layer-distillation[export]', or of a checkout its requirements-export.txt"
+        )
+
+
+def check_kind(kind: TaskKind, is_trimmed: bool) -> None:
+    """Raises ValueError for a task whose head nothing here exports, and for a trimmed vocabulary where items are not
+    rows: with a word in more pieces than before, other words fall off a row's end, or other windows are cut."""
+    if kind.name not in EXPORTED:
+        raise ValueError(f"a student for {kind.name} has no exporter yet: there is one for {', '.join(EXPORTED)}")
+    if is_trimmed and kind.item_column is not None:
+        raise ValueError(
+            f"--trim_vocabulary and a student for {kind.name}: a word whose token is gone comes in more pieces, and "
+            "its row would be cut elsewhere and scored on other words; leave it out"
         )

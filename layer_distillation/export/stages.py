@@ -18,13 +18,11 @@ from layer_distillation.export.artifacts import FOLDERS, Made, answer_all, write
 from layer_distillation.export.clients import Batch
 from layer_distillation.export.conversion import make_batch
 from layer_distillation.export.figure import draw_frontier
-from layer_distillation.export.formats import FORMATS, PYTORCH, check_packages
+from layer_distillation.export.formats import FORMATS, PYTORCH, check_kind, check_packages
 from layer_distillation.export.placing import open_workshop, put_in_place
 from layer_distillation.export.scoring import find_headline, measure_change, read_run, score_artifact
 from layer_distillation.export.subjects import (
     Subject,
-    check_kind,
-    check_trimming,
     load_rows,
     load_student,
     load_teacher,
@@ -67,9 +65,7 @@ def export_run(arguments: ExportArguments) -> ExportRecord:
     """
     check_packages(arguments.formats)
     record = check_finished(arguments.folder)
-    check_kind(record)
-    if arguments.trim_vocabulary:
-        check_trimming(record)
+    check_kind(get_record_kind(record.task), arguments.trim_vocabulary)
     arguments = leave_foreign_teacher(arguments, record)
     with hold_run_folder(arguments.folder), open_workshop(arguments.folder) as workshop:
         return export_alone(arguments, record, workshop)

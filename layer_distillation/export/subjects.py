@@ -14,7 +14,7 @@ from layer_distillation.records.run_record import RunRecord
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.kinds.entry import TaskKind
-from layer_distillation.tasks.kinds.table import find_model_kind, get_record_kind
+from layer_distillation.tasks.kinds.table import find_model_kind
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.model_checks import explain_errors, get_auto_class, quiet_loading
 from layer_distillation.tasks.tokenizing import tokenize_task
@@ -28,7 +28,6 @@ from layer_distillation.teachers.loading import (
     locate_teacher,
 )
 
-EXPORTED = ("text-classification", "multi-label", "token-classification", "question-answering", "multiple-choice")
 NO_SCORES = "--no_scores exports without scores"
 NO_CONTROLS = "--no_controls exports without the teacher beside the student"
 
@@ -55,24 +54,6 @@ class Subject:
     @property
     def kind(self) -> TaskKind:
         return find_model_kind(self.model)
-
-
-def check_kind(record: RunRecord) -> None:
-    """Raises ValueError for a task whose head nothing here exports."""
-    if (kind := get_record_kind(record.task)).name not in EXPORTED:
-        raise ValueError(f"a student for {kind.name} has no exporter yet: there is one for {', '.join(EXPORTED)}")
-
-
-def check_trimming(record: RunRecord) -> None:
-    """Raises ValueError for a task whose items are not its rows.
-
-    Where a word comes in more pieces than before, other words fall off a row's end, or other windows are cut.
-    """
-    if (kind := get_record_kind(record.task)).item_column is not None:
-        raise ValueError(
-            f"--trim_vocabulary and a student for {kind.name}: a word whose token is gone comes in more pieces, and "
-            "its row would be cut elsewhere and scored on other words; leave it out"
-        )
 
 
 def pick_arguments(kind: type, arguments: dict[str, Any]) -> Any:

@@ -1,8 +1,8 @@
 """`--export` of a run: its finished student goes through export_student.py, in a process of its own.
 
 Another process, because whatever the run set for training (threads, precision, its group of processes) is not how a
-student is deployed. Entry: `check_export` before anything is trained, `export_result` after all else, and then
-`list_exported` for what is pushed with the student.
+student is deployed. Entry: before anything is trained `check_export` and, once the data tell their kind,
+`check_exported`; `export_result` after all else, and then `list_exported` for what is pushed with the student.
 """
 
 import os
@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from layer_distillation.cards.artifacts import TRIMMED_FORM, group_forms
-from layer_distillation.export.formats import check_packages, parse_formats
+from layer_distillation.export.formats import check_kind, check_packages, parse_formats
 from layer_distillation.records.export_record import read_export_record
 from layer_distillation.records.interruption import Interrupted, signals_as_exceptions
 from layer_distillation.students.arguments import StudentArguments
+from layer_distillation.tasks.kinds.entry import TaskKind
 
 EXPORT_SCRIPT = Path(__file__).parents[2] / "export_student.py"
 # By which a launcher tells a process of its place among others; the export is alone.
@@ -28,6 +29,16 @@ def check_export(arguments: StudentArguments) -> None:
         check_packages(parse_formats(arguments.export))
     elif arguments.trim_vocabulary:
         raise ValueError("--trim_vocabulary true goes with --export: add that, such as --export onnx-int8")
+
+
+def check_exported(arguments: StudentArguments, kind: TaskKind) -> None:
+    """Raises ValueError where a student of this kind is not exported so."""
+    if arguments.export is None:
+        return
+    try:
+        check_kind(kind, arguments.trim_vocabulary)
+    except ValueError as error:
+        raise ValueError(f"--export {arguments.export}: {error}") from error
 
 
 def export_result(folder: Path, arguments: StudentArguments, cache_dir: str) -> int:

@@ -23,6 +23,7 @@ from layer_distillation.outputs.store import fingerprint_rows
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 from layer_distillation.runs.answering import find_start, load_start_tokenizer, name_teacher_labels, prepare_answering
 from layer_distillation.runs.arguments import RunArguments
+from layer_distillation.runs.exporting import check_exported
 from layer_distillation.runs.facts import describe_hardware, describe_labels, describe_task, list_versions, timed
 from layer_distillation.runs.fit_checks import check_outputs_fit, check_same_rows, check_task_fits
 from layer_distillation.runs.settled_arguments import keep_logit_terms, settle_gold, settle_loss
@@ -115,6 +116,7 @@ def prepare_run(arguments: RunArguments, record: RunRecord) -> PreparedRun:
     with timed(record, "data"):
         texts, data = load_texts_and_tokens(arguments, tokenizer, config, name_teacher_labels(start, arguments))
         data_fingerprint = fingerprint_task(data)
+    check_exported(arguments.student, data.kind)
     settle_gold(arguments, record, data)
     check_task_fits(arguments, data)
     task = describe_task(data, data_fingerprint)

@@ -131,10 +131,6 @@ def check_vector_flags(arguments: RunArguments, answers: str | None) -> None:
         raise ValueError(
             f"a student's vectors are learned from the model that it is cut from alone: {answers}, leave it out"
         )
-    if arguments.student.export is not None:
-        raise ValueError(
-            f"--export {arguments.student.export}: a student for embeddings has no exporter yet; leave it out"
-        )
     if teacher.additional_teachers is not None:
         raise ValueError(
             f"--additional_teachers {teacher.additional_teachers}: vectors of several teachers have no mean; leave it "

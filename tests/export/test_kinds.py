@@ -9,8 +9,9 @@ import run_distillation
 from export_tools import export, refuse
 from layer_distillation.export.artifacts import write_base
 from layer_distillation.export.clients import open_onnx, open_pytorch
+from layer_distillation.export.formats import EXPORTED
 from layer_distillation.export.scoring import predict_splits, read_run, score_artifact
-from layer_distillation.export.subjects import EXPORTED, Subject, load_rows, load_student, load_texts
+from layer_distillation.export.subjects import Subject, load_rows, load_student, load_texts
 from layer_distillation.records.export_record import Artifact, read_export_record
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.tasks.kinds.table import TASK_KINDS, get_record_kind

@@ -9,8 +9,15 @@ import run_distillation
 from layer_distillation.records.export_record import read_export_record
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.runs import exporting
-from layer_distillation.runs.exporting import check_export, export_result, leave_launcher, write_command
+from layer_distillation.runs.exporting import (
+    check_export,
+    check_exported,
+    export_result,
+    leave_launcher,
+    write_command,
+)
 from layer_distillation.students.arguments import StudentArguments
+from layer_distillation.tasks.kinds.table import TASK_KINDS
 from tiny_project import make_project
 
 
@@ -23,6 +30,16 @@ def test_a_vocabulary_is_trimmed_for_an_export_alone():
     with pytest.raises(ValueError, match="--trim_vocabulary true goes with --export: add that"):
         check_export(StudentArguments(trim_vocabulary=True))
     check_export(StudentArguments(export="pytorch", trim_vocabulary=True))
+
+
+def test_what_no_exporter_takes_is_refused_by_the_kind_of_the_data():
+    export, trimmed = StudentArguments(export="onnx"), StudentArguments(export="onnx", trim_vocabulary=True)
+    with pytest.raises(ValueError, match="--export onnx: a student for embedding has no exporter yet: there is one"):
+        check_exported(export, TASK_KINDS["embedding"])
+    with pytest.raises(ValueError, match="--export onnx: --trim_vocabulary and a student for token-classification"):
+        check_exported(trimmed, TASK_KINDS["token-classification"])
+    check_exported(export, TASK_KINDS["token-classification"])
+    check_exported(StudentArguments(), TASK_KINDS["embedding"])
 
 
 def test_the_command_is_that_of_export_student():
