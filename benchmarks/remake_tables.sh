@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes every published table and picture again from the archives in results/ and studies/.
+# Makes the published tables and pictures that are kept again, from the archives in results/ and studies/.
 #
 #     benchmarks/remake_tables.sh                   all, where they are kept: results/comparison, studies/tables, ...
 #     benchmarks/remake_tables.sh --check           all, elsewhere; exit status 1 where a byte is not the kept one's
