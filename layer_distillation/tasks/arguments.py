@@ -160,8 +160,9 @@ class DataArguments(AnswerFlags):
         default=None,
         metadata={
             "help": "What a row's labels are (default: told by the data, and said): token-classification, a tag per "
-            "word; multi-label, any number of names; reranking, how relevant a text is to a query; "
-            "text-classification, one class or number; embedding, nothing: a text has the teacher's vector.",
+            "word; multi-label, any number of names; question-answering, an answer in a text; multiple-choice, which "
+            "choice is right; reranking, how relevant a text is to a query; text-classification, one class or number; "
+            "embedding, nothing: a text has the teacher's vector.",
             "choices": list(TASK_TYPES),
         },
     )
@@ -205,7 +206,8 @@ class DataArguments(AnswerFlags):
         default=None,
         metadata={
             "help": f"Tokens per example, longer ones are cut (default: {DEFAULT_MAX_LENGTH}; {BUILT_IN_TASK}: "
-            f"{BUILT_IN_MAX_LENGTH}; or what tokenizer and model take, where that is less)."
+            f"{BUILT_IN_MAX_LENGTH}; question answering: 384; embedding, reranking: 256; or what tokenizer and model "
+            "take, where that is less)."
         },
     )
     max_train_samples: int | None = field(

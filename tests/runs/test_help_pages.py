@@ -14,6 +14,8 @@ from layer_distillation.losses.functions import ATTENTION_LOSSES, HIDDEN_LOSSES
 from layer_distillation.runs.command_line import list_flags, make_parser, make_training_flags, parse_flags
 from layer_distillation.runs.help_pages import MAIN_FLAGS, ORDER
 from layer_distillation.students.layer_search import SEARCHED_STRATEGIES
+from layer_distillation.tasks.answer_flags import AnswerFlags
+from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.file_checks import FILE_ENDINGS
 from layer_distillation.tasks.files import READERS
 
@@ -60,6 +62,13 @@ def test_the_whole_help_shows_every_flag_once(monkeypatch):
     names = {name.replace("-", "_") for name in list_flags(make_parser())}
     expected = {name for name in names if not name.startswith("no_")} - {"help", "help_all"}
     assert sorted(list_shown(page)) == sorted(expected)
+
+
+def test_flags_of_the_data_stand_with_the_data(monkeypatch):
+    shown = show(True, monkeypatch).split("\ndata:\n")[1].split("\nstudent:\n")[0]
+    own = {field.name for field in dataclasses.fields(DataArguments)}
+    of_teachers = {field.name for field in dataclasses.fields(AnswerFlags)}
+    assert set(list_shown(shown)) == own - of_teachers
 
 
 def test_a_default_is_the_one_that_counts(monkeypatch):
