@@ -252,7 +252,7 @@ def make_trainer(run: PreparedRun, imitated: TeacherOutputs, arguments: RunArgum
         processing_class=run.teacher.tokenizer,
         compute_metrics=make_scorer(run.data),
         task_kind=run.data.kind,
-        data_collator=run.data.kind.make_collator(run.teacher.tokenizer),
+        data_collator=run.data.make_collator(run.teacher.tokenizer, arguments.training),
         callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
     )
 

@@ -35,7 +35,7 @@ def score_untrained(
         processing_class=tokenizer,
         compute_metrics=make_scorer(data),
         task_kind=data.kind,
-        data_collator=data.kind.make_collator(tokenizer),
+        data_collator=data.make_collator(tokenizer, training),
     )
     silence(scorer)
     scores = select_scores(scorer.predict(rows, metric_key_prefix=split).metrics, split)

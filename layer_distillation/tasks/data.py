@@ -5,7 +5,7 @@ Entry: `TaskData`.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -17,6 +17,11 @@ from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATI
 from layer_distillation.tasks.labels import IGNORED_LABEL
 from layer_distillation.tasks.retrieval import RetrievalSet
 from layer_distillation.tasks.soft_labels import SoftLabels
+
+if TYPE_CHECKING:
+    from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, TrainingArguments
+
+MOST_LENGTHS = 32
 
 
 @dataclass
@@ -76,6 +81,21 @@ class TaskData:
     @property
     def first_validation(self) -> Dataset:
         return next(iter(self.validation.values()))
+
+    def make_collator(
+        self, tokenizer: "PreTrainedTokenizerBase", training: "TrainingArguments"
+    ) -> "DataCollatorWithPadding":
+        """Of batches of the tokenized rows.
+
+        In bfloat16 on a processor lengths are rounded up, to at most 32 of them: oneDNN keeps a kernel for each that it
+        meets, and memory is taken in pieces of as many sizes, which is gigabytes for MiniLM with 256 tokens. None is
+        beyond `max_length`, where a model may have no position.
+        """
+        collate = self.kind.make_collator(tokenizer)
+        if training.bf16 and training.device.type == "cpu":
+            steps = range(1, self.max_length // MOST_LENGTHS + 1)
+            collate.pad_to_multiple_of = max((step for step in steps if self.max_length % step == 0), default=None)
+        return collate
 
     def stack_labels(self, rows: Dataset) -> np.ndarray:
         """(rows, ...), as a Trainer gathers them: of lists of different lengths padded with -100."""

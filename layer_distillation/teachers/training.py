@@ -81,7 +81,7 @@ def make_trainer(
         "processing_class": tokenizer,
         "compute_metrics": compute_metrics,
         "task_kind": data.kind,
-        "data_collator": data.kind.make_collator(tokenizer),
+        "data_collator": data.make_collator(tokenizer, arguments),
     }
     if layer_decay == NO_LAYER_DECAY:
         return DistillationTrainer(**parts)
