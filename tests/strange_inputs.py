@@ -148,8 +148,9 @@ def main() -> None:
     from test_strange_kinds import KIND_INPUTS
     from test_strange_models import MODEL_INPUTS
     from test_strange_recipes import RECIPE_INPUTS
+    from test_stranger_kinds import MORE_KIND_INPUTS
 
-    groups = {"Data files": DATA_INPUTS, "Rows of other kinds": KIND_INPUTS}
+    groups = {"Data files": DATA_INPUTS, "Rows of other kinds": KIND_INPUTS + MORE_KIND_INPUTS}
     groups |= {"Recipes and flags": RECIPE_INPUTS, "Model folders": MODEL_INPUTS}
     tables, words = [], []
     for title, cases in groups.items():

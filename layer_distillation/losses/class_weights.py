@@ -30,6 +30,8 @@ def check_class_weights(
         raise ValueError(f"--class_weights {text} on a task of {kind.name}: each label is decided alone; leave it out")
     if kind.get_outputs(label_names) == VECTOR:
         raise ValueError(f"--class_weights {text} on a task of {kind.name}: vectors have no classes; leave it out")
+    if kind.has_fixed_outputs:
+        raise ValueError(f"--class_weights {text} on a task of {kind.name}: places are no classes; leave it out")
     if label_names is None:
         raise ValueError(f"--class_weights {text} on a regression: numbers have no classes; leave it out")
     weights = parse_class_weights(text)

@@ -220,6 +220,12 @@ def prepare_own_tokens(
 ) -> tuple[Teacher, TaskData]:
     """The teacher is loaded, and fine-tuned where its head is untrained, on its own tokens of the same rows."""
     location = locate_teacher(arguments.teacher)
+    if data.kind.is_per_token:
+        raise ValueError(
+            f"--student_source_model {start.location} has another tokenizer than the teacher {location}, and on a task "
+            f"of {data.kind.name} both have to answer to the same tokens: give a source with the teacher's tokenizer, "
+            "or leave it out"
+        )
     own = make_loading_arguments(arguments)
     load_checked_student(start.location, own, tokenizer, data.kind)  # its faults show before a teacher is fine-tuned
     own_tokenizer, own_data = tokenize_for_teacher(location, arguments, texts)

@@ -1,5 +1,6 @@
 """Reads tagged words as CoNLL files have them: a word and its tag on a line, an empty line after each sentence."""
 
+import re
 from pathlib import Path
 
 # By how many columns a line has. Four are CoNLL-2003's own; of other numbers nothing says which one is meant.
@@ -8,6 +9,8 @@ COLUMN_NAMES = {
     2: ("tokens", "tags"),
     4: ("tokens", "pos_tags", "chunk_tags", "ner_tags"),
 }
+BLANKS = " \t\r\n"  # other white space, as that which does not break a line, is a part of words
+SEPARATOR = re.compile("[ \t]+")
 DOCUMENT_START = "-DOCSTART-"  # a line of its own, no word of any sentence
 
 
@@ -21,9 +24,8 @@ def read_conll(path: Path) -> dict[str, list[list[str]]]:
     width, first = 0, 0
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
-            cells = line.split("\t") if "\t" in line else line.split()
-            cells = [cell.strip() for cell in cells]
-            if not any(cells) or cells[0] == DOCUMENT_START:
+            cells = split_line(line)
+            if not line.strip() or cells[0] == DOCUMENT_START:
                 sentences += [[]] if sentences[-1] else []
                 continue
             width, first = width or len(cells), first or number
@@ -32,6 +34,10 @@ def read_conll(path: Path) -> dict[str, list[list[str]]]:
     whole = [sentence for sentence in sentences if sentence]
     names = COLUMN_NAMES.get(width, ())
     return {name: [[cells[index] for cells in sentence] for sentence in whole] for index, name in enumerate(names)}
+
+
+def split_line(line: str) -> list[str]:
+    return [cell.strip(BLANKS) for cell in line.split("\t")] if "\t" in line else SEPARATOR.split(line.strip(BLANKS))
 
 
 def check_line(path: Path, number: int, cells: list[str], width: int, first: int) -> None:

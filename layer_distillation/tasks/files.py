@@ -197,8 +197,9 @@ def arrange_objects(objects: list[Any], origin: str) -> RawSplit:
 def check_encodable(row: dict[str, Any], origin: str) -> None:
     """JSON can escape half of a surrogate pair, which is no character: neither tokenizer nor file takes it."""
     for name, value in row.items():
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
         try:
-            f"{name}{value if isinstance(value, str) else ''}".encode()
+            f"{name}{text if isinstance(text, str) else ''}".encode()
         except UnicodeEncodeError as error:
             raise ValueError(
                 f"{origin} has half of a surrogate pair in {name!r}: write the whole character, or drop it."

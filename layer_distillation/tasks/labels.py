@@ -222,6 +222,12 @@ def distinct(labels: list[Any]) -> set[Any]:
     return set(labels) - {None}
 
 
+def sort_names(names: Iterable[str]) -> list[str]:
+    """Numbers by their size, other names by their letters: one order in every process."""
+    is_numbered = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name), name)) if is_numbered else sorted(names)
+
+
 def show_some(values: Iterable[Any]) -> str:
     shown = sorted(values, key=lambda value: (str(type(value)), value))
     listed = ", ".join(map(shorten, shown[:MAX_SHOWN]))

@@ -30,6 +30,7 @@ from layer_distillation.tasks.arguments import (
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.evaluation_sets import list_files, list_folders, parse_evaluation_files
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
+from layer_distillation.tasks.gold_labels import NO_COLUMN
 from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, LABELS, VECTOR, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.table import choose_kind
 from layer_distillation.tasks.retrieval import RetrievalSet, read_retrieval
@@ -104,6 +105,12 @@ def read_task(
     """
     if kind.read_answered is not None:
         return kind.read_answered(splits, arguments, teacher_labels)
+    needs_gold = kind.get_outputs(["a", "b"]) != VECTOR
+    if needs_gold and arguments.label_column == NO_COLUMN and NO_COLUMN not in splits["train"].columns:
+        raise ValueError(
+            f"--label_column {NO_COLUMN} on a task of {kind.name}: it needs gold labels in some training rows; fill "
+            "them in, and give rows without labels by --unlabeled_file."
+        )
     if arguments.has_own_answers:
         flag = "--soft_label_columns" if arguments.soft_label_columns is not None else "--zero_shot_labels"
         raise ValueError(f"{flag} gives one label to a row, and this is a task of {kind.name}: leave it out.")

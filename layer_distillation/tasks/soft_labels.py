@@ -75,6 +75,15 @@ def take_soft_labels(splits: dict[str, RawSplit], flags: AnswerFlags) -> tuple[d
     return {split: drop_columns(raw, names) for split, raw in splits.items()}, SoftLabels(names, logits)
 
 
+def check_width(soft: SoftLabels, others: SoftLabels, origin: str) -> None:
+    """Raises ValueError where a file's lists are of other classes than those of the training rows."""
+    if others.logits and others.num_classes != soft.num_classes:
+        raise ValueError(
+            f"{origin} has {others.num_classes} soft labels to a row, and the training rows have {soft.num_classes}: "
+            "give one for each class"
+        )
+
+
 def read_logits(split: RawSplit, names: list[str], kind: str | None) -> np.ndarray:
     """(rows, classes), float32."""
     columns = [split.columns[check_column(split, name, "--soft_label_columns")] for name in names]

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from layer_distillation.records.token_counts import iterate_ids, list_inputs, measure_lengths
 from layer_distillation.tasks.arguments import MIN_MAX_LENGTH, DataArguments, DefaultLength
 from layer_distillation.tasks.data import TaskData
-from layer_distillation.tasks.kinds.entry import LOST_WORDS
+from layer_distillation.tasks.kinds.entry import LOST_WORDS, TaskKind, UnfitTextError
 from layer_distillation.tasks.model_checks import explain_errors
 
 logger = logging.getLogger(__name__)
@@ -72,6 +72,8 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
     if makes_windows:
         tokenized = number_rows(tokenized)
         data = replace(data, raw=splits)
+        for name, windows in tokenized.items():
+            check_reached(name, splits[name], windows, data.kind)
     for name, split in tokenized.items():
         check_token_counts(name, split)
     num_special = tokenizer.num_special_tokens_to_add(pair=len(data.text_columns) == 2)
@@ -97,6 +99,29 @@ def spread_split(data: TaskData, name: str, split: Dataset) -> Dataset:
         features=data.kind.describe_spread(columns),
         desc=f"Pairing {name}",
     )
+
+
+def check_reached(name: str, rows: Dataset, windows: Dataset, kind: TaskKind) -> None:
+    """Says of how many labelled rows no window holds the label: none of them has a part in the task's loss.
+
+    Raises:
+        ValueError: it is so of all of them.
+    """
+    labelled = {
+        row for row, label in zip(rows["example_index"], rows["labels"], strict=True) if not kind.is_missing(label)
+    }
+    reached = {row for row, label in zip(windows["row"], windows["labels"], strict=True) if not kind.is_missing(label)}
+    if labelled and not reached:
+        raise UnfitTextError(
+            f"{name}: no answer of {len(labelled)} rows lies whole in a window: raise --max_length (or --doc_stride)"
+        )
+    if lost := len(labelled - reached):
+        logger.log(
+            logging.WARNING if lost > TOLERATED_SHARE * len(labelled) else logging.INFO,
+            "%s: of %d of %d rows no window holds the answer whole, and they count in no cross-entropy; a larger "
+            "--max_length or --doc_stride would hold more",
+            *(name, lost, len(labelled)),
+        )
 
 
 def number_rows(tokenized: dict[str, Dataset]) -> dict[str, Dataset]:
@@ -173,7 +198,8 @@ def report_texts(facts: dict[str, dict[str, Any]], max_length: int) -> None:
             )
         if split.get(LOST_WORDS):
             logger.info(
-                "%s: words without a piece, as their rows are cut: %d; they get no tag, and no metric counts them",
+                "%s: words without a piece, as their rows are cut or the tokenizer drops them: %d; they get no tag, "
+                "and no metric counts them",
                 *(name, split[LOST_WORDS]),
             )
         if split["unknown_token_share"] > 0:

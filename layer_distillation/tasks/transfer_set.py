@@ -15,7 +15,7 @@ from layer_distillation.tasks.columns import check_column
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import read_data_file
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
-from layer_distillation.tasks.soft_labels import take_soft_labels
+from layer_distillation.tasks.soft_labels import check_width, take_soft_labels
 from layer_distillation.tasks.tokenizing import UNLABELLED_ROWS
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,9 @@ def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
         return data
     taken, soft = take_soft_labels({"unlabelled": read_data_file(arguments.unlabeled_file)}, arguments)
     split = taken["unlabelled"]
+    check_width(data.soft_labels, soft, split.origin)
+    if data.kind.arrange_unlabelled is not None:
+        split = data.kind.arrange_unlabelled(split, arguments)
     for column in data.text_columns:
         check_column(split, column, "--unlabeled_file")
     columns = data.kind.read_texts(split, data.text_columns)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from layer_distillation.outputs.store import TeacherStore, make_spec
+from layer_distillation.tasks.collators import choose_collator
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.given_store import open_given
@@ -108,7 +109,7 @@ class AnswerSupply:
         """What the reader answers to its own rows; it has a store of its own, which students of any tokenizer share."""
         rows = reader.rows[split]
         spec = make_spec(reader.model.config, reader.fingerprint, rows)
-        collate = DataCollatorWithPadding(reader.tokenizer)
+        collate = choose_collator(rows, reader.tokenizer)
         store = open_or_fill(locate_stores(self.arguments), spec, reader.model, rows, collate, self.device)
         return reader.take(store.logits)
 

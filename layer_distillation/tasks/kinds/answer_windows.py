@@ -123,18 +123,23 @@ def place_answer(
     """First and last token of the first answer that lies whole in this window; the null position twice where none does.
 
     A token belongs to an answer if they share a character: a token that begins with the space before a word does, and
-    one that stands for no character (offsets that are equal) never does.
+    one that stands for no character (offsets that are equal) never does. Blanks around an answer count nothing: no
+    token may stand for them.
     """
     if answers is None:
         return NO_ANSWER_KNOWN
     [places] = np.nonzero(is_context & (offsets[:, 1] > offsets[:, 0]))
-    for answer in answers:
+    for answer in map(strip_answer, answers):
         if len(places) and offsets[places[0], 0] <= answer.start and answer.end <= offsets[places[-1], 1]:
             shares = (offsets[places, 0] < answer.end) & (offsets[places, 1] > answer.start)
             if shares.any():
                 first, last = places[shares][[0, -1]]
                 return int(first), int(last)
     return null, null
+
+
+def strip_answer(answer: Answer) -> Answer:
+    return Answer(answer.text.strip(), answer.start + len(answer.text) - len(answer.text.lstrip()))
 
 
 def forget_unreachable(

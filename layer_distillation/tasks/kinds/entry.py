@@ -190,6 +190,9 @@ class TaskKind:
     # The splits as `read` wants them, where that is not as files have them: some rows set apart, say.
     arrange: Callable[[Mapping[str, "RawSplit"], "DataArguments"], dict[str, "RawSplit"]] | None = None
 
+    # Unlabelled rows with the columns of the training rows, where files have these in another form.
+    arrange_unlabelled: Callable[["RawSplit", "DataArguments"], "RawSplit"] | None = None
+
     # ---- models of its own ----
     find_loader: Callable[[], type] | None = None  # in the place of the Auto class, with its methods
     save: Callable[["PreTrainedModel", Path], None] | None = None  # a student into its folder

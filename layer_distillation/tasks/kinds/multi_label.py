@@ -14,7 +14,7 @@ from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column, find_label_column, find_text_columns, parse_number, shorten
 from layer_distillation.tasks.kinds.entry import LABELS, LabelNames, ReadTask, TaskKind, Truth
 from layer_distillation.tasks.kinds.texts import collate_rows, read_texts, tokenize_texts, write_text_call
-from layer_distillation.tasks.labels import show_some
+from layer_distillation.tasks.labels import show_some, sort_names
 from layer_distillation.tasks.weighted_scores import (
     RANKING_COST,
     RANKING_NAMES,
@@ -139,9 +139,8 @@ def read_row_of_marks(cells: Mapping[str, Any], origin: str) -> LabelSet:
 
 def name_labels(splits: Mapping[str, "RawSplit"], column: str, sets: Mapping[str, list[LabelSet]]) -> list[str]:
     """The labels in their order: the data's own, else the training rows' by name (numbers by size)."""
-    if names := splits["train"].element_names.get(column):
-        return names
-    known = set().union(*(labels for labels in sets["train"] if labels))
+    names = splits["train"].element_names.get(column)
+    known = set(names or ()).union(*(labels for labels in sets["train"] if labels))
     for name, labels in sets.items():
         unknown = set().union(*(label_set for label_set in labels if label_set)) - known
         if unknown:
@@ -154,8 +153,7 @@ def name_labels(splits: Mapping[str, "RawSplit"], column: str, sets: Mapping[str
             f"{splits['train'].origin} has {len(known)} labels in {column!r} ({show_some(known)}): give rows of two at "
             "least."
         )
-    is_numbered = all(label.isdigit() for label in known)
-    return sorted(known, key=int) if is_numbered else sorted(known)
+    return names or sort_names(known)
 
 
 def check_labelled(splits: Mapping[str, "RawSplit"], sets: Mapping[str, list[LabelSet]]) -> None:

@@ -1,7 +1,8 @@
 """Multiple choice: a question and several choices to a row, one of them right. The worked example of a kind in a file.
 
 Read from every form that is common:
-- `question` (or another text) and `choices`: a list of texts, or {"text": [...], "label": ["A", ...]};
+- `question` (or another text) and `choices`: a list of texts, {"text": [...], "label": ["A", ...]}, or a list of
+  {"text": ..., "label": "A"}; in a CSV the JSON of one;
 - numbered columns, each one choice: `ending0` ... of SWAG, whose texts go on from `sent2`; `choice1`, `choice2` ...
 The right one is an index from 0 on, or the letter or name that the row itself gives it. Every row has as many choices.
 
@@ -20,7 +21,7 @@ from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column, check_texts, shorten
 from layer_distillation.tasks.kinds.entry import LabelNames, ReadTask
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
-from layer_distillation.tasks.kinds.texts import check_names
+from layer_distillation.tasks.kinds.texts import check_labelled, check_names
 from layer_distillation.tasks.labels import IGNORED_LABEL
 
 if TYPE_CHECKING:
@@ -71,7 +72,17 @@ def list_choice_columns(split: "RawSplit") -> tuple[str, ...]:
 
 
 def is_nested(values: Sequence[Any]) -> bool:
-    return any(isinstance(value, (list, Mapping)) for value in values)
+    return any(isinstance(parse_cell(value), (list, Mapping)) for value in values)
+
+
+def parse_cell(cell: Any) -> Any:
+    """What a CSV's cell has as JSON; anything else stays."""
+    if isinstance(cell, str) and cell.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(cell)
+        except json.JSONDecodeError:
+            return cell
+    return cell
 
 
 def read_number(name: str) -> int:
@@ -109,7 +120,7 @@ def find_choice_columns(split: "RawSplit", text_columns: str | None, label_colum
 def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
     columns = find_choice_columns(splits["train"], arguments.text_columns, arguments.label_column)
     rows = read_choices(splits, columns)
-    names = columns.question, columns.choices[0] if len(columns.choices) == 1 else CHOICES_COLUMNS[0]
+    names = name_texts(columns)
     check_names(names)
     return ReadTask(
         text_columns=names,
@@ -133,6 +144,7 @@ def read_choices(splits: Mapping[str, "RawSplit"], columns: ChoiceColumns) -> di
         check_numbers(rows[name], wanted, split.origin)
     if all(row.label == IGNORED_LABEL for row in rows["train"]):
         raise ValueError(f"{splits['train'].origin} has no labelled row: fill {columns.label!r} in.")
+    check_labelled(splits, {name: [row.label == IGNORED_LABEL for row in own] for name, own in rows.items()})
     return rows
 
 
@@ -162,20 +174,25 @@ def read_split(split: "RawSplit", columns: ChoiceColumns, may_lack_labels: bool)
 
 
 def read_cell(cell: Any, where: str) -> tuple[list[str], list[str] | None]:
-    """The texts, and what the row calls them where it does: [...] or {"text": [...], "label": [...]}."""
+    """The texts, and what the row calls them where it does; see the module's docstring for the forms."""
+    cell = parse_cell(cell)
+    if isinstance(cell, list) and cell and all(isinstance(choice, Mapping) for choice in cell):
+        cell = {name: [choice.get(name) for choice in cell] for name in ("text", "label") if name in cell[0]}
     texts, names = (cell.get("text"), cell.get("label")) if isinstance(cell, Mapping) else (cell, None)
     is_right = isinstance(texts, list) and len(texts) >= FEWEST_CHOICES and all(isinstance(text, str) for text in texts)
     if not is_right or (names is not None and len(names) != len(texts)):
         raise ValueError(f"{where}: choices are {shorten(cell)}: give a list of at least {FEWEST_CHOICES} texts")
-    return texts, names
+    return texts, names and [str(name).strip() for name in names]
 
 
 def read_label(label: Any, names: list[str] | None, num_choices: int, where: str) -> int:
     label = label.strip() if isinstance(label, str) else label
     if label in NAMES_OF_NONE or label != label:
         return IGNORED_LABEL
-    if names is not None and label in names:
-        return names.index(label)
+    if names is not None and str(label) in names:
+        return names.index(str(label))
+    if names is not None and all(map(str.isdecimal, names)):  # an index from 0 on would mean another one
+        raise ValueError(f"{where}: the label is {shorten(label)}, and the row names its choices {names}: give a name")
     index = None
     if isinstance(label, str) and len(label) == 1 and label.isascii() and label.isalpha():
         index = ord(label.upper()) - ord("A")
@@ -204,6 +221,21 @@ def read_texts(split: "RawSplit", text_columns: tuple[str, ...]) -> dict[str, li
     columns = find_choice_columns(split, ",".join(text_columns), label_column="")
     rows = read_split(split, columns, may_lack_labels=True)
     return {text_columns[0]: [row.question for row in rows], text_columns[1]: [row.choices for row in rows]}
+
+
+def arrange_unlabelled(split: "RawSplit", arguments: DataArguments) -> "RawSplit":
+    """Rows without labels as those of training are read: the question, and each choice whole, in a list."""
+    columns = find_choice_columns(split, arguments.text_columns, label_column="")
+    rows = read_split(split, columns, may_lack_labels=True)
+    used = {columns.question, *columns.choices, columns.beginning}
+    others = {name: values for name, values in split.columns.items() if name not in used}
+    names = name_texts(columns)
+    texts = {names[0]: [row.question for row in rows], names[1]: [row.choices for row in rows]}
+    return replace(split, columns=others | texts)
+
+
+def name_texts(columns: ChoiceColumns) -> tuple[str, str]:
+    return columns.question, columns.choices[0] if len(columns.choices) == 1 else CHOICES_COLUMNS[0]
 
 
 # ---- tokens ------------------------------------------------------------------------------------------------------
@@ -271,4 +303,5 @@ MULTIPLE_CHOICE = replace(
     write_call=write_call,
     has_fixed_outputs=True,
     has_choices=True,
+    arrange_unlabelled=arrange_unlabelled,
 )

@@ -7,6 +7,7 @@ end: distributions over the positions that are allowed. Answers and scores are o
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,12 @@ from layer_distillation.tasks.kinds.questions import (
     Answer,
     Question,
     flatten_squad,
+    looks_nested,
     read_questions,
     says_unanswerable,
 )
 from layer_distillation.tasks.kinds.squad_scores import AnswerScores, score_answer
-from layer_distillation.tasks.kinds.texts import check_names
+from layer_distillation.tasks.kinds.texts import check_labelled, check_names
 from layer_distillation.tasks.labels import IGNORED_LABEL
 from layer_distillation.tasks.weighted_scores import Scorer
 
@@ -50,7 +52,7 @@ ITEM_MASK = "item_mask"
 
 
 def recognise(split: "RawSplit", arguments: DataArguments) -> str | None:
-    columns = flatten_squad(split).columns
+    columns = (flatten_squad(split) if looks_nested(split) else split).columns
     return "a context, a question and answers" if set(FLAT_COLUMNS) <= columns.keys() else None
 
 
@@ -59,12 +61,15 @@ def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask
     no answer."""
     flat = {name: flatten_squad(split) for name, split in splits.items()}
     columns = name_columns(arguments)
-    allows_null = bool(arguments.version_2_with_negative) or any(map(says_unanswerable, flat.values()))
-    questions = {name: read_questions(split, columns, allows_null) for name, split in flat.items()}
+    allows_null = arguments.version_2_with_negative
+    if allows_null is None:
+        allows_null = any(map(says_unanswerable, flat.values()))
+    questions = {name: read_questions(split, columns, allows_null, name == "test") for name, split in flat.items()}
     question, context, _ = columns
     check_names((question, context))
     if all(row.answers is None for row in questions["train"]):
         raise ValueError(f"{flat['train'].origin} has no answers: fill {columns[2]!r} in")
+    check_labelled(flat, {name: [row.answers is None for row in rows] for name, rows in questions.items()})
     return ReadTask(
         text_columns=(question, context),
         label_names=["start", "end"],
@@ -120,15 +125,18 @@ def read_marks(marks: Sequence[int], context: str) -> tuple[Answer, ...] | None:
 
 def read_texts(split: "RawSplit", text_columns: tuple[str, ...]) -> dict[str, list]:
     """Of rows without answers, whatever they have beside their texts."""
-    flat = flatten_squad(split)
-    num_rows = len(next(iter(flat.columns.values())))
-    flat.columns[FLAT_COLUMNS[2]] = [None] * num_rows
-    questions = read_questions(flat, (*text_columns, FLAT_COLUMNS[2]))
+    kept = {name: split.columns[name] for name in (*text_columns, TITLE) if name in split.columns}
+    questions = read_questions(replace(split, columns=kept), (*text_columns, FLAT_COLUMNS[2]), may_lack_answers=True)
     return {
         text_columns[0]: [row.question for row in questions],
         text_columns[1]: [row.context for row in questions],
         TITLE: [row.title for row in questions],
     }
+
+
+def is_missing(marks: Sequence[int]) -> bool:
+    """Of a question, or of a window; a question that has no answer misses nothing."""
+    return bool(marks) and all(mark == IGNORED_LABEL for mark in marks)
 
 
 def make_unlabelled(columns: Mapping[str, list], label_names: LabelNames) -> list[list[int]]:
@@ -287,7 +295,7 @@ QUESTION_ANSWERING = TaskKind(
     read_texts=read_texts,
     tokenize=tokenize,
     make_collator=make_collator,
-    is_missing=lambda marks: list(marks) == UNKNOWN,
+    is_missing=is_missing,
     make_unlabelled=make_unlabelled,
     find_present=lambda labels: {0, 1},
     move_label=lambda marks, places, num_classes: marks,
@@ -315,4 +323,5 @@ QUESTION_ANSWERING = TaskKind(
     output_names=("start_logits", "end_logits"),
     answer_rows=answer_rows,
     default_max_length=DEFAULT_MAX_LENGTH,
+    arrange_unlabelled=lambda split, arguments: flatten_squad(split),
 )

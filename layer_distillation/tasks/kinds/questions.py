@@ -53,7 +53,8 @@ def flatten_squad(split: "RawSplit") -> "RawSplit":
 
     Raises ValueError, one line, where the nesting is not SQuAD's.
     """
-    from layer_distillation.tasks.files import arrange_objects  # `datasets`, which a comparison does without
+    # `datasets`, which a comparison does without
+    from layer_distillation.tasks.files import arrange_objects, check_rows
 
     if "paragraphs" in split.columns:  # {"data": [articles]}, with nothing beside, is read as rows
         names = list(split.columns)
@@ -62,7 +63,12 @@ def flatten_squad(split: "RawSplit") -> "RawSplit":
         articles = split.columns["data"][0]
     else:
         return split
-    return arrange_objects(list(list_rows(articles, split.origin)), split.origin)
+    return check_rows(arrange_objects(list(list_rows(articles, split.origin)), split.origin))
+
+
+def looks_nested(split: "RawSplit") -> bool:
+    """Whether it may be SQuAD's own JSON: other data have columns of these names too."""
+    return any(isinstance(cell, list) for name in ("paragraphs", "data") for cell in split.columns.get(name, ()))
 
 
 def list_rows(articles: Any, origin: str) -> Iterator[dict[str, Any]]:
@@ -101,28 +107,32 @@ def check_list(value: Any, where: str) -> list:
 
 
 def read_questions(
-    split: "RawSplit", columns: Sequence[str] = FLAT_COLUMNS, allows_null: bool = False
+    split: "RawSplit",
+    columns: Sequence[str] = FLAT_COLUMNS,
+    allows_null: bool = False,
+    may_lack_answers: bool = False,
 ) -> list[Question]:
     """The rows, every answer checked against its context.
 
     Args:
         columns: of the questions, the contexts and the answers.
         allows_null: v2, where a question may have no answer in its context.
+        may_lack_answers: their column need not be there.
 
     Raises ValueError, one line that names file and row, for whatever is wrong.
     """
-    check_columns(split, columns)
     question_name, context_name, answers_name = columns
+    check_columns(split, columns[:2] if may_lack_answers else columns)
     check_texts(split, (question_name, context_name))
     num_rows = len(split.columns[question_name])
     titles, ids = (split.columns.get(name) or [None] * num_rows for name in (TITLE_COLUMN, ID_COLUMN))
-    impossible = split.columns.get(SAID_IMPOSSIBLE) or [None] * num_rows
+    impossible, given = (split.columns.get(name) or [None] * num_rows for name in (SAID_IMPOSSIBLE, answers_name))
     questions = []
     for row in range(num_rows):
         where, context = f"{split.origin}, data row {row + 1}", split.columns[context_name][row]
-        answers = read_answers(split.columns[answers_name][row], context, where)
-        if impossible[row]:
-            answers = ()  # v2 keeps what is merely plausible in another list
+        answers = read_answers(given[row], context, where)
+        if read_impossible(impossible[row], where):
+            answers = refuse_possible(answers, where)
         check_null(answers, allows_null, where)
         questions.append(Question(split.columns[question_name][row], context, answers, titles[row], ids[row]))
     return questions
@@ -152,6 +162,24 @@ def read_answers(cell: Any, context: str, where: str) -> tuple[Answer, ...] | No
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
         raise ValueError(f"{where}: answers are {shorten(cell)}: write them as {FORM}, as many starts as texts")
     return tuple(check_answer(*answer, context, where) for answer in zip(texts, starts, strict=True))
+
+
+def read_impossible(cell: Any, where: str) -> bool:
+    """A CSV writes it as text."""
+    text = "" if cell is None else str(cell).strip().lower()
+    if text not in ("", "true", "false", "1", "0"):
+        raise ValueError(f"{where}: {SAID_IMPOSSIBLE} is {shorten(cell)}: write true or false")
+    return text in ("true", "1")
+
+
+def refuse_possible(answers: tuple[Answer, ...] | None, where: str) -> tuple[Answer, ...]:
+    """None; v2 keeps what is merely plausible in another list."""
+    if answers:
+        raise ValueError(
+            f"{where}: {SAID_IMPOSSIBLE} is true, and there is the answer {shorten(answers[0].text)}: correct one of "
+            "them (an answer that is only plausible stands in plausible_answers)"
+        )
+    return ()
 
 
 def parse_cell(cell: str, where: str) -> Any:

@@ -1,6 +1,7 @@
 """What kinds share whose rows are one text, or two: checks, tokens, a batch, the lines that ask a pipeline."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from layer_distillation.tasks.columns import check_texts, count_empty_texts
@@ -28,6 +29,20 @@ def read_texts(split: "RawSplit", text_columns: tuple[str, ...]) -> dict[str, li
 def check_names(text_columns: tuple[str, ...]) -> None:
     if set(text_columns) & set(RESERVED_COLUMNS):
         raise ValueError(f"Text columns {text_columns}: {RESERVED_COLUMNS} are names of ours, rename the column.")
+
+
+def check_labelled(splits: Mapping[str, "RawSplit"], is_missing: Mapping[str, Sequence[bool]]) -> None:
+    """Raises ValueError where an evaluation split lacks the label of a row; that of a test may.
+
+    Args:
+        is_missing: by split whether each row lacks its label.
+    """
+    for name, marks in is_missing.items():
+        if name not in ("train", "test") and any(marks):
+            raise ValueError(
+                f"{splits[name].origin}: {sum(marks)} of {len(marks)} rows have no label, the first is data row "
+                f"{list(marks).index(True) + 1}: only training and test rows may lack one; drop them or label them."
+            )
 
 
 def tokenize_texts(

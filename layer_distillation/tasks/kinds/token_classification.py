@@ -14,7 +14,7 @@ from layer_distillation.tasks.columns import check_column, shorten
 from layer_distillation.tasks.kinds import tag_scores
 from layer_distillation.tasks.kinds.entry import CLASSES, LOST_WORDS, LabelNames, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.texts import check_names
-from layer_distillation.tasks.labels import IGNORED_LABEL, show_some
+from layer_distillation.tasks.labels import IGNORED_LABEL, show_some, sort_names
 
 if TYPE_CHECKING:
     from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
@@ -119,10 +119,15 @@ def read_tags(name: str, split: "RawSplit", column: str, words: list[list[str]])
 
 def read_row(cell: Any, words: list[str], origin: str, column: str, names: list[str] | None) -> list[str] | None:
     tags = parse_list(cell)
-    if tags is None or tags == "" or (isinstance(tags, list) and tags and all(tag in (None, -100) for tag in tags)):
+    if tags is None or (isinstance(tags, str) and not tags.strip()):
         return None
-    if not isinstance(tags, list) or not all(type(tag) in (str, int) and tag != "" for tag in tags):
-        raise ValueError(f"{origin} has {shorten(cell)} in {column!r}: give a list with a tag, name or id, per word.")
+    if isinstance(tags, list) and tags and all(tag in (None, IGNORED_LABEL) for tag in tags):
+        return None
+    if not isinstance(tags, list) or not all(map(is_tag, tags)):
+        raise ValueError(
+            f"{origin} has {shorten(cell)} in {column!r}: give a list with a tag, name or id from 0 on, per word; only "
+            f"whole rows may have none (null, or {IGNORED_LABEL} throughout)."
+        )
     if len(tags) != len(words):
         raise ValueError(f"{origin} has {len(words)} words and {len(tags)} tags in {column!r}: give one tag per word.")
     if names is None:
@@ -132,11 +137,14 @@ def read_row(cell: Any, words: list[str], origin: str, column: str, names: list[
     return [names[tag] for tag in tags]
 
 
+def is_tag(tag: Any) -> bool:
+    return bool(tag.strip()) if isinstance(tag, str) else type(tag) is int and tag >= 0
+
+
 def name_tags(splits: Mapping[str, "RawSplit"], column: str, tags: Mapping[str, list]) -> list[str]:
     """In their order: the data's own, else the training rows' by name (numbers by size)."""
-    if names := splits["train"].element_names.get(column):
-        return names
-    known = {tag for row in tags["train"] if row for tag in row}
+    names = splits["train"].element_names.get(column)
+    known = set(names or (tag for row in tags["train"] if row for tag in row))
     for name, rows in tags.items():
         if unknown := {tag for row in rows if row for tag in row} - known:
             raise ValueError(
@@ -148,7 +156,7 @@ def name_tags(splits: Mapping[str, "RawSplit"], column: str, tags: Mapping[str, 
             f"{splits['train'].origin} has the single tag {show_some(known)} in {column!r}: nothing can be learnt from "
             "it; give rows of two tags at least."
         )
-    return sorted(known, key=int) if all(tag.isdigit() for tag in known) else sorted(known)
+    return names or sort_names(known)
 
 
 def check_tagged(splits: Mapping[str, "RawSplit"], tags: Mapping[str, list]) -> None:
@@ -156,6 +164,8 @@ def check_tagged(splits: Mapping[str, "RawSplit"], tags: Mapping[str, list]) -> 
         without = [number for number, row in enumerate(rows, start=1) if row is None]
         if name == "train" and len(without) == len(rows):
             raise ValueError(f"{splits[name].origin} has no row with tags: fill them in, or change --label_column.")
+        if name != "test" and not any(rows):
+            raise ValueError(f"{splits[name].origin} has no row with a word: give texts with words.")
         if name not in ("train", "test") and without:
             raise ValueError(
                 f"{splits[name].origin}: {len(without)} of {len(rows)} rows have no tags, the first is data row "

@@ -4,12 +4,15 @@ import random
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from layer_distillation.tasks.kinds.answer_windows import Windows, make_windows
 from layer_distillation.tasks.kinds.questions import Answer, Question
+from layer_distillation.tasks.kinds.question_answering import QUESTION_ANSWERING
 from layer_distillation.tasks.kinds.squad_scores import split_words
+from layer_distillation.tasks.tokenizing import check_reached
 from made_tokenizers import KINDS, WORDS, wrap
 
 NO_ANSWER_KNOWN = (-100, -100)
@@ -91,9 +94,28 @@ def test_an_answer_on_a_border_counts_in_the_window_that_holds_all_of_it():
     assert windows.labels == [(0, 0), (6, 7)]
 
 
+@pytest.mark.parametrize(("context", "answer"), [("cat sat ", "sat "), (" sat cat", " sat")])
+def test_blanks_around_an_answer_at_the_end_of_its_context_are_no_part_of_it(context, answer):
+    question = Question("the cat", context, (Answer(answer, context.index(answer)),))
+    windows = make_windows([question], make_tokenizer(), 32, 4)
+    assert read_label(windows, 0, question) == "sat"
+
+
 def test_an_answer_that_no_window_holds_is_no_label_at_all():
     windows = make_windows([make_question(12, 1, 10)], make_tokenizer(), max_length=11, doc_stride=2)
     assert set(windows.labels) == {NO_ANSWER_KNOWN}
+
+
+def test_rows_whose_answer_no_window_holds_are_counted_and_said(caplog):
+    """A question without an answer (v2), and one that nobody answered, miss nothing."""
+    rows = Dataset.from_dict({"example_index": [0, 1, 2, 3], "labels": [[0, 3], [4, 9], [], [-100]]})
+    labels = [[2, 3], [0, 0], [-100, -100], [0, 0], [-100, -100]]
+    windows = Dataset.from_dict({"row": [0, 0, 1, 2, 3], "labels": labels})
+    check_reached("train", rows, windows, QUESTION_ANSWERING)
+    assert "train: of 1 of 3 rows no window holds the answer whole" in caplog.text
+    caplog.clear()
+    check_reached("train", rows.select([0, 2, 3]), windows, QUESTION_ANSWERING)
+    assert not caplog.text
 
 
 def test_of_several_answers_the_first_that_the_window_holds_counts():
