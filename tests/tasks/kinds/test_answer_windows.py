@@ -9,8 +9,8 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from layer_distillation.tasks.kinds.answer_windows import Windows, make_windows
-from layer_distillation.tasks.kinds.questions import Answer, Question
 from layer_distillation.tasks.kinds.question_answering import QUESTION_ANSWERING
+from layer_distillation.tasks.kinds.questions import Answer, Question
 from layer_distillation.tasks.kinds.squad_scores import split_words
 from layer_distillation.tasks.tokenizing import check_reached
 from made_tokenizers import KINDS, WORDS, wrap
