@@ -173,8 +173,8 @@ def test_bad_flags_end_in_one_line_and_status_2(option, message, flags, capsys, 
 
 
 @pytest.mark.parametrize("kind", ["token-classification", "question-answering"])
-def test_a_preview_of_a_kind_with_logits_per_token(tmp_path, kind):
-    """Rows of several lengths; all layers kept are the teacher."""
+def test_a_preview_of_a_kind_with_logits_per_token(tmp_path, kind, capsys):
+    """Rows of several lengths, one of them several windows; all layers kept are the teacher."""
     flags = [*make_kind_project(tmp_path, kind), "--student_num_layers=4", "--strategies", "top"]
     assert main(replace_flag(flags, output_dir=tmp_path / "preview", max_length=16)) == 0
     preview = read_preview(tmp_path / "preview")
@@ -182,3 +182,4 @@ def test_a_preview_of_a_kind_with_logits_per_token(tmp_path, kind):
     assert scores["kl_to_teacher"] == pytest.approx(0, abs=1e-6)
     name = preview["metric_name"] if "metric_name" in preview else preview["metric"]
     assert scores[name] == pytest.approx(preview["teacher_scores"][name])
+    assert ", 12 rows of validation, nearest" in capsys.readouterr().out

@@ -75,7 +75,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def parse_formats(text: str) -> list[str]:
+def parse_formats(text: str, flag: str = "--formats") -> list[str]:
     """The names, each once, PyTorch first, beside which all others are measured.
 
     Raises:
@@ -86,9 +86,9 @@ def parse_formats(text: str) -> list[str]:
         if name not in FORMATS:
             near = difflib.get_close_matches(name, FORMATS, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ValueError(f"--formats has {name!r}{hint}: give some of {', '.join(FORMATS)}")
+            raise ValueError(f"{flag} has {name!r}{hint}: give some of {', '.join(FORMATS)}")
     if not names:
-        raise ValueError(f"--formats is empty: give some of {', '.join(FORMATS)}")
+        raise ValueError(f"{flag} is empty: give some of {', '.join(FORMATS)}")
     return list(dict.fromkeys([PYTORCH, *names]))
 
 

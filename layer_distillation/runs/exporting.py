@@ -26,7 +26,7 @@ LAUNCHER_PREFIXES = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_
 def check_export(arguments: StudentArguments) -> None:
     """Raises ValueError for formats that do not exist or whose packages are not installed."""
     if arguments.export is not None:
-        check_packages(parse_formats(arguments.export))
+        check_packages(parse_formats(arguments.export, "--export"))
     elif arguments.trim_vocabulary:
         raise ValueError("--trim_vocabulary true goes with --export: add that, such as --export onnx-int8")
 

@@ -64,7 +64,7 @@ def preview_strategies(arguments: RunArguments, strategies: tuple[str, ...] | No
         task=data.name,
         split=split,
         metric_name=data.metric_names[0],
-        scored_rows=len(data.first_validation),
+        scored_rows=data.count_rows(split, data.first_validation),
         compared_rows=len(rows),
         teacher=teacher.public_name + (f" and {num_further} more" if num_further else ""),
         teacher_scores=score_logits(data, teacher_logits, make_scorer(data))[split],

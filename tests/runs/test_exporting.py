@@ -22,7 +22,7 @@ from tiny_project import make_project
 
 
 def test_a_format_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match=r"--formats has 'onx' \(did you mean onnx\?\)"):
+    with pytest.raises(ValueError, match=r"^--export has 'onx' \(did you mean onnx\?\)"):
         check_export(StudentArguments(export="onx"))
 
 
