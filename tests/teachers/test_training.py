@@ -18,7 +18,9 @@ from tiny_project import write_tokenizer
 
 def run(folder: Path, callbacks: list[TrainerCallback] | None = None) -> None:
     rows = Dataset.from_list([row | {"input_ids": [token % 18 for token in row["input_ids"]]} for row in make_rows(24)])
-    data = TaskData("tiny", rows, {"validation": rows}, None, (), ["a", "b", "c"], ("accuracy",), None, None)
+    data = TaskData(
+        "tiny", rows, {"validation": rows}, None, (), ["a", "b", "c"], ("accuracy",), None, None, max_length=12
+    )
     write_tokenizer(folder.parent / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(folder.parent / "tokenizer")
     arguments = DistillationTrainingArguments(
