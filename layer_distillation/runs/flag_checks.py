@@ -65,14 +65,13 @@ def check_answers(arguments: RunFlags | RunArguments) -> None:
         check_soft_labels(arguments)
     flag = "--soft_label_columns" if data.soft_label_columns is not None else "--zero_shot_labels"
     unmeant = {
-        "additional_teachers": teacher.additional_teachers is not None,
-        "teacher_seeds": len(teacher.seeds) > 1,
-        "teacher_outputs": teacher.teacher_outputs == "live",
-        "allow_untrained_teacher": teacher.allow_untrained_teacher,
-        "teacher_bf16": arguments.training.teacher_bf16,
+        "additional_teachers": teacher.additional_teachers,
+        "teacher_seeds": teacher.teacher_seeds if len(teacher.seeds) > 1 else None,
+        "teacher_outputs": teacher.teacher_outputs if teacher.teacher_outputs == "live" else None,
+        "allow_untrained_teacher": teacher.allow_untrained_teacher or None,
+        "teacher_bf16": arguments.training.teacher_bf16 or None,
     }
-    for name in (name for name, is_asked in unmeant.items() if is_asked):
-        value = {**vars(teacher), **vars(arguments.training)}[name]
+    for name, value in ((name, value) for name, value in unmeant.items() if value is not None):
         raise ValueError(f"--{name} {value} does not go with {flag}, whose teacher is no trained model: leave it out")
 
 

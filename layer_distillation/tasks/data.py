@@ -87,9 +87,9 @@ class TaskData:
     ) -> "DataCollatorWithPadding":
         """Of batches of the tokenized rows.
 
-        In bfloat16 on a processor lengths are rounded up, to at most 32 of them: oneDNN keeps a kernel for each that it
-        meets, and memory is taken in pieces of as many sizes, which is gigabytes for MiniLM with 256 tokens. None is
-        beyond `max_length`, where a model may have no position.
+        In bfloat16 on a processor lengths are rounded up, to 32 of them, or more where `max_length` has no such
+        divisor: oneDNN keeps a kernel for each that it meets, and memory is taken in pieces of as many sizes, which is
+        gigabytes for MiniLM with 256 tokens. None is beyond `max_length`, where a model may have no position.
         """
         collate = self.kind.make_collator(tokenizer)
         if training.bf16 and training.device.type == "cpu":
