@@ -13,6 +13,7 @@ from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, PreT
 
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.facts import describe_teacher
+from layer_distillation.runs.flag_checks import refuse_teacher_flags
 from layer_distillation.students.preparation import name_origin
 from layer_distillation.students.source import (
     draw_new_head,
@@ -89,16 +90,7 @@ def reads_own_tokens(location: str, arguments: RunArguments) -> bool:
     load_other_config(source, teacher, "--student_source_model")
     if not has_other_vocabulary(source, teacher, load_tokenizer(location, teacher)):
         return False
-    unmeant = {
-        "additional_teachers": teacher.additional_teachers is not None,
-        "teacher_seeds": len(teacher.seeds) > 1,
-        "teacher_outputs": teacher.teacher_outputs == "live",
-    }
-    for name in (name for name, is_asked in unmeant.items() if is_asked):
-        raise ValueError(
-            f"--{name} {vars(teacher)[name]} does not go with --student_source_model {source}, whose tokenizer is not "
-            "the teacher's: leave it out"
-        )
+    refuse_teacher_flags(arguments, f"--student_source_model {source}, whose tokenizer is not the teacher's")
     return True
 
 

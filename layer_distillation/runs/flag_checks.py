@@ -64,15 +64,24 @@ def check_answers(arguments: RunFlags | RunArguments) -> None:
     if data.soft_label_columns is not None:
         check_soft_labels(arguments)
     flag = "--soft_label_columns" if data.soft_label_columns is not None else "--zero_shot_labels"
+    because = f"{flag}, whose teacher is no trained model"
+    refuse_teacher_flags(arguments, because)
+    if teacher.allow_untrained_teacher:
+        raise ValueError(f"--allow_untrained_teacher True does not go with {because}: leave it out")
+
+
+def refuse_teacher_flags(arguments: RunFlags | RunArguments, because: str) -> None:
+    """Raises ValueError for what asks something of teachers that answer to the student's own tokens."""
+    teacher = arguments.teacher
     unmeant = {
         "additional_teachers": teacher.additional_teachers,
         "teacher_seeds": teacher.teacher_seeds if len(teacher.seeds) > 1 else None,
         "teacher_outputs": teacher.teacher_outputs if teacher.teacher_outputs == "live" else None,
-        "allow_untrained_teacher": teacher.allow_untrained_teacher or None,
         "teacher_bf16": arguments.training.teacher_bf16 or None,
     }
-    for name, value in ((name, value) for name, value in unmeant.items() if value is not None):
-        raise ValueError(f"--{name} {value} does not go with {flag}, whose teacher is no trained model: leave it out")
+    for name, value in unmeant.items():
+        if value is not None:
+            raise ValueError(f"--{name} {value} does not go with {because}: leave it out")
 
 
 def check_soft_labels(arguments: RunFlags | RunArguments) -> None:

@@ -3,6 +3,7 @@
 Entry: `find_label_column`, `find_text_columns`, `check_texts`.
 """
 
+import json
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,16 @@ def is_text(values: list[Any]) -> bool:
     """Strings, and not numbers alone, as an id in a CSV file is."""
     present = [value for value in values if value is not None]
     return all(isinstance(value, str) for value in present) and any(parse_number(value) is None for value in present)
+
+
+def parse_cell(cell: Any) -> Any:
+    """The list or object that a CSV's cell has as JSON; anything else stays."""
+    if isinstance(cell, str) and cell.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(cell)
+        except json.JSONDecodeError:
+            return cell
+    return cell
 
 
 def shorten(value: Any) -> str:

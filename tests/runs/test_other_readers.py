@@ -80,6 +80,7 @@ def test_what_the_teacher_answered_is_shared_by_students_of_other_tokenizers(tmp
         ({"relation_weight": 1}, "--relation_weight 1: teacher and student cut"),
         ({"teacher_outputs": "live"}, "--teacher_outputs live does not go with --student_source_model"),
         ({"additional_teachers": "x"}, "--additional_teachers x does not go with --student_source_model"),
+        ({"teacher_bf16": True}, "--teacher_bf16 True does not go with --student_source_model"),
     ],
 )
 def test_terms_that_need_shared_tokens_are_refused_by_name(tmp_path, capsys, changes, remedy):

@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layer_distillation.tasks.arguments import DataArguments
-from layer_distillation.tasks.columns import check_column, check_texts, shorten
+from layer_distillation.tasks.columns import check_column, check_texts, parse_cell, shorten
 from layer_distillation.tasks.kinds.entry import LabelNames, ReadTask
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.kinds.texts import check_labelled, check_names
@@ -73,16 +73,6 @@ def list_choice_columns(split: "RawSplit") -> tuple[str, ...]:
 
 def is_nested(values: Sequence[Any]) -> bool:
     return any(isinstance(parse_cell(value), (list, Mapping)) for value in values)
-
-
-def parse_cell(cell: Any) -> Any:
-    """What a CSV's cell has as JSON; anything else stays."""
-    if isinstance(cell, str) and cell.lstrip().startswith(("[", "{")):
-        try:
-            return json.loads(cell)
-        except json.JSONDecodeError:
-            return cell
-    return cell
 
 
 def read_number(name: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from layer_distillation.tasks.arguments import DataArguments
-from layer_distillation.tasks.columns import check_column, shorten
+from layer_distillation.tasks.columns import check_column, parse_cell, shorten
 from layer_distillation.tasks.kinds import tag_scores
 from layer_distillation.tasks.kinds.entry import CLASSES, LOST_WORDS, LabelNames, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.texts import check_names
@@ -41,17 +41,7 @@ def recognise(split: "RawSplit", arguments: DataArguments) -> str | None:
 
 def holds_lists(cells: Sequence[Any]) -> bool:
     looked_at = cells[:LOOKED_AT_CELLS]
-    return bool(looked_at) and all(isinstance(parse_list(cell), list) for cell in looked_at)
-
-
-def parse_list(cell: Any) -> Any:
-    """A list as it is, or the one that a CSV's cell has as JSON; anything else stays."""
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        try:
-            return json.loads(cell)
-        except json.JSONDecodeError:
-            return cell
-    return cell
+    return bool(looked_at) and all(isinstance(parse_cell(cell), list) for cell in looked_at)
 
 
 def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
@@ -97,7 +87,7 @@ def read_texts(split: "RawSplit", text_columns: tuple[str, ...]) -> dict[str, li
 def read_words(split: "RawSplit", column: str) -> list[list[str]]:
     rows = []
     for number, cell in enumerate(split.columns[column], start=1):
-        words = parse_list(cell)
+        words = parse_cell(cell)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ValueError(
                 f"{split.origin}, data row {number} has {shorten(cell)} in {column!r}: a list of words is needed, such "
@@ -118,7 +108,7 @@ def read_tags(name: str, split: "RawSplit", column: str, words: list[list[str]])
 
 
 def read_row(cell: Any, words: list[str], origin: str, column: str, names: list[str] | None) -> list[str] | None:
-    tags = parse_list(cell)
+    tags = parse_cell(cell)
     if tags is None or (isinstance(tags, str) and not tags.strip()):
         return None
     if isinstance(tags, list) and tags and all(tag in (None, IGNORED_LABEL) for tag in tags):
