@@ -72,6 +72,8 @@ ANSWERS = {"task_type": "question-answering", "doc_stride": 2}
 CHOICES = {"task_type": "multiple-choice"}
 FEW_ROOM = {"max_length": 16, "doc_stride": 14}
 COLUMNS = {"label_columns": "c,n"}
+TRAINED = {"allow_untrained_teacher": None}  # what nobody has trained is fine-tuned
+NOTHING_TO_TRAIN_BY = "newly initialised, and no training row has a gold label to train it by"
 MARKS = "text,c,n\nthe red ball,1,0\na car,0,1\n"
 
 KIND_INPUTS = [
@@ -90,9 +92,10 @@ KIND_INPUTS = [
     refuse("Tags that are a text", "give a list with a tag", change(TAGS, tags="O O O")),
     refuse("Words that are a text", "a list of words is needed", change(TAGS, tokens="the red ball"), **TOKENS),
     refuse("A word that is a number", "a list of words is needed", change(TAGS, tokens=["the", 1, "ball"]), **TOKENS),
-    refuse("One tag for everything", "the single tag 'O'", [TAGS | {"tags": ["O"] * 3}]),
-    refuse("No row with tags", "has no row with tags", [TAGS | {"tags": None}], **TOKENS),
-    refuse("No column of tags", "has none of the columns ner_tags", [{"tokens": ["a"]}], **TOKENS),
+    refuse("One tag for everything", "1 tags in 'tags'", [TAGS | {"tags": ["O"] * 3}]),
+    refuse("No row with tags", NOTHING_TO_TRAIN_BY, [TAGS | {"tags": None}], **TOKENS | TRAINED),
+    refuse("No column of tags", NOTHING_TO_TRAIN_BY, [{"tokens": ["a"]}], **TOKENS | TRAINED),
+    refuse("Tags by another name", "none of the columns ner_tags", [{"tokens": ["a"], "entities": ["O"]}], **TOKENS),
     refuse("No column of words", "has none of the columns tokens", [{"tags": ["O"]}], **TOKENS),
     refuse("A tag file with three columns", "has 3 columns", "a\tx\tO\nb\tx\tB-c\n", file_name="rows.conll"),
     refuse("A tag file whose lines differ", r"line 2 has", "a O\nb\n", file_name="rows.conll"),
@@ -124,7 +127,7 @@ KIND_INPUTS = [
     ),
     refuse("A label without a name", "a label without a name", change(LABELS, labels=["c", " "])),
     refuse("One label only", "give rows of two at least", [LABELS | {"labels": ["c"]}], **MULTI),
-    refuse("No labelled row", "has no labelled row", [LABELS | {"labels": None}], **MULTI),
+    refuse("No labelled row", NOTHING_TO_TRAIN_BY, [LABELS | {"labels": None}], **MULTI | TRAINED),
     refuse(
         "A label column with 2 in it",
         "has .?2.? in the label column 'n'",
@@ -188,7 +191,7 @@ KIND_INPUTS = [
     ),
     refuse("Answers that are a text", "are no JSON", change(QUESTION, answers="red"), **ANSWERS),
     refuse("A context that is null", "has no text in 'context'", change(QUESTION, context=None), **ANSWERS),
-    refuse("No column of answers", "no column 'answers'", [{"question": "a", "context": "b"}], **ANSWERS),
+    refuse("No column of answers", "has no answers", [{"question": "a", "context": "b"}], **ANSWERS),
     refuse("No answer anywhere", "has no answers", [QUESTION | {"answers": None}], **ANSWERS),
     refuse("SQuAD's JSON without answers", "has no answers", json.dumps(SQUAD), file_name="rows.json", **ANSWERS),
     refuse("Contexts shorter than the stride", "leaves .* for its context", [QUESTION], **ANSWERS | FEW_ROOM),
@@ -206,7 +209,7 @@ KIND_INPUTS = [
     refuse("Three choices after two", "give every row as many", change(CHOICE, choices=["a", "b", "c"])),
     refuse("A label beyond the choices", "there are 2 choices", change(CHOICE, label=2)),
     refuse("A label that is a word", "there are 2 choices", change(CHOICE, label="red")),
-    refuse("No labelled choice", "has no labelled row", [CHOICE | {"label": None}]),
+    refuse("No labelled choice", NOTHING_TO_TRAIN_BY, [CHOICE | {"label": None}], **CHOICES | TRAINED),
     refuse("A choice that is a number", "give a list of at least 2", change(CHOICE, choices=["a", 1])),
     # ---- flags of another kind ----
     refuse("A kind that does not exist", "task_type", [TAGS], task_type="token-clasification"),

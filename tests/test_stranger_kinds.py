@@ -17,9 +17,11 @@ from test_strange_kinds import (
     LABELS,
     MORE_LABELS,
     MORE_TAGS,
+    NOTHING_TO_TRAIN_BY,
     QUESTION,
     SQUAD,
     TAGS,
+    TRAINED,
     change,
     make_answers,
 )
@@ -163,7 +165,7 @@ MORE_KIND_INPUTS = [
         "Words with a space that does not break", "10\u00a0000 B-c\nred O\n", [[-100, 0, -100, 1, -100]], ending="conll"
     ),
     refuse("Half of a character in a list", "half of a surrogate pair in 'tokens'", HALF),
-    refuse("Tags without gold labels", "it needs gold labels", [TAGS], label_column="none"),
+    refuse("Tags without gold labels", NOTHING_TO_TRAIN_BY, [TAGS, MORE_TAGS], label_column="none", **TRAINED),
     refuse("Tags by a teacher of other tokens", OTHER_TOKENS, [TAGS, MORE_TAGS], teacher="token-classification"),
     # ---- several labels ----
     refuse(

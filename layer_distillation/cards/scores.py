@@ -18,6 +18,7 @@ from layer_distillation.comparison.statistics import CONFIDENCE
 from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.command_names import name_commands
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
 from layer_distillation.tasks.evaluation_sets import RETRIEVAL, list_metric_names
 from layer_distillation.tasks.kinds.table import get_record_kind
 
@@ -101,7 +102,7 @@ def estimate_interval(run: Run, split: str, name: str, model: str) -> Interval |
         chosen = [run.get_kept(split, side) for side in ("student", "teacher")]
         if model == "teacher" or chosen[1] is None:
             return None
-        is_agreed = run.kind.compare_answers(*chosen, run.record.task.get("decision_threshold", 0.5))
+        is_agreed = run.kind.compare_answers(*chosen, DEFAULT_THRESHOLD)  # as it is measured
         return None if is_agreed is None else estimate_share(is_agreed)
     if name not in list_metric_names(run.record.task, split):
         return None

@@ -29,6 +29,7 @@ from layer_distillation.records.run_record import (
 )
 from layer_distillation.records.student_names import name_loss, name_settings, name_variant
 from layer_distillation.records.tuning import list_tuned
+from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
 from layer_distillation.tasks.evaluation_sets import RETRIEVAL, list_metric_names
 from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, LABELS, ONE_NUMBER, VECTOR, TaskKind, Truth
 from layer_distillation.tasks.kinds.ranking_scores import average_queries
@@ -174,14 +175,16 @@ class Run:
         mask, labels = self.labelled_rows[split], self.arrays[f"{split}.labels"]
         if self.has_teacher_for_gold(split):
             logits = self.arrays[f"{split}.teacher_logits"]
-            labels = logits if self.outputs in (*ONE_NUMBER, VECTOR) else logits.argmax(axis=-1)
+            labels = logits if self.outputs in (*ONE_NUMBER, VECTOR) else choose_answers(logits, self.outputs)
         labels = labels.reshape(len(mask)) if self.outputs in (*ONE_NUMBER, VECTOR) else labels
         row_items = self.arrays.get(f"{split}.row_items")
         if row_items is not None:
             rows = np.repeat(np.arange(len(row_items)), row_items)
             counts = np.bincount(rows[mask], minlength=len(row_items))
             row_items = counts[counts > 0]
-        threshold = self.record.task.get("decision_threshold", 0.5)
+        threshold = self.record.task.get("decision_threshold", DEFAULT_THRESHOLD)
+        if self.has_teacher_for_gold(split):  # as agreement is measured while training
+            threshold = DEFAULT_THRESHOLD
         units = self.arrays.get(f"{split}.units")
         units = None if units is None else units[mask]
         return Truth(labels[mask], self.record.task["label_names"], row_items, threshold, units)
@@ -251,6 +254,11 @@ class Run:
         if set(own) <= set(CLOSENESS_METRICS.values()):  # nothing has a gold label
             return list(own)
         return list(dict.fromkeys([*own, *beside]))
+
+
+def choose_answers(logits: np.ndarray, outputs: str) -> np.ndarray:
+    """(items,) classes; (items, labels) of which are given, those of half a chance and more."""
+    return logits >= 0 if outputs == LABELS else logits.argmax(axis=-1)
 
 
 def read_runs(folders: Sequence[RunFolder], varied: Sequence[str] = ()) -> tuple[list[Run], list[LeftOut]]:

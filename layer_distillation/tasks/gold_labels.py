@@ -1,16 +1,16 @@
 """Gold labels, or that there are none: a training file without any is learned from the teacher alone.
 
-Entry: `find_gold_column`, `read_labels`.
+Entry: `find_gold_column`; then `read_labels`, or of kinds with several names to a row `read_gold`, `name_labels`.
 """
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from layer_distillation.tasks.columns import LABEL_COLUMNS, find_label_column, find_text_columns
-from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels, list_labels
+from layer_distillation.tasks.labels import IGNORED_LABEL, encode_labels, list_labels, show_some, sort_names
 
 if TYPE_CHECKING:
     from layer_distillation.tasks.files import RawSplit  # seconds that a comparison does without
@@ -21,23 +21,35 @@ NO_COLUMN = "none"  # of --label_column: there is none, whatever else the file h
 
 
 def find_gold_column(
-    splits: dict[str, "RawSplit"], requested: str | None, requested_texts: str | None, is_expected: bool
+    splits: dict[str, "RawSplit"],
+    requested: str | None,
+    is_expected: bool,
+    holds_no_other: Callable[["RawSplit"], bool],
+    known: Sequence[str] = LABEL_COLUMNS,
+    find: Callable[["RawSplit", str | None], str] = find_label_column,
 ) -> tuple[dict[str, "RawSplit"], str | None]:
     """The label column, None where no row has one; and the splits, of which the training rows have lost it where the
     user says that they have none.
 
     Args:
-        is_expected: nothing but the files says that there is none. Then a column that is neither label nor text is
-            taken for a label column of another name.
+        is_expected: nothing but the files says that there is none. Then it depends on `holds_no_other`: whether there
+            is no column that may be a label column of another name.
+        known: what label columns are called.
+        find: that of some rows, which have one; ValueError where it cannot be told.
     """
-    named = LABEL_COLUMNS if requested in (None, NO_COLUMN) else (requested,)
-    if requested == NO_COLUMN and NO_COLUMN not in splits["train"].columns:
+    named = known if requested in (None, NO_COLUMN) else (requested,)
+    if says_none(requested, splits["train"]):
         splits, requested, is_expected = splits | {"train": drop_columns(splits["train"], named)}, None, False
     train, elsewhere = splits["train"], [name for split in splits.values() for name in named if name in split.columns]
     is_missing = not any(name in train.columns for name in named) and (requested is None or elsewhere)
     if is_missing and is_expected:
-        is_missing = holds_texts_alone(train, requested_texts)
-    return splits, next(iter(elsewhere), None) if is_missing else find_label_column(train, requested)
+        is_missing = holds_no_other(train)
+    return splits, next(iter(elsewhere), None) if is_missing else find(train, requested)
+
+
+def says_none(requested: str | None, train: "RawSplit") -> bool:
+    """Whether the user says that no training row has a gold label."""
+    return requested == NO_COLUMN and NO_COLUMN not in train.columns
 
 
 def holds_texts_alone(split: "RawSplit", requested_texts: str | None) -> bool:
@@ -67,7 +79,7 @@ def read_labels(
     found = {name: label_column in split.columns and any_label(split, label_column) for name, split in splits.items()}
     if found["train"] or not teacher_labels:
         return encode_labels(splits, label_column or "label", kind)
-    gold = {name: split for name, split in splits.items() if found[name]}
+    gold = {name: splits[name] for name in choose_gold(found, teacher_labels)}
     names: list[str] | None = list(teacher_labels) if len(teacher_labels) > 1 else None
     encoded: dict[str, list[Any]] = {}
     if gold:
@@ -75,9 +87,77 @@ def read_labels(
         names, encoded = encode_labels({"train": deciding, **gold}, label_column, kind)
     no_label = math.nan if names is None else IGNORED_LABEL
     none = {name: [no_label] * len(next(iter(split.columns.values()))) for name, split in splits.items()}
+    return names, none | {name: encoded[name] for name in gold}
+
+
+def read_gold(
+    splits: Mapping[str, "RawSplit"],
+    read: Callable[[str, bool], list[Collection[str] | None]],
+    teacher_labels: Sequence[str],
+) -> tuple[dict[str, list[Collection[str] | None]], dict[str, "RawSplit"]]:
+    """By split the labels of its rows, None of a row without; and the splits that have to have some.
+
+    Args:
+        read: those of a split, by its name and whether it may lack the column: a test file may, the training file where
+            there is a teacher and, where it has no label then, all others.
+    """
+    labels = {"train": read("train", bool(teacher_labels))}
+    may_lack = bool(teacher_labels) and all(row is None for row in labels["train"])
+    labels |= {name: read(name, may_lack or name == "test") for name in splits if name != "train"}
+    has_any = {name: any(row is not None for row in rows) for name, rows in labels.items()}
+    return labels, {name: splits[name] for name in choose_gold(has_any, teacher_labels)}
+
+
+def choose_gold(has_any: Mapping[str, bool], teacher_labels: Sequence[str]) -> list[str]:
+    """The splits that have to have gold labels: of training rows without any, which a teacher answers, those that do;
+    else all.
+
+    Args:
+        has_any: by split whether any row has a gold label.
+    """
+    if has_any["train"] or not teacher_labels:
+        return list(has_any)
+    gold = [name for name, found in has_any.items() if found]
     where = f"; gold labels are in {', '.join(gold)} alone" if gold else ""
     logger.info("no training row has a gold label: the student learns from the teacher alone%s", where)
-    return names, none | {name: encoded[name] for name in gold}
+    return gold
+
+
+def name_labels(
+    splits: Mapping[str, "RawSplit"],
+    column: str | None,
+    found: Mapping[str, Sequence[Collection[str] | None]],
+    teacher_labels: Sequence[str],
+    what: str,
+) -> list[str]:
+    """In their order: the data's own, else by name (numbers by size); of rows without any the teacher's.
+
+    Args:
+        splits: those that have gold labels; where the training rows have none, all the others decide.
+        found: by split the names in each row.
+        what: they are, in the plural.
+
+    Raises:
+        ValueError: an evaluation row has a name that no training row has, or there are not two.
+    """
+    if not splits:
+        return list(teacher_labels)
+    deciding = ["train"] if "train" in splits else list(splits)
+    own = [splits[name].element_names.get(column) for name in deciding]
+    names = next(filter(None, own), None)
+    known = set(names or ()).union(*(row for name in deciding for row in found[name] if row))
+    origin = splits[deciding[0]].origin
+    for name, split in splits.items():
+        if unknown := set().union(*(row for row in found[name] if row)) - known:
+            raise ValueError(
+                f"{split.origin} has {what} that {origin} lacks: {show_some(unknown)}: correct them, drop their rows "
+                "or add such rows to the training data."
+            )
+    if len(known) < 2:
+        raise ValueError(
+            f"{origin} has {len(known)} {what} in {column!r} ({show_some(known)}): give rows of two at least."
+        )
+    return names or sort_names(known)
 
 
 def any_label(split: "RawSplit", label_column: str) -> bool:

@@ -30,7 +30,6 @@ from layer_distillation.tasks.arguments import (
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.evaluation_sets import list_files, list_folders, parse_evaluation_files
 from layer_distillation.tasks.files import RawSplit, first_line, read_data_file, read_dataset
-from layer_distillation.tasks.gold_labels import NO_COLUMN
 from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, LABELS, VECTOR, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.table import choose_kind
 from layer_distillation.tasks.retrieval import RetrievalSet, read_retrieval
@@ -50,7 +49,7 @@ def load_task(arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> T
         teacher_labels: the names of the teacher's classes (a regression's one), which rows without any label need.
     """
     splits, soft_labels = take_soft_labels(read_splits(arguments), arguments)
-    kind, spec = choose_kind(splits["train"], arguments), TASKS.get(arguments.task_name or "")
+    kind, spec = choose_kind(splits, arguments), TASKS.get(arguments.task_name or "")
     splits = splits if kind.arrange is None else kind.arrange(splits, arguments)
     names = name_classes(soft_labels) if soft_labels.columns else arguments.zero_shot_names or teacher_labels
     read = read_task(splits, arguments, kind, names)
@@ -98,23 +97,15 @@ def describe_labels(label_names: list[str] | None) -> str:
 def read_task(
     splits: dict[str, RawSplit], arguments: DataArguments, kind: TaskKind, teacher_labels: Sequence[str]
 ) -> ReadTask:
-    """The rows as their kind reads them; of one that can do without labels, with what a teacher calls its classes.
+    """The rows as their kind reads them.
 
     Raises:
         ValueError: soft labels or named classes of a kind that has no use for them.
     """
-    if kind.read_answered is not None:
-        return kind.read_answered(splits, arguments, teacher_labels)
-    needs_gold = kind.get_outputs(["a", "b"]) != VECTOR
-    if needs_gold and arguments.label_column == NO_COLUMN and NO_COLUMN not in splits["train"].columns:
-        raise ValueError(
-            f"--label_column {NO_COLUMN} on a task of {kind.name}: it needs gold labels in some training rows; fill "
-            "them in, and give rows without labels by --unlabeled_file."
-        )
-    if arguments.has_own_answers:
+    if arguments.has_own_answers and not kind.takes_own_answers:
         flag = "--soft_label_columns" if arguments.soft_label_columns is not None else "--zero_shot_labels"
         raise ValueError(f"{flag} gives one label to a row, and this is a task of {kind.name}: leave it out.")
-    return kind.read(splits, arguments)
+    return kind.read(splits, arguments, teacher_labels)
 
 
 def check_threshold(arguments: DataArguments, kind: TaskKind, label_names: list[str] | None) -> None:

@@ -147,7 +147,8 @@ def check_label_count(config: PreTrainedConfig, kind: TaskKind, name: str) -> No
     if kind is not MULTI_LABEL and is_multi_label:
         raise ValueError(
             f"the model {name} gives any number of labels to a row (its problem_type is multi_label_classification), "
-            "and a row of this task has one: give a model that was trained on single labels"
+            "and a row of this task has one: give a model that was trained on single labels; or, where rows have any "
+            "number, say --task_type multi-label"
         )
 
 

@@ -236,7 +236,7 @@ def load_checked(
     elif data.is_taught_alone and not arguments.allow_untrained_teacher:
         raise ValueError(
             f"the classification head of {name} is newly initialised, and no training row has a gold label to train it "
-            "by: give a fine-tuned model, or labelled rows"
+            "by: give a fine-tuned model, or labelled rows (their labels' column by --label_column)"
         )
     elif arguments.teacher_training == "never" and not arguments.allow_untrained_teacher:
         raise ValueError(

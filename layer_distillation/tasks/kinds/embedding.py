@@ -53,7 +53,7 @@ MODULE_PACKAGE = "layer_distillation.embedding"
 # ---- data --------------------------------------------------------------------------------------------------------
 
 
-def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> ReadTask:
     """Of splits that `arrange_texts` made."""
     columns = {name: split.columns for name, split in splits.items()}
     return ReadTask((TEXT,), [], columns, {TEXT: "string", PAIR: "string", "labels": "float32"})

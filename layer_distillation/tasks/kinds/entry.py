@@ -130,7 +130,8 @@ class TaskKind:
 
     # ---- data ----
     recognise: Callable[["RawSplit", "DataArguments"], str | None]  # why training rows are of this kind, or None
-    read: Callable[[Mapping[str, "RawSplit"], "DataArguments"], ReadTask]  # ValueError for what is wrong with them
+    # Also with what the teacher calls its classes, for rows without any label; ValueError for what is wrong with them.
+    read: Callable[[Mapping[str, "RawSplit"], "DataArguments", Sequence[str]], ReadTask]
     read_texts: Callable[["RawSplit", tuple[str, ...]], dict[str, list]]  # ValueError for what is no text
     # Of some rows what replaces their texts; the length None cuts nothing.
     tokenize: Callable[[dict[str, list], "TaskData", "PreTrainedTokenizerBase", int | None], dict[str, list]]
@@ -166,10 +167,9 @@ class TaskKind:
     # ---- items ----
     take_items: Callable[[Any, Any], Any] = take_rows  # a model's logits, where the items are -> (items, outputs)
     take_labels: Callable[[Any, Any], Any] = take_rows
-    # As `read`, of rows of which perhaps none has a label, with the names of the teacher's classes; None: not of these.
-    read_answered: Callable[[Mapping[str, "RawSplit"], "DataArguments", Sequence[str]], ReadTask] | None = None
     count_items: Callable[[Any], Any] = count_marked  # from where they are
     item_column: str | None = None  # says where the items are, (tokens,) of 0 and 1; None: a row is an item
+    takes_own_answers: bool = False  # of soft labels or of named classes, one to a row
     has_fixed_outputs: bool = False  # a trained head's outputs mean what the kind says, whatever its config calls them
     has_label_lists: bool = False  # `labels` of a row are a list
     default_max_length: int | None = None  # in the place of that of `tasks/arguments.py`

@@ -5,16 +5,23 @@ An empty list is a row without a label that is right as it is; an empty cell, or
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column, find_label_column, find_text_columns, parse_number, shorten
-from layer_distillation.tasks.kinds.entry import LABELS, LabelNames, ReadTask, TaskKind, Truth
+from layer_distillation.tasks.gold_labels import (
+    NO_COLUMN,
+    drop_columns,
+    find_gold_column,
+    holds_texts_alone,
+    name_labels,
+    read_gold,
+)
+from layer_distillation.tasks.kinds.entry import CLOSENESS_METRICS, LABELS, LabelNames, ReadTask, TaskKind, Truth
 from layer_distillation.tasks.kinds.texts import collate_rows, read_texts, tokenize_texts, write_text_call
-from layer_distillation.tasks.labels import show_some, sort_names
 from layer_distillation.tasks.weighted_scores import (
     RANKING_COST,
     RANKING_NAMES,
@@ -28,8 +35,10 @@ if TYPE_CHECKING:
     from layer_distillation.records.run_record import RunRecord
     from layer_distillation.tasks.files import RawSplit
 
+AGREEMENT = CLOSENESS_METRICS[LABELS]
 DEFAULT_METRICS = ("micro_f1", "macro_f1", "average_precision")
 LOOKED_AT_CELLS = 1000  # of a column, to tell what it holds
+LabelSet = frozenset[str] | None  # None: nobody says
 
 
 # ---- data --------------------------------------------------------------------------------------------------------
@@ -38,8 +47,9 @@ LOOKED_AT_CELLS = 1000  # of a column, to tell what it holds
 def recognise(split: "RawSplit", arguments: DataArguments) -> str | None:
     if arguments.label_columns is not None:
         return "--label_columns"
+    requested = None if arguments.label_column == NO_COLUMN else arguments.label_column
     try:
-        column = find_label_column(split, arguments.label_column)
+        column = find_label_column(split, requested)
     except ValueError:
         return None
     cells = [cell for cell in split.columns[column] if cell is not None and cell != ""][:LOOKED_AT_CELLS]
@@ -52,36 +62,43 @@ def is_json_list(cell: Any) -> bool:
     return isinstance(cell, str) and cell.lstrip().startswith("[") and cell.rstrip().endswith("]")
 
 
-def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> ReadTask:
     if arguments.label_columns is not None:
-        label_columns = tuple(name.strip() for name in arguments.label_columns.split(","))
-        sets = {name: read_marks(name, split, label_columns) for name, split in splits.items()}
-        check_labelled(splits, sets)
-        label_names = list(label_columns)
+        splits, read_split = dict(splits), read_marks
+        columns = tuple(name.strip() for name in arguments.label_columns.split(","))
+        check_columns(columns)
     else:
-        label_columns = (find_label_column(splits["train"], arguments.label_column),)
-        sets = {name: read_lists(name, split, label_columns[0]) for name, split in splits.items()}
-        check_labelled(splits, sets)
-        label_names = name_labels(splits, label_columns[0], sets)
-    texts = {name: drop_columns(split, label_columns) for name, split in splits.items()}
-    text_columns = find_text_columns(texts["train"], label_columns[0], arguments.text_columns)
-    found = {name: read_texts(split, text_columns) for name, split in texts.items()}
-    columns = {
-        name: found[name] | {"labels": [mark_labels(label_set, label_names) for label_set in sets[name]]}
-        for name in splits
+        splits, column = find_labels(dict(splits), arguments, bool(teacher_labels))
+        columns, read_split = (column,), read_lists
+
+    def read_sets(name: str, may_lack: bool) -> list[LabelSet]:
+        return read_split(splits[name], columns, may_lack)
+
+    sets, gold = read_gold(splits, read_sets, teacher_labels)
+    check_labelled(gold, sets)
+    names = list(columns) if arguments.label_columns else name_labels(gold, column, sets, teacher_labels, "labels")
+    texts = {name: drop_columns(split, columns) for name, split in splits.items()}
+    text_columns = find_text_columns(texts["train"], columns[0], arguments.text_columns)
+    rows = {
+        name: read_texts(split, text_columns) | {"labels": [mark_labels(own, names) for own in sets[name]]}
+        for name, split in texts.items()
     }
-    return ReadTask(text_columns, label_names, columns, dict.fromkeys(text_columns, "string") | {"labels": ["float32"]})
+    return ReadTask(text_columns, names, rows, dict.fromkeys(text_columns, "string") | {"labels": ["float32"]})
 
 
-def drop_columns(split: "RawSplit", names: Sequence[str]) -> "RawSplit":
-    return replace(split, columns={name: values for name, values in split.columns.items() if name not in names})
+def find_labels(
+    splits: dict[str, "RawSplit"], arguments: DataArguments, has_teacher: bool
+) -> tuple[dict[str, "RawSplit"], str | None]:
+    """As `find_gold_column`; without a teacher labels are needed."""
+    if not has_teacher:
+        return splits, find_label_column(splits["train"], arguments.label_column)
+    holds_no_other = partial(holds_texts_alone, requested_texts=arguments.text_columns)
+    return find_gold_column(splits, arguments.label_column, True, holds_no_other)
 
 
-LabelSet = frozenset[str] | None  # None: nobody says
-
-
-def read_lists(name: str, split: "RawSplit", column: str) -> list[LabelSet]:
-    if name == "test" and column not in split.columns:
+def read_lists(split: "RawSplit", columns: tuple[str | None], may_lack: bool) -> list[LabelSet]:
+    [column] = columns
+    if may_lack and column not in split.columns:
         return [None] * len(next(iter(split.columns.values())))
     names = split.element_names.get(column)
     cells = split.columns[check_column(split, column, "--label_column")]
@@ -110,11 +127,14 @@ def read_list(cell: Any, origin: str, names: list[str] | None) -> LabelSet:
     return frozenset(found)
 
 
-def read_marks(name: str, split: "RawSplit", columns: Sequence[str]) -> list[LabelSet]:
-    """Of a column for each label, which holds 1 where a row has it and 0 where it has not."""
+def check_columns(columns: Sequence[str]) -> None:
     if len(set(columns)) < len(columns) or len(columns) < 2:
         raise ValueError(f"--label_columns {','.join(columns)}: name two columns at least, each once.")
-    if name == "test" and not set(columns) & split.columns.keys():
+
+
+def read_marks(split: "RawSplit", columns: Sequence[str], may_lack: bool) -> list[LabelSet]:
+    """Of a column for each label, which holds 1 where a row has it and 0 where it has not."""
+    if may_lack and not set(columns) & split.columns.keys():
         return [None] * len(next(iter(split.columns.values())))
     cells = zip(*(split.columns[check_column(split, column, "--label_columns")] for column in columns), strict=True)
     return [
@@ -137,27 +157,9 @@ def read_row_of_marks(cells: Mapping[str, Any], origin: str) -> LabelSet:
     return frozenset(column for column, mark in marks.items() if mark == 1)
 
 
-def name_labels(splits: Mapping[str, "RawSplit"], column: str, sets: Mapping[str, list[LabelSet]]) -> list[str]:
-    """The labels in their order: the data's own, else the training rows' by name (numbers by size)."""
-    names = splits["train"].element_names.get(column)
-    known = set(names or ()).union(*(labels for labels in sets["train"] if labels))
-    for name, labels in sets.items():
-        unknown = set().union(*(label_set for label_set in labels if label_set)) - known
-        if unknown:
-            raise ValueError(
-                f"{splits[name].origin} has labels that {splits['train'].origin} lacks: {show_some(unknown)}: correct "
-                "them, drop their rows or add such rows to the training data."
-            )
-    if len(known) < 2:
-        raise ValueError(
-            f"{splits['train'].origin} has {len(known)} labels in {column!r} ({show_some(known)}): give rows of two at "
-            "least."
-        )
-    return names or sort_names(known)
-
-
 def check_labelled(splits: Mapping[str, "RawSplit"], sets: Mapping[str, list[LabelSet]]) -> None:
-    for name, labels in sets.items():
+    for name in splits:
+        labels = sets[name]
         unlabelled = [row for row, label_set in enumerate(labels, start=1) if label_set is None]
         if name == "train" and len(unlabelled) == len(labels):
             raise ValueError(f"{splits[name].origin} has no labelled row: fill the labels in ([] where none is right).")
@@ -211,7 +213,8 @@ def list_default_metrics(label_names: LabelNames) -> tuple[str, ...]:
 def check_metric(name: str, label_names: LabelNames) -> None:
     if name not in SCORERS:
         raise ValueError(
-            f"--metrics {name} cannot score several labels to a row: choose from {', '.join(SCORERS)}, or leave it out."
+            f"--metrics {name} cannot score several labels to a row: choose from "
+            f"{', '.join(name for name in SCORERS if name != AGREEMENT)}, or leave it out."
         )
 
 
@@ -259,6 +262,7 @@ SCORERS: dict[str, Callable[[np.ndarray, Truth], Scorer]] = {
     for average in ("micro", "macro", "weighted")
 } | {
     "accuracy": score_whole_rows,
+    AGREEMENT: score_whole_rows,  # of rows without a gold label: the teacher's answers are the labels
     "average_precision": lambda answers, truth: make_label_ranking_scorer("average_precision")(answers, truth.labels),
     "roc_auc": lambda answers, truth: make_label_ranking_scorer("roc_auc")(answers, truth.labels),
 }

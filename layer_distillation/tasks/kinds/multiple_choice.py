@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column, check_texts, parse_cell, shorten
+from layer_distillation.tasks.gold_labels import drop_columns, read_gold, says_none
 from layer_distillation.tasks.kinds.entry import LabelNames, ReadTask
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.kinds.texts import check_labelled, check_names
@@ -107,9 +108,15 @@ def find_choice_columns(split: "RawSplit", text_columns: str | None, label_colum
 # ---- the rows ----------------------------------------------------------------------------------------------------
 
 
-def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
-    columns = find_choice_columns(splits["train"], arguments.text_columns, arguments.label_column)
-    rows = read_choices(splits, columns)
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> ReadTask:
+    splits, label_column = dict(splits), arguments.label_column
+    if teacher_labels and says_none(label_column, splits["train"]):
+        splits["train"], label_column = drop_columns(splits["train"], LABEL_COLUMNS), None
+    columns = find_choice_columns(splits["train"], arguments.text_columns, label_column)
+    if teacher_labels and columns.label not in splits["train"].columns:
+        others = (name for name in LABEL_COLUMNS for split in splits.values() if name in split.columns)
+        columns = columns._replace(label=label_column or next(others, columns.label))
+    rows = read_choices(splits, columns, teacher_labels)
     names = name_texts(columns)
     check_names(names)
     return ReadTask(
@@ -123,18 +130,26 @@ def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask
     )
 
 
-def read_choices(splits: Mapping[str, "RawSplit"], columns: ChoiceColumns) -> dict[str, list[ChoiceRow]]:
-    """The rows of every split; of them only "test" may lack the label column.
+def read_choices(
+    splits: Mapping[str, "RawSplit"], columns: ChoiceColumns, teacher_labels: Sequence[str]
+) -> dict[str, list[ChoiceRow]]:
+    """The rows of every split; of them only "test" may lack the label column, or those that a teacher answers.
 
     Raises ValueError, one line that names file and row, for whatever is wrong.
     """
-    rows = {name: read_split(split, columns, name == "test") for name, split in splits.items()}
+    rows = {}
+
+    def read_labels(name: str, may_lack: bool) -> list[int | None]:
+        rows[name] = read_split(splits[name], columns, may_lack)
+        return [None if row.label == IGNORED_LABEL else row.label for row in rows[name]]
+
+    labels, gold = read_gold(splits, read_labels, teacher_labels)
     wanted = len(rows["train"][0].choices)
     for name, split in splits.items():
         check_numbers(rows[name], wanted, split.origin)
-    if all(row.label == IGNORED_LABEL for row in rows["train"]):
+    if "train" in gold and not any(label is not None for label in labels["train"]):
         raise ValueError(f"{splits['train'].origin} has no labelled row: fill {columns.label!r} in.")
-    check_labelled(splits, {name: [row.label == IGNORED_LABEL for row in own] for name, own in rows.items()})
+    check_labelled(gold, {name: [label is None for label in labels[name]] for name in gold})
     return rows
 
 
@@ -281,8 +296,8 @@ MULTIPLE_CHOICE = replace(
     pipeline_tag="multiple-choice",
     recognise=recognise,
     read=read,
+    takes_own_answers=False,
     read_texts=read_texts,
-    read_answered=None,  # of text classification: rows of one text
     tokenize=tokenize,
     make_collator=make_collator,
     get_problem_type=lambda label_names: None,

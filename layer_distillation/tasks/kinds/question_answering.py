@@ -6,7 +6,7 @@ end: distributions over the positions that are allowed. Answers and scores are o
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layer_distillation.tasks.arguments import DataArguments
+from layer_distillation.tasks.gold_labels import drop_columns, read_gold, says_none
 from layer_distillation.tasks.kinds.answer_decoding import Decoding, Window, decode_answers
 from layer_distillation.tasks.kinds.entry import CLASSES, LabelNames, ReadTask, RowAnswers, TaskKind, Truth
 from layer_distillation.tasks.kinds.questions import (
     FLAT_COLUMNS,
+    SAID_IMPOSSIBLE,
     Answer,
     Question,
     flatten_squad,
@@ -56,20 +58,27 @@ def recognise(split: "RawSplit", arguments: DataArguments) -> str | None:
     return "a context, a question and answers" if set(FLAT_COLUMNS) <= columns.keys() else None
 
 
-def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> ReadTask:
     """`labels` are the first and the last character of every answer, one after the other; none of a question that has
     no answer."""
     flat = {name: flatten_squad(split) for name, split in splits.items()}
-    columns = name_columns(arguments)
+    is_without = bool(teacher_labels) and says_none(arguments.label_column, flat["train"])
+    columns = name_columns(arguments, FLAT_COLUMNS[2] if is_without else arguments.label_column)
+    if is_without:
+        flat["train"] = drop_columns(flat["train"], (columns[2], SAID_IMPOSSIBLE))
     allows_null = arguments.version_2_with_negative
     if allows_null is None:
         allows_null = any(map(says_unanswerable, flat.values()))
-    questions = {name: read_questions(split, columns, allows_null, name == "test") for name, split in flat.items()}
+    questions = {}
+
+    def read_answers(name: str, may_lack: bool) -> list[Sequence[Answer] | None]:
+        questions[name] = read_questions(flat[name], columns, allows_null, may_lack)
+        return [row.answers for row in questions[name]]
+
+    answers, gold = read_gold(flat, read_answers, teacher_labels)
     question, context, _ = columns
     check_names((question, context))
-    if all(row.answers is None for row in questions["train"]):
-        raise ValueError(f"{flat['train'].origin} has no answers: fill {columns[2]!r} in")
-    check_labelled(flat, {name: [row.answers is None for row in rows] for name, rows in questions.items()})
+    check_answered(flat, answers, gold, columns[2])
     return ReadTask(
         text_columns=(question, context),
         label_names=["start", "end"],
@@ -87,13 +96,29 @@ def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask
     )
 
 
-def name_columns(arguments: DataArguments) -> tuple[str, str, str]:
+def check_answered(
+    splits: Mapping[str, "RawSplit"], answers: Mapping[str, Sequence], gold: Collection[str], column: str
+) -> None:
+    """Raises ValueError where rows lack answers that have to have some: of the training rows, unless a teacher answers
+    them, one; of validation all, as nothing else scores them."""
+    if "train" in gold and all(row is None for row in answers["train"]):
+        raise ValueError(f"{splits['train'].origin} has no answers: fill {column!r} in")
+    for name, split in splits.items():
+        if name not in ("train", "test", *gold):
+            raise ValueError(
+                f"{split.origin} has no answers in {column!r} to score by: fill them in, or name their column by "
+                "--label_column"
+            )
+    check_labelled(splits, {name: [row is None for row in answers[name]] for name in gold})
+
+
+def name_columns(arguments: DataArguments, label_column: str | None) -> tuple[str, str, str]:
     texts = FLAT_COLUMNS[:2]
     if arguments.text_columns is not None:
         texts = tuple(name.strip() for name in arguments.text_columns.split(","))
         if len(texts) != 2:
             raise ValueError(f"--text_columns {arguments.text_columns}: name two, the question and then the context")
-    return *texts, arguments.label_column or FLAT_COLUMNS[2]
+    return *texts, label_column or FLAT_COLUMNS[2]
 
 
 def read_options(arguments: DataArguments, allows_null: bool) -> dict[str, Any]:

@@ -41,17 +41,8 @@ def recognise(split: "RawSplit", arguments: DataArguments) -> str | None:
     return f"{columns[0]!r}, {columns[1]!r} and {columns[2][0]!r}"
 
 
-def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
-    return read_answered(splits, arguments, ())
-
-
-def read_answered(
-    splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str]
-) -> ReadTask:
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> ReadTask:
     """Raises ValueError where no training row has a score and nothing says that it is meant so."""
-    if arguments.has_own_answers:
-        flag = "--soft_label_columns" if arguments.soft_label_columns is not None else "--zero_shot_labels"
-        raise ValueError(f"{flag} gives one label to a row, and this is a task of reranking: leave it out.")
     names, found = read_candidates(splits, arguments)
     if not teacher_labels and all(is_missing(query.scores) for query in found["train"].values()):
         raise ValueError(f"{splits['train'].origin} has no score, and there is no teacher: give one of both")
@@ -158,7 +149,7 @@ RERANKING = replace(
     unit="queries",
     recognise=recognise,
     read=read,
-    read_answered=read_answered,
+    takes_own_answers=False,
     read_texts=read_texts,
     spread_rows=spread_rows,
     describe_spread=describe_pairs,

@@ -34,17 +34,25 @@ TASK_KINDS: dict[str, TaskKind] = {
 }
 
 
-def choose_kind(split: "RawSplit", arguments: DataArguments) -> TaskKind:
-    """That of `--task_type`, else what the training rows look like, which is said."""
+def choose_kind(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> TaskKind:
+    """That of `--task_type`, else what the training rows look like or, where these look like nothing but texts, the
+    first validation set's, which may have the labels that they lack; which is said."""
     if arguments.task_type is not None:
         return TASK_KINDS[arguments.task_type]
     if arguments.task_name is not None:  # all of the table have one label to a row
         return TEXT_CLASSIFICATION
-    for kind in TASK_KINDS.values():
-        if reason := kind.recognise(split, arguments):
-            logger.info("task type: %s (%s; another by --task_type)", kind.name, reason)
-            return kind
-    raise AssertionError("the last kind takes any data")
+    validation = next((split for name, split in splits.items() if name != "train"), splits["train"])
+    *kinds, last = TASK_KINDS.values()
+    for split in (splits["train"], validation):
+        for kind in kinds:
+            if reason := kind.recognise(split, arguments):
+                return say_kind(kind, reason)
+    return say_kind(last, last.recognise(splits["train"], arguments))
+
+
+def say_kind(kind: TaskKind, reason: str) -> TaskKind:
+    logger.info("task type: %s (%s; another by --task_type)", kind.name, reason)
+    return kind
 
 
 def guess_kind(arguments: DataArguments, config: "PreTrainedConfig") -> TaskKind:

@@ -14,10 +14,11 @@ from layer_distillation.tasks.kinds.entities import (
     is_entity_tag,
     list_types,
 )
-from layer_distillation.tasks.kinds.entry import Truth
+from layer_distillation.tasks.kinds.entry import CLASSES, CLOSENESS_METRICS, Truth
 from layer_distillation.tasks.labels import show_some
 from layer_distillation.tasks.weighted_scores import FRACTIONS, Scorer, divide, make_counting_scorer
 
+AGREEMENT = CLOSENESS_METRICS[CLASSES]
 ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")
 STRICT_METRICS = tuple(f"strict_{name}" for name in ENTITY_METRICS)
 
@@ -28,7 +29,7 @@ def list_default_metrics(label_names: Sequence[str]) -> tuple[str, ...]:
 
 def check_metric(name: str, label_names: Sequence[str]) -> None:
     if name not in list_scorers(label_names):
-        possible = ", ".join(list_scorers(label_names))
+        possible = ", ".join(name for name in list_scorers(label_names) if name != AGREEMENT)
         raise ValueError(
             f"--metrics {name} cannot score the tags {show_some(label_names)}: choose from {possible} (entities need "
             "tags such as B-person and I-person, strict ones a scheme with B-), or leave it out."
@@ -75,7 +76,10 @@ def count_spans(answers: np.ndarray, truth: Truth, is_strict: bool) -> tuple[np.
 
 
 def list_scorers(label_names: Sequence[str]) -> dict[str, Callable[[np.ndarray, Truth], Scorer]]:
-    scorers: dict[str, Callable[[np.ndarray, Truth], Scorer]] = {"accuracy": score_accuracy}
+    scorers: dict[str, Callable[[np.ndarray, Truth], Scorer]] = {
+        "accuracy": score_accuracy,
+        AGREEMENT: score_accuracy,  # of rows without a gold tag: the teacher's answers are the tags
+    }
     if all(map(is_entity_tag, label_names)):
         scorers |= {name: score_entities(name.removeprefix("entity_"), is_strict=False) for name in ENTITY_METRICS}
     if find_scheme(label_names):

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from layer_distillation.tasks.arguments import TASKS, DataArguments
 from layer_distillation.tasks.columns import find_label_column, find_text_columns
-from layer_distillation.tasks.gold_labels import find_gold_column, read_labels
+from layer_distillation.tasks.gold_labels import find_gold_column, holds_texts_alone, read_labels
 from layer_distillation.tasks.kinds.entry import CLASSES, NUMBER, LabelNames, ReadTask, TaskKind, Truth
 from layer_distillation.tasks.kinds.texts import collate_rows, read_texts, tokenize_texts, write_text_call
 from layer_distillation.tasks.labels import IGNORED_LABEL
@@ -39,13 +40,7 @@ def recognise(split: "RawSplit", arguments: DataArguments) -> str:
     return "one label to a row"
 
 
-def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
-    return read_answered(splits, arguments, ())
-
-
-def read_answered(
-    splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str]
-) -> ReadTask:
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> ReadTask:
     spec = TASKS.get(arguments.task_name or "")
     splits, label_column = find_labels(dict(splits), arguments, has_teacher=bool(teacher_labels))
     requested_texts = ",".join(spec.text_columns) if spec else arguments.text_columns
@@ -66,8 +61,8 @@ def find_labels(
         return splits, "label"
     if not (has_teacher or arguments.has_own_answers):
         return splits, find_label_column(splits["train"], arguments.label_column)
-    requested = arguments.label_column, arguments.text_columns
-    return find_gold_column(splits, *requested, is_expected=not arguments.has_own_answers)
+    holds_no_other = partial(holds_texts_alone, requested_texts=arguments.text_columns)
+    return find_gold_column(splits, arguments.label_column, not arguments.has_own_answers, holds_no_other)
 
 
 def is_missing(label: float) -> bool:
@@ -182,7 +177,6 @@ TEXT_CLASSIFICATION = TaskKind(
     unit="rows",
     recognise=recognise,
     read=read,
-    read_answered=read_answered,
     read_texts=read_texts,
     tokenize=tokenize_texts,
     make_collator=collate_rows,
@@ -204,4 +198,5 @@ TEXT_CLASSIFICATION = TaskKind(
     count_products=count_products,
     describe_answer=describe_answer,
     write_call=write_call,
+    takes_own_answers=True,
 )

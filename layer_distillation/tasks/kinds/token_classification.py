@@ -7,14 +7,16 @@ its tag, every other token -100; `item_mask` is 1 at these pieces, also of a row
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column, parse_cell, shorten
+from layer_distillation.tasks.gold_labels import find_gold_column, name_labels, read_gold
 from layer_distillation.tasks.kinds import tag_scores
 from layer_distillation.tasks.kinds.entry import CLASSES, LOST_WORDS, LabelNames, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.texts import check_names
-from layer_distillation.tasks.labels import IGNORED_LABEL, show_some, sort_names
+from layer_distillation.tasks.labels import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
@@ -44,14 +46,18 @@ def holds_lists(cells: Sequence[Any]) -> bool:
     return bool(looked_at) and all(isinstance(parse_cell(cell), list) for cell in looked_at)
 
 
-def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask:
-    train = splits["train"]
-    word_column = find_column(train, arguments.text_columns, WORD_COLUMNS, "--text_columns")
-    tag_column = find_column(train, arguments.label_column, TAG_COLUMNS, "--label_column", besides=word_column)
+def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> ReadTask:
+    word_column = find_column(splits["train"], arguments.text_columns, WORD_COLUMNS, "--text_columns")
+    splits, tag_column = find_tag_column(dict(splits), arguments, word_column, bool(teacher_labels))
     words = {name: read_texts(split, (word_column,))[word_column] for name, split in splits.items()}
-    tags = {name: read_tags(name, split, tag_column, words[name]) for name, split in splits.items()}
-    check_tagged(splits, tags)
-    label_names = name_tags(splits, tag_column, tags)
+    check_words(splits, words)
+
+    def read_split(name: str, may_lack: bool) -> list[list[str] | None]:
+        return read_tags(splits[name], tag_column, words[name], may_lack)
+
+    tags, gold = read_gold(splits, read_split, teacher_labels)
+    check_tagged(gold, tags)
+    label_names = name_labels(gold, tag_column, tags, teacher_labels, "tags")
     index_of = {name: index for index, name in enumerate(label_names)}
     columns = {
         name: {
@@ -66,12 +72,25 @@ def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments) -> ReadTask
     return ReadTask((word_column,), label_names, columns, {word_column: ["string"], "labels": ["int64"]})
 
 
-def find_column(
-    split: "RawSplit", requested: str | None, known: Sequence[str], flag: str, besides: str | None = None
-) -> str:
+def find_tag_column(
+    splits: dict[str, "RawSplit"], arguments: DataArguments, word_column: str, has_teacher: bool
+) -> tuple[dict[str, "RawSplit"], str | None]:
+    """As `find_gold_column`, which also says what becomes of the splits; without a teacher tags are needed."""
+    known = [name for name in TAG_COLUMNS if name != word_column]
+    find = partial(find_column, known=known, flag="--label_column")
+    if not has_teacher:
+        return splits, find(splits["train"], arguments.label_column)
+
+    def holds_no_other_list(split: "RawSplit") -> bool:
+        return not any(holds_lists(cells) for name, cells in split.columns.items() if name != word_column)
+
+    return find_gold_column(splits, arguments.label_column, True, holds_no_other_list, known, find)
+
+
+def find_column(split: "RawSplit", requested: str | None, known: Sequence[str], flag: str) -> str:
     if requested is not None:
         return check_column(split, requested, flag)
-    found = [name for name in known if name in split.columns and name != besides]
+    found = [name for name in known if name in split.columns]
     if not found:
         raise ValueError(
             f"{split.origin} has none of the columns {', '.join(known)} among {list(split.columns)}: name it by {flag}."
@@ -97,9 +116,9 @@ def read_words(split: "RawSplit", column: str) -> list[list[str]]:
     return rows
 
 
-def read_tags(name: str, split: "RawSplit", column: str, words: list[list[str]]) -> list[list[str] | None]:
+def read_tags(split: "RawSplit", column: str | None, words: list[list[str]], may_lack: bool) -> list[list[str] | None]:
     """The tags of every row by name; None for a row that has none."""
-    if name == "test" and column not in split.columns:
+    if may_lack and column not in split.columns:
         return [None] * len(words)
     names = split.element_names.get(column)
     cells = split.columns[check_column(split, column, "--label_column")]
@@ -131,34 +150,21 @@ def is_tag(tag: Any) -> bool:
     return bool(tag.strip()) if isinstance(tag, str) else type(tag) is int and tag >= 0
 
 
-def name_tags(splits: Mapping[str, "RawSplit"], column: str, tags: Mapping[str, list]) -> list[str]:
-    """In their order: the data's own, else the training rows' by name (numbers by size)."""
-    names = splits["train"].element_names.get(column)
-    known = set(names or (tag for row in tags["train"] if row for tag in row))
-    for name, rows in tags.items():
-        if unknown := {tag for row in rows if row for tag in row} - known:
-            raise ValueError(
-                f"{splits[name].origin} has tags that {splits['train'].origin} lacks: {show_some(unknown)}: correct "
-                "them, drop their rows or add such rows to the training data."
-            )
-    if len(known) < 2:
-        raise ValueError(
-            f"{splits['train'].origin} has the single tag {show_some(known)} in {column!r}: nothing can be learnt from "
-            "it; give rows of two tags at least."
-        )
-    return names or sort_names(known)
+def check_words(splits: Mapping[str, "RawSplit"], words: Mapping[str, list[list[str]]]) -> None:
+    for name, rows in words.items():
+        if name != "test" and not any(rows):
+            raise ValueError(f"{splits[name].origin} has no row with a word: give texts with words.")
 
 
 def check_tagged(splits: Mapping[str, "RawSplit"], tags: Mapping[str, list]) -> None:
-    for name, rows in tags.items():
-        without = [number for number, row in enumerate(rows, start=1) if row is None]
-        if name == "train" and len(without) == len(rows):
-            raise ValueError(f"{splits[name].origin} has no row with tags: fill them in, or change --label_column.")
-        if name != "test" and not any(rows):
-            raise ValueError(f"{splits[name].origin} has no row with a word: give texts with words.")
+    """Raises ValueError where rows lack tags that have to have some: of the training rows one, of validation all."""
+    for name, split in splits.items():
+        without = [number for number, row in enumerate(tags[name], start=1) if row is None]
+        if name == "train" and len(without) == len(tags[name]):
+            raise ValueError(f"{split.origin} has no row with tags: fill them in, or change --label_column.")
         if name not in ("train", "test") and without:
             raise ValueError(
-                f"{splits[name].origin}: {len(without)} of {len(rows)} rows have no tags, the first is data row "
+                f"{split.origin}: {len(without)} of {len(tags[name])} rows have no tags, the first is data row "
                 f"{without[0]}: only training and test rows may lack them; drop them or tag them."
             )
 

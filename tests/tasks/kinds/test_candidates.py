@@ -65,8 +65,8 @@ def test_texts_alone_have_no_score(tmp_path):
     assert np.isnan(found["train"]["q"].scores).all()
     splits = {"train": RawSplit("f.jsonl", columns)}
     with pytest.raises(ValueError, match=r"f.jsonl has no score, and there is no teacher"):
-        RERANKING.read_answered(splits, make_arguments(tmp_path), ())
-    task = RERANKING.read_answered(splits, make_arguments(tmp_path), ("LABEL_0",))
+        RERANKING.read(splits, make_arguments(tmp_path), ())
+    task = RERANKING.read(splits, make_arguments(tmp_path), ("LABEL_0",))
     assert task.columns["train"]["passage"] == [["a", "b"]]
 
 
@@ -80,9 +80,9 @@ def test_label_column_none_forgets_what_is_right_in_the_training_rows_alone(tmp_
 def test_rows_with_negatives_are_told_by_their_columns(tmp_path, caplog):
     caplog.set_level("INFO")
     arguments = make_arguments(tmp_path, task_type=None)
-    assert choose_kind(RawSplit("f", GROUPS), arguments) is RERANKING
+    assert choose_kind({"train": RawSplit("f", GROUPS)}, arguments) is RERANKING
     assert "task type: reranking ('query', 'positive' and 'negative'" in caplog.text
-    assert choose_kind(RawSplit("f", PAIRS), arguments) is not RERANKING
+    assert choose_kind({"train": RawSplit("f", PAIRS)}, arguments) is not RERANKING
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,9 @@ def test_what_is_no_mark_of_a_label_is_named(columns, names, message):
 
 
 def test_data_are_known_by_their_lists():
-    assert choose_kind(make_split([["a"], []]), DataArguments(train_file=None)) is not MULTI_LABEL  # the built-in task
+    assert (
+        choose_kind({"train": make_split([["a"], []])}, DataArguments(train_file=None)) is not MULTI_LABEL
+    )  # the built-in task
     assert MULTI_LABEL.recognise(make_split(['["a"]', ""]), DataArguments()) == "'labels' holds lists of labels"
     assert MULTI_LABEL.recognise(make_split(["a", "b"]), DataArguments()) is None
     assert MULTI_LABEL.recognise(make_columns(a=[1, 0, 0]), choose_columns("a", "b")) == "--label_columns"
@@ -156,7 +158,7 @@ def test_scores_are_scikit_learns_also_on_resampled_rows(name):
         (rows, scorer(weights)[0, 0]),
     ):
         true, chosen = truth.labels[sample], given[sample]
-        if name == "accuracy":
+        if name in ("accuracy", "agreement"):
             expected = (true == chosen).all(axis=1).mean()
         elif name in ranked:
             expected = np.mean([ranked[name](true[:, label], logits[sample, label]) for label in range(4)])

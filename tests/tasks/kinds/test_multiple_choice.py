@@ -22,7 +22,7 @@ NUMBERED = {"premise": TEXTS["question"], "choice1": ["sat", "were"], "choice2":
 
 def read(columns: dict[str, list], text_columns: str | None = None, label_column: str | None = None) -> list[ChoiceRow]:
     split = RawSplit("f.jsonl", columns)
-    return read_choices({"train": split}, find_choice_columns(split, text_columns, label_column))["train"]
+    return read_choices({"train": split}, find_choice_columns(split, text_columns, label_column), ())["train"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_rows_without_a_label():
     assert [row.label for row in read(TEXTS | {"label": [None, 0]})] == [-100, 0]
     assert [row.label for row in read(TEXTS | {"label": [0, -1]})] == [0, -100]
     split = RawSplit("f", TEXTS | {"label": [1, 0]})
-    rows = read_choices({"train": split, "test": RawSplit("t", TEXTS)}, find_choice_columns(split, None, None))
+    rows = read_choices({"train": split, "test": RawSplit("t", TEXTS)}, find_choice_columns(split, None, None), ())
     assert [row.label for row in rows["test"]] == [-100, -100]
 
 
@@ -103,7 +103,7 @@ def test_choices_of_another_split_have_to_be_as_many():
     split, other = RawSplit("f", TEXTS | {"label": [1, 0]}), RawSplit("v", {**TEXTS, "label": [1, 0]})
     other.columns["choices"] = [["a", "b", "c"]] * 2
     with pytest.raises(ValueError, match="v, data row 1 has 3 choices, the first training row has 2"):
-        read_choices({"train": split, "validation": other}, find_choice_columns(split, None, None))
+        read_choices({"train": split, "validation": other}, find_choice_columns(split, None, None), ())
 
 
 def test_tokens_and_a_batch():

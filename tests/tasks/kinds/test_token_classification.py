@@ -44,7 +44,7 @@ def test_a_cell_of_a_csv_may_hold_a_list():
         ([["O"], ["O"]], WORDS, r"train, data row 1 has 2 words and 1 tags in 'ner_tags': give one tag per word"),
         ([["O", 1.5], ["B-a"]], WORDS, r"data row 1 has \['O', 1.5\] in 'ner_tags': give a list with a tag"),
         ([["O", "O"], "O"], WORDS, r"data row 2 has 'O' in 'ner_tags': give a list"),
-        ([["O", "O"], ["O"]], WORDS, r"has the single tag 'O' in 'ner_tags': nothing can be learnt"),
+        ([["O", "O"], ["O"]], WORDS, r"has 1 tags in 'ner_tags' \('O'\): give rows of two at least"),
         ([None, None], WORDS, r"train has no row with tags: fill them in"),
         ([["O", "B-a"], ["O"]], [["x", "y"], "z"], r"data row 2 has 'z' in 'tokens': a list of words is needed"),
         ([["O", "B-a"], ["O"]], [["x", "y"], [3]], r"data row 2 has \[3\] in 'tokens': a list of words"),
