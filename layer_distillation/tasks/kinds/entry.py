@@ -198,6 +198,8 @@ class TaskKind:
     save: Callable[["PreTrainedModel", Path], None] | None = None  # a student into its folder
     # What the teacher's folder says of how texts are read, into tokenizer and options; ValueError for what is wrong.
     read_teacher: Callable[..., dict[str, Any]] | None = None
+    # Changes the tokenizer in place as the kind's texts need it; whether the model's head is trained.
+    fit_tokenizer: Callable[["PreTrainedTokenizerBase", bool], None] | None = None
     place_head: Callable[["PreTrainedConfig"], str] | None = None  # a key of `losses/head_states.py: STATE_PLACES`
     default_settings: Mapping[str, float] = field(default_factory=dict)  # flags of the loss that nobody gave
 

@@ -16,6 +16,7 @@ from layer_distillation.tasks.gold_labels import find_gold_column, name_labels, 
 from layer_distillation.tasks.kinds import tag_scores
 from layer_distillation.tasks.kinds.entry import CLASSES, LOST_WORDS, LabelNames, ReadTask, TaskKind
 from layer_distillation.tasks.kinds.texts import check_names
+from layer_distillation.tasks.kinds.word_pieces import find_first_pieces, separate_words
 from layer_distillation.tasks.labels import IGNORED_LABEL
 
 if TYPE_CHECKING:
@@ -189,12 +190,6 @@ def tokenize(
     return encoding
 
 
-def find_first_pieces(word_ids: Sequence[int | None]) -> list[int | None]:
-    """The word at its first piece, None at every other token."""
-    before: list[int | None] = [None, *word_ids[:-1]]
-    return [word if word != last else None for word, last in zip(word_ids, before, strict=True)]
-
-
 def collate(tokenizer: "PreTrainedTokenizerBase") -> "DataCollatorWithPadding":
     from layer_distillation.tasks.kinds.collating import ItemCollator  # loads torch, which a comparison does without
 
@@ -278,6 +273,7 @@ TOKEN_CLASSIFICATION = TaskKind(
     count_products=tag_scores.count_products,
     describe_answer=describe_answer,
     write_call=write_call,
+    fit_tokenizer=separate_words,
     take_items=take_items,
     take_labels=take_items,
     item_column=ITEM_MASK,
