@@ -109,6 +109,13 @@ def check_read_choices(accepted: Accepted) -> str:
     return "a number for each choice"
 
 
+def check_read_words(accepted: Accepted) -> str:
+    teacher, arguments = accepted.run.teacher, accepted.arguments.teacher
+    supply = AnswerSupply(teacher.answers, teacher.model.config, arguments, torch.device("cpu"))
+    assert supply.get_evaluation_logits(accepted.run.data)["validation"].shape == (2, 5, 3)
+    return "a number for each word and tag"
+
+
 def name_elements(texts: str, labels: str, names: list[str], rows: dict[str, list]) -> Dataset:
     """Columns of lists, that of labels with the names of its numbers."""
     text = List(Value("string")) if texts == "tokens" else Value("string")
@@ -166,7 +173,11 @@ MORE_KIND_INPUTS = [
     ),
     refuse("Half of a character in a list", "half of a surrogate pair in 'tokens'", HALF),
     refuse("Tags without gold labels", NOTHING_TO_TRAIN_BY, [TAGS, MORE_TAGS], label_column="none", **TRAINED),
-    refuse("Tags by a teacher of other tokens", OTHER_TOKENS, [TAGS, MORE_TAGS], teacher="token-classification"),
+    StrangeInput(
+        "Tags by a teacher of other tokens",
+        functools.partial(write_files, train=[TAGS, MORE_TAGS], teacher="token-classification"),
+        check=check_read_words,
+    ),
     # ---- several labels ----
     refuse(
         "Labels of the validation that the names of the training data lack",

@@ -25,7 +25,7 @@ from layer_distillation.students.source import (
 from layer_distillation.tasks.answer_flags import DEFAULT_TEMPLATE
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.loading import fingerprint_task
-from layer_distillation.tasks.tokenizing import fit_inputs, list_limits, tokenize_task
+from layer_distillation.tasks.tokenizing import fit_inputs, fit_tokenizer, list_limits, tokenize_task
 from layer_distillation.teachers.answers import (
     OWN_TOKENS,
     SOFT_LABELS,
@@ -46,6 +46,7 @@ from layer_distillation.teachers.loading import (
     locate_teacher,
     prepare_teacher,
 )
+from layer_distillation.teachers.shared_words import keep_words, share_words
 from layer_distillation.teachers.soft_labels import match_soft_labels
 from layer_distillation.teachers.zero_shot import FLAG, find_entailment, load_reader
 from student_init import get_num_layers
@@ -211,25 +212,29 @@ def prepare_own_tokens(
     score: Callable[[EvalPrediction], dict[str, float]],
 ) -> tuple[Teacher, TaskData]:
     """The teacher is loaded, and fine-tuned where its head is untrained, on its own tokens of the same rows."""
-    location = locate_teacher(arguments.teacher)
-    if data.kind.is_per_token:
+    location, kind = locate_teacher(arguments.teacher), data.kind
+    if kind.is_per_token and kind.number_items is None:
         raise ValueError(
             f"--student_source_model {start.location} has another tokenizer than the teacher {location}, and on a task "
-            f"of {data.kind.name} both have to answer to the same tokens: give a source with the teacher's tokenizer, "
-            "or leave it out"
+            f"of {kind.name} both have to answer to the same tokens: give a source with the teacher's tokenizer, or "
+            "leave it out"
         )
     own = make_loading_arguments(arguments)
-    load_checked_student(start.location, own, tokenizer, data.kind)  # its faults show before a teacher is fine-tuned
+    load_checked_student(start.location, own, tokenizer, kind)  # its faults show before a teacher is fine-tuned
+    if kind.is_per_token:
+        texts = keep_words(texts, tokenizer, data.max_length)
     own_tokenizer, own_data = tokenize_for_teacher(location, arguments, texts)
     common = arguments.training, location, own_tokenizer, own_data, fingerprint_task(own_data), score
     model = prepare_teacher(arguments.teacher, *common)
+    reader = Reader(model.model, own_tokenizer, model.fingerprint, own_data.list_rows())
+    if kind.is_per_token:
+        data, reader.take = share_words(texts, data, tokenizer, own_data, own_tokenizer)
     data = relabel_task(data, model.labels)
     body = load_body(start, arguments, tokenizer, data)
-    rows = dict(own_data.list_splits()) | ({} if own_data.unlabelled is None else {"unlabelled": own_data.unlabelled})
     origin = describe_body(start, body)
     facts = describe_teacher(model, arguments.teacher.teacher_revision, {}) | {"kind": OWN_TOKENS}
-    reader = Reader(model.model, own_tokenizer, model.fingerprint, rows)
-    answers = Answers(OWN_TOKENS, model.fingerprint, origin, origin["fingerprint"], facts, reader=reader)
+    common = OWN_TOKENS, model.fingerprint, origin, origin["fingerprint"], facts
+    answers = Answers(*common, reader=reader, is_per_token=kind.is_per_token)
     return replace(model, model=body, tokenizer=tokenizer, answers=answers), data
 
 
@@ -237,9 +242,11 @@ def tokenize_for_teacher(
     location: str, arguments: RunArguments, texts: TaskData
 ) -> tuple[PreTrainedTokenizerBase, TaskData]:
     """The teacher's tokenizer, and the rows as it reads them: cut at as many tokens as the student's, or at what it
-    takes, where that is less."""
+    takes, where that is less; of a tagger, whose rows hold the words that the student keeps, at twice as many."""
     tokenizer, config = (load(location, arguments.teacher) for load in (load_tokenizer, load_teacher_config))
-    length = min(arguments.data.max_length, *list_limits(tokenizer, config).values())
+    fit_tokenizer(tokenizer, config, texts.kind)
+    wanted = arguments.data.max_length * (2 if texts.kind.is_per_token else 1)
+    length = min(wanted, *list_limits(tokenizer, config).values())
     if length < arguments.data.max_length:
         logger.info("the teacher takes %d tokens: its rows are cut there", length)
     logger.info("the teacher reads the rows with its own tokenizer (%d tokens):", len(tokenizer))

@@ -49,10 +49,9 @@ from layer_distillation.students.preparation import (
 )
 from layer_distillation.tasks.arguments import DefaultLength
 from layer_distillation.tasks.data import TaskData
-from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.kinds.table import guess_kind
 from layer_distillation.tasks.loading import fingerprint_task, load_task
-from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, tokenize_task
+from layer_distillation.tasks.tokenizing import fit_inputs, fit_max_length, fit_tokenizer, tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
 from layer_distillation.teachers.answers import WHY_LOGITS_ALONE
 from layer_distillation.teachers.arguments import TeacherArguments
@@ -231,12 +230,6 @@ def load_texts_and_tokens(
     if data.label_names is None or config.num_labels <= len(data.label_names):  # else the teacher's list may be taken
         check_class_weights(arguments.training.class_weights, data.label_names, data.kind)
     return texts, data
-
-
-def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, kind: TaskKind) -> None:
-    """As the kind's texts need it."""
-    if kind.fit_tokenizer is not None:
-        kind.fit_tokenizer(tokenizer, kind.head_suffix in (config.architectures or [""])[0])
 
 
 def read_teacher_folder(

@@ -3,7 +3,7 @@
 Entry: `TaskData`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, TrainingArguments
 
 MOST_LENGTHS = 32
+UNLABELLED = "unlabelled"
 
 
 @dataclass
@@ -166,11 +167,20 @@ class TaskData:
         if self.test is not None:
             yield "test", self.test
 
+    def list_rows(self) -> dict[str, Dataset]:
+        """The splits by name and, where there are any, the unlabelled rows."""
+        return dict(self.list_splits()) | ({} if self.unlabelled is None else {UNLABELLED: self.unlabelled})
+
+    def with_rows(self, rows: Mapping[str, Dataset]) -> "TaskData":
+        """Others in the place of all that `list_rows` gives."""
+        validation = {name: rows[name] for name in self.validation}
+        return replace(
+            self, train=rows["train"], validation=validation, test=rows.get("test"), unlabelled=rows.get(UNLABELLED)
+        )
+
     def map_splits(self, change: Callable[[Dataset], Dataset]) -> "TaskData":
         """The task with every split, and the unlabelled rows, changed."""
-        validation = {name: change(rows) for name, rows in self.validation.items()}
-        test, unlabelled = (None if rows is None else change(rows) for rows in (self.test, self.unlabelled))
-        return replace(self, train=change(self.train), validation=validation, test=test, unlabelled=unlabelled)
+        return self.with_rows({name: change(rows) for name, rows in self.list_rows().items()})
 
     def map_labels(self, places: dict[int, int], num_classes: int) -> "TaskData":
         """The same rows, class i of the labels at places[i] of `num_classes`."""

@@ -89,6 +89,12 @@ def tokenize_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
     return replace(data, **changes, text_facts=facts, max_length=max_length, pads_left=tokenizer.padding_side == "left")
 
 
+def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, kind: TaskKind) -> None:
+    """As the kind's texts need it, for a model of that config."""
+    if kind.fit_tokenizer is not None:
+        kind.fit_tokenizer(tokenizer, kind.head_suffix in (config.architectures or [""])[0])
+
+
 def spread_split(data: TaskData, name: str, split: Dataset) -> Dataset:
     """Several rows in place of each, as the kind has them."""
     columns = data.text_columns

@@ -1,8 +1,8 @@
 """Teachers whose answers do not come from a model that reads the student's tokens: soft labels that the user's files
 bring, a model of natural language inference that is told the classes by name, a model with a tokenizer of its own.
 
-Of all three the logits alone count, one row of them for every row of the student's. They are kept as any teacher's
-(`outputs/store.py`), so that training, comparison and card do not know the difference.
+Of all three the logits alone count, one row of them for every row of the student's, of a tagger for every token. They
+are kept as any teacher's (`outputs/store.py`), so that training, comparison and card do not know the difference.
 
 Entry: `Answers`, and `AnswerSupply`, which has the methods of `supply.TeacherSupply`.
 """
@@ -20,6 +20,7 @@ from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from layer_distillation.outputs.store import TeacherStore, make_spec
+from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks.collators import choose_collator
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.teachers.arguments import TeacherArguments
@@ -39,13 +40,13 @@ WHY_LOGITS_ALONE = {
 @dataclass
 class Reader:
     """A model with a tokenizer of its own. `rows` are the student's rows as it reads them, by split; `take` makes one
-    row of logits for each of the student's out of what the model answers."""
+    row of logits for each of the student's rows, or tokens, out of what the model answers to a split."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str
     rows: dict[str, Dataset]
-    take: Callable[[np.ndarray], np.ndarray] = lambda logits: logits
+    take: Callable[[TeacherStore, str], np.ndarray] = lambda store, split: store.logits
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Answers:
     facts: dict[str, Any] = field(default_factory=dict)
     given: dict[str, np.ndarray] = field(default_factory=dict)
     reader: Reader | None = None
+    is_per_token: bool = False
 
     def fingerprint_split(self, split: str) -> str:
         """What the logits of the split depend on, beside its rows."""
@@ -82,10 +84,10 @@ class AnswerSupply:
         self.device = device
 
     def get_evaluation_logits(self, data: TaskData) -> dict[str, np.ndarray]:
-        """Split -> logits (rows, classes) for every split but train of which there are any."""
+        """Split -> logits (rows, [tokens,] classes) for every split but train of which there are any."""
         known = self.answers.list_splits()
         splits = {split: rows for split, rows in data.list_splits() if split != "train" and split in known}
-        return {split: self._open(rows, [split]).logits for split, rows in splits.items()}
+        return {split: self._open(rows, [split]).get_all_logits() for split, rows in splits.items()}
 
     def choose_training_source(self, rows: Dataset, *_: Sequence[int]) -> TeacherStore:
         """The store of the training rows, and of the unlabelled ones behind them."""
@@ -97,8 +99,9 @@ class AnswerSupply:
     def _open(self, rows: Dataset, splits: Sequence[str]) -> TeacherStore:
         """The logits of the student's rows, which those of some splits make up."""
         fingerprint = hash_parts([self.answers.fingerprint_split(split) for split in splits])
-        spec = make_spec(self.config, fingerprint, rows)
-        return open_given(locate_stores(self.arguments), spec, lambda: self._compute(splits), self.config)
+        spec = make_spec(self.config, fingerprint, rows, is_per_token=self.answers.is_per_token)
+        lengths = measure_lengths(rows) if spec.is_per_token else None
+        return open_given(locate_stores(self.arguments), spec, lambda: self._compute(splits), self.config, lengths)
 
     def _compute(self, splits: Sequence[str]) -> np.ndarray:
         if self.answers.reader is None:
@@ -108,10 +111,10 @@ class AnswerSupply:
     def _read(self, reader: Reader, split: str) -> np.ndarray:
         """What the reader answers to its own rows; it has a store of its own, which students of any tokenizer share."""
         rows = reader.rows[split]
-        spec = make_spec(reader.model.config, reader.fingerprint, rows)
+        spec = make_spec(reader.model.config, reader.fingerprint, rows, is_per_token=self.answers.is_per_token)
         collate = choose_collator(rows, reader.tokenizer)
         store = open_or_fill(locate_stores(self.arguments), spec, reader.model, rows, collate, self.device)
-        return reader.take(store.logits)
+        return reader.take(store, split)
 
 
 def fingerprint_logits(logits: dict[str, np.ndarray]) -> str:

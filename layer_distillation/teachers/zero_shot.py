@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from layer_distillation.outputs.store import TeacherStore
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.model_checks import (
     check_tensors,
@@ -107,8 +108,8 @@ def load_reader(
     rows = {name: pair_rows(split, *common) for name, split in splits.items()}
     fingerprint = fingerprint_model(model)
 
-    def take(logits: np.ndarray) -> np.ndarray:
-        return logits[:, entailment].reshape(-1, len(names))
+    def take(store: TeacherStore, split: str) -> np.ndarray:
+        return store.logits[:, entailment].reshape(-1, len(names))
 
     return Reader(model, tokenizer, fingerprint, rows, take)
 

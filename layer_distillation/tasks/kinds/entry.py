@@ -167,6 +167,9 @@ class TaskKind:
     # ---- items ----
     take_items: Callable[[Any, Any], Any] = take_rows  # a model's logits, where the items are -> (items, outputs)
     take_labels: Callable[[Any, Any], Any] = take_rows
+    # Of rows that are not tokenized yet, by row what each item is whichever tokenizer cuts it, such as a word's number.
+    # None where other tokens have other items.
+    number_items: Callable[[dict[str, list], "TaskData", "PreTrainedTokenizerBase", int], list[list[int]]] | None = None
     count_items: Callable[[Any], Any] = count_marked  # from where they are
     item_column: str | None = None  # says where the items are, (tokens,) of 0 and 1; None: a row is an item
     takes_own_answers: bool = False  # of soft labels or of named classes, one to a row

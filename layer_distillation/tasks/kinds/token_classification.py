@@ -20,7 +20,7 @@ from layer_distillation.tasks.kinds.word_pieces import find_first_pieces, separa
 from layer_distillation.tasks.labels import IGNORED_LABEL
 
 if TYPE_CHECKING:
-    from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, DataCollatorWithPadding, PreTrainedTokenizerBase
 
     from layer_distillation.records.run_record import RunRecord
     from layer_distillation.tasks.data import TaskData
@@ -176,8 +176,7 @@ def tokenize(
     if not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} does not say which word a piece is of: give a fast tokenizer")
     words = rows[data.text_columns[0]]
-    encoding = tokenizer(words, is_split_into_words=True, truncation=max_length is not None, max_length=max_length)
-    firsts = [find_first_pieces(encoding.word_ids(row)) for row in range(len(words))]
+    encoding, firsts = cut_words(words, tokenizer, max_length)
     tags = rows.get("labels", [None] * len(words))
     encoding[ITEM_MASK] = [[int(word is not None) for word in row] for row in firsts]
     encoding["labels"] = [
@@ -188,6 +187,21 @@ def tokenize(
         len(row_words) - sum(word is not None for word in row) for row, row_words in zip(firsts, words, strict=True)
     ]
     return encoding
+
+
+def cut_words(
+    words: list[list[str]], tokenizer: "PreTrainedTokenizerBase", max_length: int | None
+) -> tuple["BatchEncoding", list[list[int | None]]]:
+    """The tokenizer's columns, and of every row the words at their first pieces."""
+    encoding = tokenizer(words, is_split_into_words=True, truncation=max_length is not None, max_length=max_length)
+    return encoding, [find_first_pieces(encoding.word_ids(row)) for row in range(len(words))]
+
+
+def number_words(
+    rows: dict[str, list], data: "TaskData", tokenizer: "PreTrainedTokenizerBase", max_length: int
+) -> list[list[int]]:
+    _, firsts = cut_words(rows[data.text_columns[0]], tokenizer, max_length)
+    return [[word for word in row if word is not None] for row in firsts]
 
 
 def collate(tokenizer: "PreTrainedTokenizerBase") -> "DataCollatorWithPadding":
@@ -274,6 +288,7 @@ TOKEN_CLASSIFICATION = TaskKind(
     describe_answer=describe_answer,
     write_call=write_call,
     fit_tokenizer=separate_words,
+    number_items=number_words,
     take_items=take_items,
     take_labels=take_items,
     item_column=ITEM_MASK,
