@@ -20,8 +20,8 @@ def warn_about_majority(name: str, metrics: dict[str, dict[str, float]], data: T
     split, headline = next(iter(data.validation)), data.metric_names[0]
     if data.kind.has_label_lists and metrics.get(split, {}).get(headline) == 0:
         logger.warning(
-            "the teacher %s has a %s of 0 on %s, as if it gave no answer: %s",
-            *(name, headline, split, NOTHING_LEARNT),
+            "%s of the teacher %s is 0 on %s, as if it gave no answer: %s",
+            *(headline, name, split, NOTHING_LEARNT),
         )
     if data.is_regression or data.kind.has_label_lists or "accuracy" not in metrics.get(split, {}):
         return
