@@ -250,11 +250,19 @@ def describe_answer(labels: str) -> str:
 
 
 def write_call(record: "RunRecord", location: str, options: str) -> str:
-    place = json.dumps(location, ensure_ascii=False)
+    """By words, as it is scored: a pipeline answers for parts of words that have punctuation in them."""
     return (
-        "from transformers import pipeline\n"
-        f'find = pipeline("token-classification", model={place}, aggregation_strategy="first")\n'
-        'print(find("..."))'
+        "import torch\n"
+        "from transformers import AutoModelForTokenClassification, AutoTokenizer\n"
+        f"folder = {json.dumps(location, ensure_ascii=False)}\n"
+        "model = AutoModelForTokenClassification.from_pretrained(folder)\n"
+        "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        'words = ["the", "words", "of", "a", "text"]\n'
+        f'inputs = tokenizer(words, is_split_into_words=True, return_tensors="pt", {options})\n'
+        "with torch.no_grad():\n"
+        "    tags = model(**inputs).logits[0].argmax(-1).tolist()\n"
+        "pieces = inputs.word_ids()\n"
+        "print([(word, model.config.id2label[tags[pieces.index(i)]]) for i, word in enumerate(words) if i in pieces])"
     )
 
 

@@ -1,7 +1,13 @@
 """Words and tags as files have them, and the pieces that stand for them."""
 
+import ast
+import json
+
+import numpy as np
 import pytest
 
+import run_distillation
+from layer_distillation.records.run_record import read_run_record
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.conll import read_conll
 from layer_distillation.tasks.files import RawSplit
@@ -11,6 +17,7 @@ from layer_distillation.tasks.kinds.token_classification import (
     find_first_pieces,
     move_label,
 )
+from tiny_kinds import make_kind_project
 
 TAGS = ["B-a", "B-b", "I-a", "O"]
 WORDS = [["x", "y"], ["z"]]
@@ -105,3 +112,17 @@ def test_schemes_are_told_by_their_prefixes():
     bilou, iobes = ["B-a", "L-a", "U-b", "O"], ["B-a", "E-a", "S-b", "O"]
     assert find_entities(bilou) == find_entities(iobes) == [("a", 0, 1), ("b", 2, 2)]
     assert find_strict_entities(bilou, "BILOU") == find_strict_entities(iobes, "IOBES")
+
+
+def test_the_lines_of_a_card_answer_as_the_run_scored(tmp_path, capsys):
+    run_distillation.main(make_kind_project(tmp_path, "token-classification", num_train_epochs=1))
+    record = read_run_record(tmp_path / "run")
+    code = TOKEN_CLASSIFICATION.write_call(record, str(tmp_path / "run"), "truncation=True, max_length=24")
+    rows = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    answers = []
+    for row in rows:
+        capsys.readouterr()
+        exec(code.replace('["the", "words", "of", "a", "text"]', repr(row["tokens"])), {})
+        answers += [tag for _, tag in ast.literal_eval(capsys.readouterr().out)]
+    chosen = np.load(tmp_path / "run" / "predictions.npz")["test.student_logits"].argmax(axis=-1)
+    assert answers == [record.task["label_names"][tag] for tag in chosen]
