@@ -263,9 +263,10 @@ def make_spec(
     )
 
 
-def fingerprint_rows(rows: Dataset) -> str:
-    """sha256 of what the teacher reads: token ids and, where there are any, segment ids, in order."""
-    columns = [name for name in ("input_ids", "token_type_ids") if name in rows.column_names]
+def fingerprint_rows(rows: Dataset, further: Sequence[str] = ()) -> str:
+    """sha256 of what the teacher reads: token ids and, where there are any, segment ids and `further` columns, in
+    order."""
+    columns = [name for name in ("input_ids", "token_type_ids", *further) if name in rows.column_names]
     digest = hashlib.sha256(json.dumps(columns).encode())
     for batch in rows.select_columns(columns).iter(1000):
         digest.update(json.dumps(batch).encode())

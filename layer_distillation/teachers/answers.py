@@ -19,10 +19,11 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from layer_distillation.outputs.store import TeacherStore, make_spec
+from layer_distillation.outputs.store import TeacherStore, fingerprint_rows, make_spec
 from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks.collators import choose_collator
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.kinds.token_classification import ITEM_MASK
 from layer_distillation.teachers.arguments import TeacherArguments
 from layer_distillation.teachers.given_store import open_given
 from layer_distillation.teachers.store_filling import locate_stores, open_or_fill
@@ -67,8 +68,11 @@ class Answers:
     is_per_token: bool = False
 
     def fingerprint_split(self, split: str) -> str:
-        """What the logits of the split depend on, beside its rows."""
-        return fingerprint_logits({split: self.given[split]}) if self.reader is None else self.fingerprint
+        """What the logits of the split depend on, beside the student's tokens: of a reader its own, and which of them
+        are a word's first, as texts that differ to it may be the same to the student."""
+        if self.reader is None:
+            return fingerprint_logits({split: self.given[split]})
+        return hash_parts([self.fingerprint, fingerprint_rows(self.reader.rows[split], [ITEM_MASK])])
 
     def list_splits(self) -> list[str]:
         return list(self.given if self.reader is None else self.reader.rows)

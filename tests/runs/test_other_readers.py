@@ -73,6 +73,24 @@ def test_what_the_teacher_answered_is_shared_by_students_of_other_tokenizers(tmp
     np.testing.assert_array_equal(first.logits, second.logits)
 
 
+def test_a_text_that_only_the_teacher_tells_from_another_is_asked_again(tmp_path):
+    """Both words are unknown to the student, whose tokens stay as they are."""
+    flags = make_flags(tmp_path, write_other_reader(tmp_path / "teacher"))
+    words = (tmp_path / "encoder" / "tokenizer.json").read_text()
+    (tmp_path / "encoder" / "tokenizer.json").write_text(
+        words.replace('"tree"', '"tree_"').replace('"ball"', '"ball_"')
+    )
+    stores = []
+    for name in ("tree", "ball"):
+        rows = (tmp_path / "train.csv").read_text().splitlines()
+        rows[1] = f"the red {name},red"
+        (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+        run, arguments, _ = prepare(replace_flag(flags, output_dir=tmp_path / name))
+        stores.append(make_supply(run.teacher, arguments).choose_training_source(run.data.student_train))
+    assert stores[0].spec.rows_fingerprint == stores[1].spec.rows_fingerprint
+    assert not np.array_equal(stores[0].logits[0], stores[1].logits[0])
+
+
 @pytest.mark.parametrize(
     ("changes", "remedy"),
     [
