@@ -95,6 +95,7 @@ def load(folder: Path, train: list[dict], validation: list[dict], teacher: tuple
 WORDS = {"tokens": ["a", "b"]}
 TAGGED = WORDS | {"tags": ["O", "B-a"]}
 MARKED = {"text": "a", "p": 1, "q": 0}
+CHOICES = {"id": "x7", "question": "a", "choices": ["b", "c"]}
 
 
 def test_tags_that_validation_rows_have_are_the_names(tmp_path):
@@ -108,6 +109,22 @@ def test_tags_of_null_are_none_and_the_teachers_names_are_left(tmp_path):
     data = load(tmp_path, [WORDS | {"tags": None}], [WORDS], tuple(TAGS))
     assert data.label_names == TAGS
     assert data.is_scored_by_teacher
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "label"),
+    [
+        (WORDS | {"tags": None}, [WORDS | {"ner_tags": ["O", "B-a"]}], [1, 0]),
+        ({"text": "a", "labels": None}, [{"text": "b", "label": ["x", "y"]}], [1.0, 1.0]),
+        ({"text": "a", "label": ""}, [{"text": "b", "labels": "x"}, {"text": "c", "labels": "y"}], 0),
+        (CHOICES | {"label": None}, [CHOICES | {"answerKey": "B"}], 1),
+        (CHOICES, [CHOICES | {"answer": 1}], 1),
+    ],
+)
+def test_an_empty_column_makes_way_for_that_of_the_validation_rows(tmp_path, train, validation, label):
+    data = load(tmp_path, [train], validation)
+    assert data.is_taught_alone
+    assert data.first_validation["labels"][0] == label
 
 
 def test_a_column_for_each_label_may_lack_in_the_training_rows(tmp_path):
@@ -127,6 +144,9 @@ def test_a_column_for_each_label_may_lack_in_the_training_rows(tmp_path):
         ([{"text": "a", "topics": ["x"]}], [{"text": "b", "topics": ["x"]}], {"task_type": "multi-label"}, "neither"),
         ([{"text": "a", "p": 1}], [MARKED], {"label_columns": "p,q"}, "no column 'q'"),
         ([MARKED, MARKED], [{"text": "b"}], {"label_columns": "p,q"}, "no column 'p'"),
+        ([CHOICES], [CHOICES | {"label": 1}], {"label_column": "right"}, "no column 'right'"),
+        ([CHOICES | {"right": 1}], [CHOICES | {"right": 0}], {}, "no column 'label'.*none where no row has one"),
+        ([CHOICES | {"right": "B"}], [CHOICES], {}, "no column 'label'"),
     ],
 )
 def test_what_may_be_labels_is_not_taken_for_none(tmp_path, train, validation, flags, remedy):

@@ -29,7 +29,7 @@ def find_gold_column(
     find: Callable[["RawSplit", str | None], str] = find_label_column,
 ) -> tuple[dict[str, "RawSplit"], str | None]:
     """The label column, None where no row has one; and the splits, of which the training rows have lost it where the
-    user says that they have none.
+    user says that they have none. One that is empty in all training rows makes way for that of other rows.
 
     Args:
         is_expected: nothing but the files says that there is none. Then it depends on `holds_no_other`: whether there
@@ -40,11 +40,19 @@ def find_gold_column(
     named = known if requested in (None, NO_COLUMN) else (requested,)
     if says_none(requested, splits["train"]):
         splits, requested, is_expected = splits | {"train": drop_columns(splits["train"], named)}, None, False
-    train, elsewhere = splits["train"], [name for split in splits.values() for name in named if name in split.columns]
+    train, others = splits["train"], [split for name, split in splits.items() if name != "train"]
+    elsewhere = [name for split in others for name in named if name in split.columns]
     is_missing = not any(name in train.columns for name in named) and (requested is None or elsewhere)
     if is_missing and is_expected:
         is_missing = holds_no_other(train)
-    return splits, next(iter(elsewhere), None) if is_missing else find(train, requested)
+    if is_missing:
+        return splits, next(iter(elsewhere), None)
+    column = find(train, requested)
+    return splits, elsewhere[0] if elsewhere and column not in elsewhere and is_empty(train.columns[column]) else column
+
+
+def is_empty(cells: Sequence[Any]) -> bool:
+    return all(cell is None or (isinstance(cell, str) and not cell.strip()) for cell in cells)
 
 
 def says_none(requested: str | None, train: "RawSplit") -> bool:

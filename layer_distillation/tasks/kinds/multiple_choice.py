@@ -14,12 +14,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column, check_texts, parse_cell, shorten
-from layer_distillation.tasks.gold_labels import drop_columns, read_gold, says_none
+from layer_distillation.tasks.gold_labels import find_gold_column, read_gold
 from layer_distillation.tasks.kinds.entry import LabelNames, ReadTask
 from layer_distillation.tasks.kinds.text_classification import TEXT_CLASSIFICATION
 from layer_distillation.tasks.kinds.texts import check_labelled, check_names
@@ -109,13 +110,7 @@ def find_choice_columns(split: "RawSplit", text_columns: str | None, label_colum
 
 
 def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_labels: Sequence[str] = ()) -> ReadTask:
-    splits, label_column = dict(splits), arguments.label_column
-    if teacher_labels and says_none(label_column, splits["train"]):
-        splits["train"], label_column = drop_columns(splits["train"], LABEL_COLUMNS), None
-    columns = find_choice_columns(splits["train"], arguments.text_columns, label_column)
-    if teacher_labels and columns.label not in splits["train"].columns:
-        others = (name for name in LABEL_COLUMNS for split in splits.values() if name in split.columns)
-        columns = columns._replace(label=label_column or next(others, columns.label))
+    splits, columns = find_columns(dict(splits), arguments, bool(teacher_labels))
     rows = read_choices(splits, columns, teacher_labels)
     names = name_texts(columns)
     check_names(names)
@@ -128,6 +123,35 @@ def read(splits: Mapping[str, "RawSplit"], arguments: DataArguments, teacher_lab
         },
         features={names[0]: "string", names[1]: ["string"], "labels": "int64"},
     )
+
+
+def find_columns(
+    splits: dict[str, "RawSplit"], arguments: DataArguments, has_teacher: bool
+) -> tuple[dict[str, "RawSplit"], ChoiceColumns]:
+    """As `find_gold_column`, with all columns; without a teacher labels are needed."""
+    columns = find_choice_columns(splits["train"], arguments.text_columns, arguments.label_column)
+    if not has_teacher:
+        return splits, columns
+
+    def find(train: "RawSplit", requested: str | None) -> str:
+        return check_column(train, columns.label, "--label_column, which is none where no row has one")
+
+    holds_no_other = partial(holds_no_labels, columns=columns)
+    splits, label = find_gold_column(splits, arguments.label_column, True, holds_no_other, LABEL_COLUMNS, find)
+    return splits, columns._replace(label=label)
+
+
+def holds_no_labels(split: "RawSplit", columns: ChoiceColumns) -> bool:
+    """Whether no further column has in every row what may be the right choice."""
+    others = split.columns.keys() - {columns.question, columns.beginning, *columns.choices}
+    return not any(may_be_labels(split, columns._replace(label=name)) for name in others)
+
+
+def may_be_labels(split: "RawSplit", columns: ChoiceColumns) -> bool:
+    try:
+        return all(row.label != IGNORED_LABEL for row in read_split(split, columns, may_lack_labels=False))
+    except ValueError:
+        return False
 
 
 def read_choices(
