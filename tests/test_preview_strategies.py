@@ -13,7 +13,9 @@ import run_distillation
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.students.representation_similarity import linear_cka
 from preview_strategies import main
+from soft_projects import write_other_reader
 from student_init import build_student
+from test_kinds_without_gold import strip_files
 from test_run_distillation import replace_flag
 from tiny_kinds import make_kind_project
 from tiny_project import make_project, write_csv
@@ -183,3 +185,22 @@ def test_a_preview_of_a_kind_with_logits_per_token(tmp_path, kind, capsys):
     name = preview["metric_name"] if "metric_name" in preview else preview["metric"]
     assert scores[name] == pytest.approx(preview["teacher_scores"][name])
     assert ", 12 rows of validation, nearest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["text-classification", "regression", "token-classification", "multi-label"])
+@pytest.mark.parametrize("splits", [("train",), ("train", "validation")])
+def test_a_preview_of_rows_without_gold_labels(tmp_path, kind, splits):
+    task_type = "text-classification" if kind == "regression" else kind
+    flags = make_kind_project(tmp_path, kind, task_type=task_type)
+    strip_files(tmp_path, kind, splits)
+    assert main([*replace_flag(flags, output_dir=tmp_path / "preview"), "--strategies=odd"]) == 0
+    found = read_preview(tmp_path / "preview")
+    assert ("loss" in found["teacher_scores"]) == (splits == ("train",))
+    assert {"kl_to_teacher", "mse_to_teacher"} & found["strategies"]["odd"]["scores"].keys()
+
+
+def test_a_source_with_another_tokenizer_is_refused_by_name(tmp_path, flags, capsys):
+    source = write_other_reader(tmp_path / "other", has_head=False)
+    with pytest.raises(SystemExit):
+        main([*flags, f"--student_source_model={source}"])
+    assert "other has another tokenizer than the teacher: leave it out" in capsys.readouterr().err

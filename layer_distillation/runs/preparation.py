@@ -196,10 +196,13 @@ def search_layers(
 
 
 def load_tokenized_task(
-    arguments: RunArguments, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
+    arguments: RunArguments,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PreTrainedConfig,
+    teacher_labels: Sequence[str] = (),
 ) -> TaskData:
     """The task's rows, read once by the main process; raises ValueError if they and the arguments do not go together"""
-    return load_texts_and_tokens(arguments, tokenizer, config)[1]
+    return load_texts_and_tokens(arguments, tokenizer, config, teacher_labels)[1]
 
 
 def load_texts_and_tokens(

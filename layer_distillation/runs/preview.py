@@ -12,6 +12,7 @@ from accelerate import PartialState
 from transformers import PreTrainedConfig
 
 from layer_distillation.layers.strategies import FIXED_STRATEGIES, Layers
+from layer_distillation.runs.answering import reads_own_tokens
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.predictions import add_teacher_logits, score_logits, stack_teacher_logits
 from layer_distillation.runs.preparation import load_tokenized_task, make_scorer, search_layers
@@ -30,7 +31,7 @@ from layer_distillation.students.layer_similarity import TeacherBatch, compare_w
 from layer_distillation.students.preparation import make_student
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.loading import fingerprint_task
-from layer_distillation.teachers.label_matching import relabel_task
+from layer_distillation.teachers.label_matching import list_labels, relabel_task
 from layer_distillation.teachers.label_order import check_label_order
 from layer_distillation.teachers.loading import (
     Teacher,
@@ -67,7 +68,7 @@ def preview_strategies(arguments: RunArguments, strategies: tuple[str, ...] | No
         scored_rows=data.count_rows(split, data.first_validation),
         compared_rows=len(rows),
         teacher=teacher.public_name + (f" and {num_further} more" if num_further else ""),
-        teacher_scores=score_logits(data, teacher_logits, make_scorer(data))[split],
+        teacher_scores=score_logits(data, teacher_logits, make_scorer(data)).get(split, {}),
         preparation_seconds=preparation_seconds,
         strategies=[preview_strategy(name, plans[name], teacher, data, batches, arguments) for name in plans],
     )
@@ -85,11 +86,16 @@ def prepare_preview(
             "model that was trained on the task"
         )
     location = locate_teacher(arguments.teacher)
+    if reads_own_tokens(location, arguments):
+        raise ValueError(
+            "a preview scores students as their teacher's layers and head leave them, and --student_source_model "
+            f"{arguments.student.student_source_model} has another tokenizer than the teacher: leave it out"
+        )
     config = load_teacher_config(location, arguments.teacher)
     plans = plan_strategies(arguments, strategies, config)
     tokenizer = load_tokenizer(location, arguments.teacher)
     check_further_names(arguments, tokenizer)
-    data = load_tokenized_task(arguments, tokenizer, config)
+    data = load_tokenized_task(arguments, tokenizer, config, list_labels(config))
     fingerprint = fingerprint_task(data)
     check_further_teachers(arguments.teacher, tokenizer, data)
     teacher = prepare_teacher(
