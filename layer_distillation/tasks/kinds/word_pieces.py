@@ -59,5 +59,5 @@ def set_prefix(tokenizer: "PreTrainedTokenizerBase") -> None:
 
 def find_first_pieces(word_ids: Sequence[int | None]) -> list[int | None]:
     """The word at its first piece, None at every other token."""
-    before: list[int | None] = [None, *word_ids[:-1]]
+    before: list[int | None] = [None, *word_ids][: len(word_ids)]  # a tokenizer may make no token of no word
     return [word if word != last else None for word, last in zip(word_ids, before, strict=True)]

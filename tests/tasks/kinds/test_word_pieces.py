@@ -7,7 +7,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer, BertConfig, BertForTokenClassification, BertModel, RobertaTokenizer
 
 import run_distillation
-from layer_distillation.tasks.kinds.word_pieces import cuts_as_text, separate_words
+from layer_distillation.tasks.kinds.word_pieces import cuts_as_text, find_first_pieces, separate_words
 from made_tokenizers import KINDS, SPECIAL, WORDS, train_bytes, wrap
 from tiny_kinds import make_kind_project
 
@@ -59,6 +59,11 @@ def test_a_trained_tagger_keeps_what_it_was_trained_on(caplog):
     separate_words(tokenizer, is_trained=True)
     assert not cuts_as_text(tokenizer)
     assert "load and save it with add_prefix_space=True" in caplog.text
+
+
+def test_no_word_of_which_no_token_is_made_has_no_first_piece():
+    assert find_first_pieces([]) == []
+    assert find_first_pieces([None, 0, 0, 1, None]) == [None, 0, None, 1, None]
 
 
 @pytest.mark.parametrize("is_trained", [False, True])
