@@ -75,11 +75,20 @@ def number_words(texts: TaskData, tokenizer: PreTrainedTokenizerBase, max_length
 
 
 def hide_words(split: str, data: TaskData, words: Words, read: Words) -> Dataset:
-    """The rows of a split, whose words that were not read are no items; says how many these are."""
+    """The rows of a split, whose words that were not read are no items; says how many these are.
+
+    Raises:
+        ValueError: no word is left.
+    """
     rows, column = data.list_rows()[split], data.kind.item_column
     is_read = [[word in known for word in own] for own, known in zip(words, map(set, read), strict=True)]
     if not (lost := sum(len(row) - sum(row) for row in is_read)):
         return rows
+    if not any(map(any, is_read)):
+        raise ValueError(
+            f"{split}: none of its {lost} words is one that the teacher's tokenizer reads too: give a teacher or a "
+            "--student_source_model that reads these words"
+        )
     logger.warning("%s: %d words that the teacher cannot read get no tag, and no metric counts them", split, lost)
 
     def hide(batch: dict[str, list], indices: list[int]) -> dict[str, list]:

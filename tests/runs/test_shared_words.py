@@ -124,6 +124,19 @@ def test_a_run_scores_both_on_the_same_words_and_is_compared(tmp_path):
     assert compare([str(tmp_path / "runs"), "--output_dir", str(tmp_path / "compared"), "--no_pictures"]) == 0
 
 
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_split_of_which_the_teacher_reads_no_word_is_refused(tmp_path, split, capsys):
+    flags = make_flags(tmp_path)
+    paths = [tmp_path / name / "tokenizer.json" for name in ("speller", "teacher")]
+    own, other = (json.loads(path.read_text()) for path in paths)
+    paths[0].write_text(json.dumps(own | {"post_processor": other["post_processor"]}))
+    tags = [["O", "B-noun"], ["B-colour", "I-noun"]]
+    write_json_lines(tmp_path / f"{split}.jsonl", [{"tokens": ["not", "not"], "tags": row} for row in tags])
+    with pytest.raises(SystemExit):
+        main(flags)
+    assert f"{split}: none of its 4 words is one that the teacher's tokenizer reads" in capsys.readouterr().err
+
+
 def test_an_untrained_tagger_is_fine_tuned_on_its_own_tokens_first(tmp_path):
     flags = make_flags(tmp_path)
     config = json.loads((tmp_path / "speller" / "config.json").read_text())
