@@ -134,8 +134,8 @@ def logit_cosine_loss(student_logits: Tensor, teacher_logits: Tensor, num_items:
 
 
 def average_rows(per_row_loss: Tensor, num_items: Count) -> Tensor:
-    """Mean over all rows of (batch,)."""
-    return per_row_loss.sum() / (per_row_loss.numel() if num_items is None else num_items)
+    """Mean over all rows of (batch,); 0 where a batch has none, as one of rows without words."""
+    return per_row_loss.sum() / torch.as_tensor(per_row_loss.numel() if num_items is None else num_items).clamp(min=1)
 
 
 def hidden_mse(student_hidden: Tensor, teacher_hidden: Tensor) -> Tensor:

@@ -76,6 +76,14 @@ def test_kl_is_a_mean_over_rows_and_a_sum_over_classes():
     assert kl_divergence_loss(student.repeat(7, 1), teacher.repeat(7, 1)).item() == pytest.approx(once.item(), rel=1e-5)
 
 
+def test_kl_of_a_batch_without_any_item_is_zero_with_a_gradient():
+    for num_items in (None, 0, torch.tensor(0.0)):
+        logits = torch.zeros(0, 3, requires_grad=True)
+        loss = kl_divergence_loss(logits, torch.zeros(0, 3), 2.0, num_items)
+        loss.backward()
+        assert loss == 0
+
+
 def test_logit_cosine_by_hand():
     student, teacher = torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 2.0], [3.0, 3.0]])
     assert logit_cosine_loss(student, teacher).item() == pytest.approx(0.5)  # 1 and 0
