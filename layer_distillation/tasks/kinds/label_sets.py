@@ -1,4 +1,4 @@
-"""Sets of labels as files have them: lists of names or ids, JSON in cells, a 0/1 column for each; as marks, 0 or 1 each.
+"""Sets of labels as files have them: lists of names or ids, JSON in cells, a 0/1 column for each; as marks of 0 or 1.
 
 An empty list is a row without a label that is right as it is; an empty cell, or null, is a row of which nobody says.
 """
