@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from layer_distillation.cards.publish import CARD_NAME, render_model_card
-from layer_distillation.comparison.runs import Run
+from layer_distillation.comparison.runs import Run, read_predictions
 from layer_distillation.export.arguments import ExportArguments
 from layer_distillation.export.artifacts import FOLDERS, Made, answer_all, write_all
 from layer_distillation.export.clients import Batch
@@ -27,6 +27,7 @@ from layer_distillation.export.subjects import (
     load_student,
     load_teacher,
     load_texts,
+    mark_items,
     save_subject,
 )
 from layer_distillation.export.teacher_cache import TeacherCache, open_cache
@@ -123,7 +124,7 @@ def prepare_subjects(
     folder = arguments.folder
     model, tokenizer = load_student(folder, get_record_kind(record.task))
     texts = load_texts(record) if arguments.needs_rows else None
-    data = load_rows(texts, tokenizer, record) if texts is not None else None
+    data = None if texts is None else mark_items(load_rows(texts, tokenizer, record), read_predictions(folder))
     subjects = [Subject(STUDENT, model, tokenizer, folder, data)]
     if arguments.trim_vocabulary:
         trimmed, export.vocabulary = trim_student(subjects[0], texts, arguments.vocabulary_files, record, workshop)

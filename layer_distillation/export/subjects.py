@@ -1,19 +1,23 @@
 """What is exported, and on which rows it is scored: all had again from a finished run's folder and record.
 
-Entry: `load_rows`, `load_student`, `load_teacher`.
+Entry: `load_rows`, `mark_items`, `load_student`, `load_teacher`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.data import TaskData
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import ITEM_MARKS, TaskKind
 from layer_distillation.tasks.kinds.table import find_model_kind
 from layer_distillation.tasks.loading import fingerprint_task, load_task
 from layer_distillation.tasks.model_checks import explain_errors, get_auto_class, quiet_loading
@@ -99,6 +103,20 @@ def load_rows(texts: TaskData, tokenizer: PreTrainedTokenizerBase, record: RunRe
             f"{NO_SCORES}"
         )
     return data
+
+
+def mark_items(data: TaskData, predictions: Mapping[str, np.ndarray]) -> TaskData:
+    """With the items that the run scored: of words that a teacher of other tokens could not read there is nothing."""
+    column = data.kind.item_column
+
+    def mark(split: str, rows: Dataset) -> Dataset:
+        marks = predictions.get(f"{split}.{ITEM_MARKS}")
+        if marks is None:
+            return rows
+        own = np.split(marks.astype(int), np.cumsum(measure_lengths(rows))[:-1])
+        return rows.remove_columns(column).add_column(column, [row.tolist() for row in own])
+
+    return data.with_rows({split: mark(split, rows) for split, rows in data.list_rows().items()})
 
 
 # ---- models ------------------------------------------------------------------------------------------------------

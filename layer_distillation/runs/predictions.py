@@ -13,7 +13,7 @@ from transformers import EvalPrediction
 from distill_trainer import DistillationTrainer
 from layer_distillation.losses.batches import is_labelled
 from layer_distillation.records.token_counts import measure_lengths
-from layer_distillation.tasks.kinds.entry import VECTOR, TaskKind
+from layer_distillation.tasks.kinds.entry import ITEM_MARKS, VECTOR, TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.metrics import compute_task_loss
 from layer_distillation.trainer.evaluated_rows import DistillationOutput
@@ -36,6 +36,8 @@ def predict_splits(trainer: DistillationTrainer, data: TaskData) -> tuple[Predic
         output = trainer.predict(rows, metric_key_prefix=split)
         has_answers = data.kind.answer_rows is not None
         predictions[split] = keep_answers(output, data, split) if has_answers else keep_items(output, data.kind)
+        if data.kind.number_items is not None:
+            predictions[split][ITEM_MARKS] = np.concatenate(rows[data.kind.item_column][:]).astype(bool)
         if (units := data.read_units(split)) is not None:
             predictions[split]["units"] = units
         if f"{split}_loss" in output.metrics or data.is_scored_by_teacher or data.outputs == VECTOR:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForTokenClassification, AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
 from compare_strategies import main as compare
+from layer_distillation.export.subjects import load_rows, load_texts, mark_items
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.runs.arguments import parse_command_line
 from layer_distillation.runs.preparation import open_record, prepare_run
@@ -121,6 +122,10 @@ def test_a_run_scores_both_on_the_same_words_and_is_compared(tmp_path):
     np.testing.assert_allclose(arrays["test.teacher_logits"], expected, rtol=1e-4, atol=1e-5)
     chosen, labels = arrays["test.teacher_logits"].argmax(axis=-1), arrays["test.labels"]
     assert record.teacher["metrics"]["test"]["accuracy"] == pytest.approx((chosen == labels).mean())
+    rows = load_rows(load_texts(record), AutoTokenizer.from_pretrained(tmp_path / "runs" / "even"), record)
+    marks = np.concatenate(rows.test["item_mask"][:])
+    assert marks.sum() > len(labels)
+    assert np.concatenate(mark_items(rows, arrays).test["item_mask"][:]).sum() == len(labels)
     assert compare([str(tmp_path / "runs"), "--output_dir", str(tmp_path / "compared"), "--no_pictures"]) == 0
 
 

@@ -39,6 +39,7 @@ CLOSENESS_METRICS = {
     **dict.fromkeys(ONE_NUMBER, "pearson_to_teacher"),
     VECTOR: "cosine_to_teacher",
 }
+ITEM_MARKS = "item_marks"  # of predictions.npz: which tokens of all rows are items, where these are words
 LOST_WORDS = "lost_words"  # a column while texts are tokenized: words of a row that have no piece of it left
 
 LabelNames = Sequence[str] | None  # None: the task's answers are numbers
