@@ -1,5 +1,6 @@
 """The same command under plain python, accelerate launch and two processes; on a GPU where there is one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ TWO_PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", 
 
 def launch(command: list[str], flags: list[str]) -> subprocess.CompletedProcess:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"  # DeepSpeed calls ninja
     return subprocess.run([*command, *flags], env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -73,6 +75,28 @@ def test_sharding_that_accelerate_would_leave_out_without_a_word_is_refused_in_o
     assert (
         "--fsdp shards over several cards and here is a processor: accelerate shards nothing on processors" in lines[0]
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2])
+def test_deepspeed_gives_the_metrics_of_two_plain_processes(tmp_path, stage):
+    """Sharded optimizer and gradients; the teacher is fine-tuned so, too, and an untrained student scored before."""
+    pytest.importorskip("deepspeed", reason="pip install -r requirements-deepspeed.txt")
+    auto = dict.fromkeys(
+        ["train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size", "gradient_clipping"],
+        "auto",
+    )
+    settings = tmp_path / "zero.json"
+    settings.write_text(json.dumps(auto | {"zero_optimization": {"stage": stage}}))
+    flags = make_project(tmp_path, has_head=False, dropout=0.0)
+    flags += ["--teacher_num_train_epochs=2", "--learning_rate=0.05", "--per_device_train_batch_size=2"]
+    flags += ["--gradient_accumulation_steps=2", "--num_train_epochs=3", "--bf16=false"]
+    plain = run(TWO_PROCESSES, [*flags, f"--cache_dir={tmp_path / 'cache1'}"], tmp_path / "plain")
+    sharded = run(
+        TWO_PROCESSES, [*flags, f"--deepspeed={settings}", f"--cache_dir={tmp_path / 'cache2'}"], tmp_path / "sharded"
+    )
+    for split, metrics in plain.items():
+        assert sharded[split] == pytest.approx(metrics, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.slow

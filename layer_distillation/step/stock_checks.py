@@ -7,7 +7,9 @@ Entry: `check_stock_flags`.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ def check_stock_flags(flags: Flags, num_processes: int) -> None:
     check_objects(flags)
     check_reporting(flags["report_to"])
     check_sharding(flags, num_processes)
+    check_deepspeed(flags, os.environ)
 
 
 def check_steps(flags: Flags) -> None:
@@ -146,3 +149,24 @@ def check_sharding(flags: Flags, num_processes: int) -> None:
         )
     if flags["use_cpu"]:  # a silent whole copy in every process: see trainer/checks.py
         raise ValueError("--fsdp and --use_cpu are both given: accelerate shards nothing on processors, leave one out")
+
+
+def check_deepspeed(flags: Flags, environment: Mapping[str, str]) -> None:
+    """DeepSpeed, of the flag or of `accelerate launch`: that it is there, has a group of processes (one alone is one
+    too), and leaves each of them the whole weights, which students are made of."""
+    settings = flags["deepspeed"]
+    if not settings and environment.get("ACCELERATE_USE_DEEPSPEED") != "true":
+        return
+    if find_spec("deepspeed") is None:
+        raise ValueError("--deepspeed needs a package that is not installed: pip install deepspeed, or leave it out")
+    if settings and not {"RANK", "WORLD_SIZE"} <= set(environment):
+        raise ValueError(
+            "--deepspeed shards over a group of processes and there is none: start with torchrun or accelerate launch"
+        )
+    settings = settings or environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
+    if isinstance(settings, str):
+        settings = read_object("deepspeed", settings)
+    asked = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
+    stage = (settings or {}).get("zero_optimization", {}).get("stage", asked)
+    if str(stage) == "3":
+        raise ValueError("DeepSpeed's ZeRO stage 3 shards the weights that students are made of: take stage 1 or 2")

@@ -1,6 +1,7 @@
 """A Trainer whose evaluations are exact, and in the order of the data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction, Trainer
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import BestRun, EvalLoopOutput, denumpify_detensorize
 
 from layer_distillation.losses.batches import find_items, split_inputs
@@ -72,7 +74,7 @@ class ExactEvaluationTrainer(Trainer):
         if not self.is_in_train:
             self._compute_in_weights_precision()
         taken: list[EvalPrediction] = []
-        with replaced_callables(self, taken):
+        with replaced_callables(self, taken), self._without_idle_deepspeed():
             output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         if output.predictions is None:  # no row
             return output
@@ -84,6 +86,19 @@ class ExactEvaluationTrainer(Trainer):
         return EvalLoopOutput(
             *shown, metrics=add_prefix(scores, metric_key_prefix) | output.metrics, num_samples=output.num_samples
         )
+
+    @contextmanager
+    def _without_idle_deepspeed(self) -> Iterator[None]:
+        """Before a training there is no engine, and the stock loop (transformers 5.23) makes one that only ZeRO 3 can
+        evaluate with: below it, where each process has the whole model, the plain model is evaluated instead."""
+        is_idle = self.is_deepspeed_enabled and self.deepspeed is None and not is_deepspeed_zero3_enabled()
+        self.is_deepspeed_enabled = self.is_deepspeed_enabled and not is_idle
+        try:
+            yield
+        finally:
+            if is_idle:
+                self.is_deepspeed_enabled = True
+                self.accelerator._models.clear()  # the training prepares it anew
 
     def _compute_in_weights_precision(self) -> None:
         """Prepares the model for an evaluation as the stock loop does, but without autocast."""

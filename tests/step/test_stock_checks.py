@@ -9,7 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from layer_distillation.runs.command_line import parse_flags
 from layer_distillation.step.stock import make_stock_flags
-from layer_distillation.step.stock_checks import check_sharding, check_stock_flags
+from layer_distillation.step.stock_checks import check_deepspeed, check_sharding, check_stock_flags
 
 # Of the class with its own defaults: mistakes, and what the line about it names.
 MISTAKES = [
@@ -92,6 +92,38 @@ def test_sharding_needs_processes_to_shard_over():
         check_sharding(make_flags(fsdp=True, use_cpu=True), num_processes=2)
     with pytest.raises(ValueError, match="--fsdp and --deepspeed"):
         check_sharding(make_flags(fsdp=True, deepspeed="{}"), num_processes=2)
+
+
+GROUP = {"RANK": "0", "WORLD_SIZE": "2"}
+BY_ACCELERATE = {**GROUP, "ACCELERATE_USE_DEEPSPEED": "true"}
+SECOND, THIRD = ({"zero_optimization": {"stage": stage}} for stage in (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "message"),
+    [
+        (SECOND, {}, "start with torchrun or accelerate launch"),
+        (THIRD, GROUP, "ZeRO stage 3 shards the weights"),
+        (json.dumps(THIRD), GROUP, "ZeRO stage 3 shards the weights"),
+        (None, BY_ACCELERATE | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, "ZeRO stage 3 shards the weights"),
+        ("nowhere.json", GROUP, "nowhere.json is not a file"),
+    ],
+)
+def test_what_deepspeed_cannot_do_here_is_refused(monkeypatch, settings, environment, message):
+    monkeypatch.setattr("layer_distillation.step.stock_checks.find_spec", lambda name: name)
+    with pytest.raises(ValueError, match=message):
+        check_deepspeed(make_flags(deepspeed=settings), environment)
+
+
+def test_deepspeed_below_stage_3_is_taken_and_asked_for(monkeypatch):
+    for environment in (GROUP, {}):
+        check_deepspeed(make_flags(deepspeed=None), environment)
+    monkeypatch.setattr("layer_distillation.step.stock_checks.find_spec", lambda name: name)
+    check_deepspeed(make_flags(deepspeed=SECOND), GROUP)
+    check_deepspeed(make_flags(deepspeed=None), BY_ACCELERATE | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"})
+    monkeypatch.setattr("layer_distillation.step.stock_checks.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install deepspeed"):
+        check_deepspeed(make_flags(deepspeed=SECOND), GROUP)
 
 
 @pytest.mark.parametrize(
