@@ -131,8 +131,19 @@ def make_cluster(arguments: argparse.Namespace) -> ClusterSettings:
         cpus=int(arguments.cpus_per_run or DEFAULT_CPUS),
         cards=int(arguments.cards_per_run or 0),
         ray_address=arguments.ray_address or DEFAULT_ADDRESS,
-        slurm=dict(text.split("=", 1) for text in arguments.slurm),
+        slurm=dict(map(parse_option, arguments.slurm)),
     )
+
+
+def parse_option(text: str) -> tuple[str, str | int]:
+    """Whole numbers as such: submitit calculates with minutes. Raises ValueError for what is no option."""
+    name, sign, value = text.partition("=")
+    if not (re.fullmatch("[a-z_]+", name) and sign and value):
+        raise ValueError(f'--slurm is "{text}": give a name and a value, such as partition=gpu')
+    is_number = re.fullmatch("0|[1-9][0-9]*", value, re.ASCII) is not None
+    if name == "time" and not is_number:
+        raise ValueError(f"--slurm time is {value}: give minutes, such as time=240")
+    return name, int(value) if is_number else value
 
 
 def list_raced_seeds(seeds: Sequence[str], most: int) -> list[str]:
@@ -195,8 +206,7 @@ def check_executor(arguments: argparse.Namespace) -> None:
         if value and arguments.executor not in engines:
             raise ValueError(f"{flag} is for --executor {' or '.join(engines)}: add that, or leave it out")
     for text in arguments.slurm:
-        if not re.fullmatch("[a-z_]+=.+", text):
-            raise ValueError(f'--slurm is "{text}": give a name and a value, such as partition=gpu')
+        parse_option(text)
 
 
 def check_race(arguments: argparse.Namespace) -> None:

@@ -32,7 +32,7 @@ class ClusterSettings:
     cpus: int
     cards: int
     ray_address: str
-    slurm: Mapping[str, str]
+    slurm: Mapping[str, str | int]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Entry: `check_scheduler`, then `execute_on_slurm`.
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from layer_distillation.sweep.remote_run import NOT_STARTED, run_command
 
 SCHEDULER = "slurm"  # of submitit; its `local` has processes of this machine in place of jobs
 LOOK_SECONDS = 1.0
+GONE_SECONDS = 90.0  # after a job has left the queue; a result on a network file system may be seen a minute late
 DEFAULT_MINUTES = 24 * 60
 
 
@@ -57,22 +59,57 @@ def execute_on_slurm(
     if not opened:
         return
     jobs = submit(opened, groups.environment, cluster, find_memory_bytes(runs)[0])
-    at_work: dict[str, RunAtWork] = {}
+    queue, at_work = Queue(), dict[str, RunAtWork]()
     try:
         while jobs:
-            ended = [run for run, job in jobs if job.done()]
-            for run, job in jobs:
-                if job.job_id not in at_work and (job.done() or job.state == "RUNNING"):
+            queue.look()
+            for run, job in list(jobs):
+                has_ended = queue.has_ended(job)
+                if job.job_id not in at_work and (has_ended or queue.find_state(job) == "RUNNING"):
                     at_work[job.job_id] = RunAtWork(run, f"job {job.job_id}", time.monotonic())
                     listener.begin(run, f"job {job.job_id}")
-            for run, job in [(run, job) for run, job in jobs if run in ended]:
-                jobs.remove((run, job))
-                yield at_work.pop(job.job_id).end(find_status(run, job))
+                if has_ended:
+                    jobs.remove((run, job))
+                    yield at_work.pop(job.job_id).end(find_status(run, job))
             listener.watch([*at_work.values()])
             time.sleep(LOOK_SECONDS if jobs else 0)
     finally:
         for _, job in jobs:
             job.cancel()
+
+
+class Queue:
+    """What `squeue` says of the user's jobs. submitit 1.5 asks `sacct`, which answers only where SLURM keeps accounts:
+    elsewhere a job that was killed, by its node or for its memory, is waited for without end."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] | None = None  # None: squeue does not say
+        self.last_seen: dict[str, float] = {}
+
+    def look(self) -> None:
+        if SCHEDULER != "slurm":
+            return
+        command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.states = None
+        if answer.returncode == 0:
+            self.states = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines())
+            self.last_seen |= dict.fromkeys(self.states, time.monotonic())
+
+    def find_state(self, job: submitit.Job) -> str:
+        return job.state if self.states is None else self.states.get(job.job_id, "")
+
+    def has_ended(self, job: submitit.Job) -> bool:
+        """It has left a result, or left the queue and, for so long, no result."""
+        if self.states is None or has_result(job):
+            return job.done()
+        if job.job_id in self.states:
+            return False
+        return time.monotonic() - self.last_seen.setdefault(job.job_id, time.monotonic()) > GONE_SECONDS
+
+
+def has_result(job: submitit.Job) -> bool:
+    return job.paths.result_pickle.exists()
 
 
 def submit(
@@ -108,6 +145,10 @@ def leave_out_job(environment: Mapping[str, str]) -> dict[str, str]:
 
 def find_status(run: PlannedRun, job: submitit.Job) -> int:
     """Of a job that has ended; why SLURM ended it goes to the run's log."""
+    if not has_result(job):
+        reason = "its node or its memory may have ended it"
+        note_failure(run, f"job {job.job_id} ({job.state}) left the queue without a result: {reason}")
+        return NOT_STARTED
     try:
         return job.result()
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:

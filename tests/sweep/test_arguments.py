@@ -8,6 +8,9 @@ from layer_distillation.sweep import arguments
 from layer_distillation.sweep.arguments import parse_command_line
 from layer_distillation.sweep.plan import ClusterSettings
 
+SLURM_WORDS = ["--slurm", "partition=gpu", "--slurm=comment=a=b", "--slurm=time=90", "--slurm=nodelist=007"]
+SLURM_OPTIONS = {"partition": "gpu", "comment": "a=b", "time": 90, "nodelist": "007"}
+
 
 def test_own_flags_may_stand_among_those_of_the_runs():
     words = [
@@ -58,6 +61,7 @@ def test_no_flag_is_abbreviated_or_guessed(flag):
         (["--executor", "ray", "--cpus_per_run", "0"], '--cpus_per_run is "0"'),
         (["--executor", "ray", "--slurm", "partition=gpu"], "--slurm is for --executor slurm"),
         (["--executor", "slurm", "--slurm", "gpu"], '--slurm is "gpu": give a name and a value'),
+        (["--executor", "slurm", "--slurm", "time=1-00:00"], "--slurm time is 1-00:00: give minutes"),
         (["--", "--hub-token=hf_x"], "--hub_token would show in the list of processes"),
         (["--", "--seed", "3"], "--seed differs between the runs"),
     ],
@@ -72,8 +76,8 @@ def test_a_mistake_is_one_line_and_status_2(words, message, capsys):
 
 
 def test_what_runs_get_on_a_cluster_and_how_many_at_once():
-    settings, _ = parse_command_line(["--executor", "slurm", "--slurm", "partition=gpu", "--slurm=comment=a=b"])
-    assert settings.cluster == ClusterSettings("slurm", 0, 2, 0, "auto", {"partition": "gpu", "comment": "a=b"})
+    settings, _ = parse_command_line(["--executor", "slurm", *SLURM_WORDS])
+    assert settings.cluster == ClusterSettings("slurm", 0, 2, 0, "auto", SLURM_OPTIONS)
     settings, _ = parse_command_line(
         ["--executor", "ray", "--jobs", "3", "--cpus_per_run", "4", "--cards_per_run", "1"]
     )

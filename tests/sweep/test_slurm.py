@@ -90,12 +90,7 @@ def test_without_sbatch_it_is_one_error(monkeypatch):
 
 def test_options_go_to_sbatch_by_its_names(place, monkeypatch):
     """By an sbatch that takes every script; what submitit wrote for it is looked at."""
-    (place / "bin").mkdir()
-    for name in ("sbatch", "srun"):
-        (place / "bin" / name).write_text("#!/bin/sh\necho Submitted batch job 7\n")
-        (place / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "SCHEDULER", "slurm")
+    make_cluster(place, monkeypatch)
     settings = replace(SETTINGS, slurm={"partition": "long", "time": "90"})
     runs = [make_run(place, name, "true") for name in ("a", "b", "c")]
     jobs = slurm.submit(runs, dict(os.environ), settings, 2_300_000_000)
@@ -103,6 +98,50 @@ def test_options_go_to_sbatch_by_its_names(place, monkeypatch):
     lines = [line for path in (place / "logs" / "slurm").glob("*.sh") for line in path.read_text().splitlines()]
     options = {line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")}
     assert {"partition=long", "time=90", "array=0-2%2", "cpus-per-task=3", "mem=3GB", "job-name=distil"} <= options
+
+
+def make_cluster(place: Path, monkeypatch: pytest.MonkeyPatch, queue: str = "") -> None:
+    """Commands that take every script as job 7, start none and keep no accounts."""
+    commands = dict.fromkeys(["sbatch", "srun"], "echo Submitted batch job 7")
+    commands |= {"squeue": queue, "sacct": "echo accounting storage is disabled >&2; exit 1", "scancel": ""}
+    (place / "bin").mkdir()
+    for name, line in commands.items():
+        (place / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (place / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "SCHEDULER", "slurm")
+
+
+def test_a_job_that_slurm_forgot_has_failed_where_it_keeps_no_accounts(place, monkeypatch):
+    """A killed job leaves no result, and `sacct`, which submitit would ask, says nothing."""
+    seen = place / "seen"
+    make_cluster(place, monkeypatch, queue=f"[ -e '{seen}' ] || echo '7 RUNNING'; touch '{seen}'")
+    monkeypatch.setattr(slurm, "GONE_SECONDS", 0.3)
+    run, listener = make_run(place, "killed", "true"), Listener()
+    [outcome] = slurm.execute_on_slurm([run], ProcessGroups(os.environ), listener, SETTINGS)
+    assert listener.begun == {"killed": "job 7"}
+    assert outcome.status == NOT_STARTED
+    assert "left the queue without a result" in run.log.read_text()
+
+
+def test_a_queue_that_does_not_answer_says_nothing_of_a_job(place, monkeypatch):
+    make_cluster(place, monkeypatch, queue="exit 1")
+    monkeypatch.setattr(slurm, "GONE_SECONDS", 0.0)
+    listener = Listener()
+    outcomes = slurm.execute_on_slurm(
+        [make_run(place, "waiting", "true")], ProcessGroups(os.environ), listener, SETTINGS
+    )
+    looks = []
+
+    def look(at_work: Sequence[RunAtWork]) -> None:
+        looks.append(at_work)
+        if len(looks) == 5:
+            raise KeyboardInterrupt
+
+    listener.watch = look
+    with pytest.raises(KeyboardInterrupt):
+        list(outcomes)
+    assert not listener.begun
 
 
 def test_no_token_lies_in_the_folder_and_the_run_has_it(place, monkeypatch):
