@@ -11,7 +11,7 @@ def describe_inheritance(record: RunRecord) -> list[str]:
     dataset = find_hub_dataset(record.task)
     data = f"the data set {code_span(dataset)} of the Hub" if dataset else "data that are not on the Hub"
     if count := record.task.get("unlabelled_rows"):
-        data += f", and on {count:,} rows without labels from a file"
+        data += f", and on {count:,} rows without labels{describe_source(record)}"
     lines = [
         f"Licence: {describe_licence(card, find_origin(record))}",
         f"Data: the student was trained on {data} (task {code_span(record.task['name'])}). "
@@ -22,6 +22,12 @@ def describe_inheritance(record: RunRecord) -> list[str]:
         describe_named(card, "language", "The teacher's language", "Language, by the teacher's card"),
     ]
     return ["\n".join(f"- {line}" for line in lines)]
+
+
+def describe_source(record: RunRecord) -> str:
+    """Of unlabelled rows."""
+    sources = {"unlabeled_file": "from a file", "recombined_pairs": "that are its own texts paired anew"}
+    return " " + " and ".join(text for name, text in sources.items() if record.arguments.get(name))
 
 
 def describe_licence(card: dict[str, list[str]], origin: str | None) -> str:

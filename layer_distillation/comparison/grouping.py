@@ -31,7 +31,7 @@ START_ARGUMENTS = ("layer_strategy", "student_layers", "student_num_layers", *VA
 # What makes the arms, and what the fingerprints of teacher and rows say better than a path does.
 FREE_ARGUMENTS = frozenset(
     ["seed", "data_seed", "student_width_init", *START_ARGUMENTS]
-    + ["teacher_model_name_or_path", "train_file", "validation_file", "test_file", "unlabeled_file"]
+    + ["teacher_model_name_or_path", "train_file", "validation_file", "test_file", "unlabeled_file", "recombined_pairs"]
     + ["teacher_outputs", "teacher_store_max_gb"]
     + ["per_device_eval_batch_size", "eval_accumulation_steps", "use_cpu", "calibration_rows", "beam_width"]
 )

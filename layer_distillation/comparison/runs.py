@@ -36,7 +36,7 @@ from layer_distillation.tasks.kinds.ranking_scores import average_queries
 from layer_distillation.tasks.kinds.table import get_record_kind
 from layer_distillation.tasks.weighted_scores import Scorer
 
-UNLABELLED_ARGUMENTS = ("unlabeled_file", "max_unlabeled_samples")
+UNLABELLED_ARGUMENTS = ("unlabeled_file", "max_unlabeled_samples", "recombined_pairs")
 # Without a teacher there is nothing that these could change.
 TEACHER_ARGUMENTS = frozenset(
     [*TEACHER_TERMS, "temperature", "hidden_loss", "attention_loss", "layer_matching", "relation_layer"]

@@ -61,6 +61,7 @@ EARLIER_BEHAVIOUR: dict[str, Any] = {
     "metrics": None,
     "pkd_last_layer": True,
     "pkd_weight": 0.0,
+    "recombined_pairs": None,
     "relation_heads": 12,
     "relation_layer": None,
     "relation_weight": 0.0,

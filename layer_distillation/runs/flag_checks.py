@@ -98,6 +98,10 @@ def check_soft_labels(arguments: RunFlags | RunArguments) -> None:
             f"--soft_label_columns {data.soft_label_columns} has no layers that a student could start from: give "
             "--student_source_model, a folder or a Hub name, such as distilbert-base-uncased"
         )
+    if data.recombined_pairs is not None:
+        raise ValueError(
+            f"--recombined_pairs {data.recombined_pairs}: of such pairs --soft_label_columns says nothing, leave it out"
+        )
     cosine = arguments.training.get_largest_weights()["logit_cosine"]
     if data.soft_label_kind != LOGITS and cosine > 0:
         raise ValueError(

@@ -23,7 +23,16 @@ WORDS = {
     "teacher": ("teacher_", "additional_teachers", "allow_untrained_teacher", "cache_dir", "trust_remote_code")
     + ("soft_label_", "zero_shot_", "hypothesis_", "pooling", "normalize_embeddings"),
     "data": ("task_name", "dataset_", "validation_", "train_file", "test_file", "text_", "label_column", "label_kind")
-    + ("metrics", "unlabeled_", "max_length", "max_train_samples", "max_eval_", "max_unlabeled_", "sample_seed")
+    + (
+        "metrics",
+        "unlabeled_",
+        "max_length",
+        "max_train_samples",
+        "max_eval_",
+        "max_unlabeled_",
+        "recombined_",
+        "sample_seed",
+    )
     + ("prompt_name", "evaluation_files", "task_type", "decision_threshold", "doc_stride", "version_2_", "null_score_")
     + ("n_best_size", "max_answer_length"),
     "student": ("student_", "layer_strategy", "calibration_rows", "beam_width"),

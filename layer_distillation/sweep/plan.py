@@ -17,7 +17,7 @@ TRIALS = "tuning"  # the folder of the runs that values are chosen by
 TEACHER_OFF = (
     *("--pkd_weight", "0", "--embedding_weight", "0", "--relation_weight", "0", "--rkd_weight", "0"),
     *("--margin_weight", "0", "--similarity_weight", "0"),
-    *("--intermediate_epochs", "0", "--schedules", "", "--unlabeled_file", ""),
+    *("--intermediate_epochs", "0", "--schedules", "", "--unlabeled_file", "", "--recombined_pairs", "0"),
     *("--kl_weight", "0", "--hidden_weight", "0", "--attention_weight", "0", "--logit_cosine_weight", "0"),
     *("--ce_weight", "1"),
 )

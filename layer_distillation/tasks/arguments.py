@@ -219,11 +219,20 @@ class DataArguments(AnswerFlags):
     max_unlabeled_samples: int | None = field(
         default=None, metadata={"help": "Draw this many rows of --unlabeled_file (default: all)."}
     )
+    recombined_pairs: int | None = field(
+        default=None,
+        metadata={
+            "help": "So many pairs of near texts of the training rows, put together anew, join them without labels: "
+            "the teacher answers (tasks with two texts to a row; two to four times as many as there are rows)."
+        },
+    )
     sample_seed: int = field(default=42, metadata={"help": "Seed of every draw: shuffle(seed).select(range(n))."})
 
     def __post_init__(self) -> None:
         if self.unlabeled_file == "":  # takes back the one that a recipe or an earlier flag names
             self.unlabeled_file = self.max_unlabeled_samples = None
+        if self.recombined_pairs == 0:  # likewise
+            self.recombined_pairs = None
         self.check_source()
         self.check_answers()
         self.check_dependent_arguments()
@@ -308,6 +317,8 @@ class DataArguments(AnswerFlags):
         for name in ("n_best_size", "max_answer_length"):
             if vars(self)[name] is not None and vars(self)[name] < 1:
                 raise ValueError(f"--{name} {vars(self)[name]} leaves no answer: give at least 1.")
+        if self.recombined_pairs is not None and self.recombined_pairs < 0:
+            raise ValueError(f"--recombined_pairs {self.recombined_pairs}: give a number of pairs, or 0 for none.")
         for name in ("max_train_samples", "max_eval_samples", "max_unlabeled_samples"):
             value = vars(self)[name]
             if value is not None and value < 1:
@@ -317,11 +328,12 @@ class DataArguments(AnswerFlags):
 def check_transfer_set(arguments: DataArguments, term_weights: Mapping[str, float]) -> None:
     """Raises ValueError where no term of the loss, by name and largest weight, could learn from text without labels."""
     others = [name for name, weight in term_weights.items() if weight > 0 and name != "ce"]
-    if arguments.unlabeled_file is not None and not others:
-        raise ValueError(
-            f"--unlabeled_file {arguments.unlabeled_file} has no labels, and cross-entropy is the only term of the "
-            "loss: set --kl_weight or another term's weight above 0, or drop --unlabeled_file"
-        )
+    for name in ("unlabeled_file", "recombined_pairs"):
+        if vars(arguments)[name] is not None and not others:
+            raise ValueError(
+                f"--{name} {vars(arguments)[name]} has no labels, and cross-entropy is the only term of the loss: "
+                f"set --kl_weight or another term's weight above 0, or drop --{name}"
+            )
 
 
 def name_task(arguments: DataArguments) -> str:

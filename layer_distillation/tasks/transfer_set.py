@@ -1,4 +1,5 @@
-"""The transfer set: text without labels, `--unlabeled_file`, that joins the student's training rows.
+"""The transfer set: text without labels that joins the student's training rows, of a file (`--unlabeled_file`) and of
+the training rows themselves (`--recombined_pairs`).
 
 Its rows count in every term of the loss but cross-entropy (of a regression, the squared error on labels). Whatever else
 looks at training rows sees the labelled ones alone: the teacher's fine-tuning, the task's fingerprint, strategies and
@@ -10,25 +11,56 @@ Entry: `add_transfer_set`; `check_transfer_set` of the arguments comes before an
 import logging
 from dataclasses import replace
 
+from datasets import concatenate_datasets
+
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.files import read_data_file
+from layer_distillation.tasks.recombination import recombine_pairs
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 from layer_distillation.tasks.soft_labels import check_width, take_soft_labels
 from layer_distillation.tasks.tokenizing import UNLABELLED_ROWS
 
 logger = logging.getLogger(__name__)
 
+RECOMBINED_KINDS = ("text-classification", "multi-label")  # any two texts are a row of; of regressions too
+
 
 def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
-    """The task with the unlabelled rows beside its own, or as it is where no file is named.
+    """The task with the unlabelled rows beside its own, or as it is where none are asked for.
 
     Raises:
-        ValueError: the file cannot be read, or lacks a text.
+        ValueError: the file cannot be read, or lacks a text; the task has no pairs to recombine.
     """
-    if arguments.unlabeled_file is None:
-        return data
+    if arguments.unlabeled_file is not None:
+        data = add_file(data, arguments)
+    if arguments.recombined_pairs is not None:
+        data = add_recombined_pairs(data, arguments.recombined_pairs, arguments.sample_seed)
+    return data
+
+
+def add_recombined_pairs(data: TaskData, count: int, seed: int) -> TaskData:
+    """Raises ValueError where rows have no two texts that may be paired anew."""
+    if data.kind.name not in RECOMBINED_KINDS or len(data.text_columns) != 2:
+        have = " and ".join(data.text_columns)
+        raise ValueError(
+            f"--recombined_pairs {count} pairs the two texts of classified rows anew, and this is {data.kind.name} of "
+            f"{have}: leave it out"
+        )
+    pairs = recombine_pairs(*(data.train[column][:] for column in data.text_columns), count, seed)
+    if not pairs:
+        raise ValueError(f"--recombined_pairs {count}: the training rows' texts make no other pair, leave it out")
+    columns = dict(zip(data.text_columns, map(list, zip(*pairs, strict=True)), strict=True))
+    columns["labels"] = data.kind.make_unlabelled(columns, data.label_names)
+    rows = draw_split("recombined pairs", columns, data.features, None, seed, first_index=len(data.student_train))
+    logger.info("%d pairs of the training rows' own texts join them, without labels", len(rows))
+    warn_of_overlap("the recombined pairs", rows, dict(data.list_splits()), data.text_columns)
+    return replace(data, unlabelled=rows if data.unlabelled is None else concatenate_datasets([data.unlabelled, rows]))
+
+
+def add_file(data: TaskData, arguments: DataArguments) -> TaskData:
+    """Raises ValueError where the file cannot be read or lacks a text."""
     taken, soft = take_soft_labels({"unlabelled": read_data_file(arguments.unlabeled_file)}, arguments)
     split = taken["unlabelled"]
     check_width(data.soft_labels, soft, split.origin)
