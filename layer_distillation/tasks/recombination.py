@@ -7,6 +7,8 @@ mostly unrelated, which a student learns at once, and near ones lie where the te
 Entry: `recombine_pairs`.
 """
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
@@ -15,7 +17,9 @@ PIECES = {"analyzer": "char_wb", "ngram_range": (2, 4), "sublinear_tf": True}  #
 SPARE = 8  # neighbours of a text that may be its own partners or itself
 
 
-def recombine_pairs(first: list[str], second: list[str], count: int, seed: int) -> list[tuple[str, str]]:
+def recombine_pairs(
+    first: Sequence[str], second: Sequence[str], count: int, seed: int, left_out: Iterable[tuple[str, str]] = ()
+) -> list[tuple[str, str]]:
     """At most `count` different pairs, none of them a given one and none of a text with itself.
 
     Each first text with its nearest other second text (cosine of TF-IDF over pieces of words), then each with its next
@@ -24,8 +28,9 @@ def recombine_pairs(first: list[str], second: list[str], count: int, seed: int) 
     Args:
         first: (rows,) a text of each training row.
         second: (rows,) the other one.
+        left_out: further pairs that are not made, such as those of other splits.
     """
-    given = set(zip(first, second, strict=True))
+    given = {*zip(first, second, strict=True), *left_out}
     firsts, seconds = list(dict.fromkeys(first)), list(dict.fromkeys(second))
     pieces = TfidfVectorizer(**PIECES, dtype=np.float32).fit([*firsts, *seconds])
     rounds = -(-count // len(firsts))

@@ -48,14 +48,15 @@ def add_recombined_pairs(data: TaskData, count: int, seed: int) -> TaskData:
             f"--recombined_pairs {count} pairs the two texts of classified rows anew, and this is {data.kind.name} of "
             f"{have}: leave it out"
         )
-    pairs = recombine_pairs(*(data.train[column][:] for column in data.text_columns), count, seed)
+    first, second = data.text_columns
+    evaluated = [pair for _, rows in data.list_splits() for pair in zip(rows[first][:], rows[second][:], strict=True)]
+    pairs = recombine_pairs(data.train[first][:], data.train[second][:], count, seed, left_out=evaluated)
     if not pairs:
         raise ValueError(f"--recombined_pairs {count}: the training rows' texts make no other pair, leave it out")
     columns = dict(zip(data.text_columns, map(list, zip(*pairs, strict=True)), strict=True))
     columns["labels"] = data.kind.make_unlabelled(columns, data.label_names)
     rows = draw_split("recombined pairs", columns, data.features, None, seed, first_index=len(data.student_train))
     logger.info("%d pairs of the training rows' own texts join them, without labels", len(rows))
-    warn_of_overlap("the recombined pairs", rows, dict(data.list_splits()), data.text_columns)
     return replace(data, unlabelled=rows if data.unlabelled is None else concatenate_datasets([data.unlabelled, rows]))
 
 

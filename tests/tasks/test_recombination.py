@@ -48,6 +48,7 @@ def test_nearer_ones_come_first_and_the_last_round_is_drawn_by_the_seed():
     assert one[30:] != two[30:]
     assert set(one) < set(whole)
     assert recombine_pairs(first, second, count=45, seed=1) == one
+    assert set(recombine_pairs(first, second, count=60, seed=1, left_out=whole[:20])).isdisjoint(whole[:20])
 
 
 @pytest.mark.parametrize("texts", [["一只红色的杯子", "那只狗在跑", "七扇门"], ["a", "b", "c"], ["?", "!", "..."]])
@@ -79,6 +80,14 @@ def test_the_pairs_come_after_all_other_rows_without_labels(tmp_path, caplog):
     assert made == recombine_pairs(FIRST, SECOND, 4, 42)
     assert len(data.train) == 3
     assert "4 pairs of the training rows' own texts join them, without labels" in caplog.text
+
+
+def test_no_row_of_another_split_is_made(tmp_path):
+    made = load(tmp_path, recombined_pairs=4).unlabelled
+    test = tmp_path / "test.csv"
+    Dataset.from_dict({"first": made["first"][:1], "second": made["second"][:1], "label": ["no"]}).to_csv(test)
+    others = load(tmp_path, recombined_pairs=4, test_file=str(test)).unlabelled
+    assert (made["first"][0], made["second"][0]) not in set(zip(others["first"][:], others["second"][:], strict=True))
 
 
 def test_of_a_regression_too_and_of_the_drawn_rows_alone(tmp_path):
