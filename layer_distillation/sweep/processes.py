@@ -24,7 +24,7 @@ class ProcessGroups:
         self.environment = environment
         self.at_work: list[subprocess.Popen] = []
         self.handlers: dict[int, Any] = {}  # of before
-        self.is_starting, self.held_signal = False, 0
+        self.is_starting, self.held_signal, self.taken_signal = False, 0, 0
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,15 +33,21 @@ class ProcessGroups:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self.end_all(error.signal_number if isinstance(error, Interrupted) else signal.SIGTERM)
+        self.end_all(self.taken_signal or signal.SIGTERM)
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
+        if self.taken_signal and isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
+            raise Interrupted(self.taken_signal) from error  # Ray's waits put a plain one in its place (2.60)
 
     def handle(self, signal_number: int, frame: FrameType | None) -> None:
         if self.is_starting:
             self.held_signal = signal_number
         else:
-            raise_interrupted(signal_number, frame)
+            self.interrupt(signal_number)
+
+    def interrupt(self, signal_number: int) -> None:
+        self.taken_signal = signal_number
+        raise_interrupted(signal_number, None)
 
     def run(
         self,
@@ -89,7 +95,7 @@ class ProcessGroups:
         finally:
             self.is_starting = False
             if self.held_signal:
-                raise_interrupted(self.held_signal, None)
+                self.interrupt(self.held_signal)
         return process
 
     def end_all(self, signal_number: int) -> None:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -87,3 +88,24 @@ def test_a_command_that_is_not_there_is_an_error_and_leaves_nothing(groups):
     with pytest.raises(FileNotFoundError):
         groups.run(["no-such-command"])
     assert groups.at_work == []
+
+
+def wait_as_ray_does() -> None:
+    """Whatever a signal's handler raises in it becomes a plain interrupt."""
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+
+
+def test_a_signal_is_named_where_a_library_puts_a_plain_interrupt_in_its_place(groups):
+    with pytest.raises(Interrupted) as interrupted, groups:
+        wait_as_ray_does()
+    assert interrupted.value.exit_status == 143
+
+
+def test_an_interrupt_without_a_signal_stays_what_it_is(groups):
+    with pytest.raises(KeyboardInterrupt) as interrupted, groups:
+        raise KeyboardInterrupt
+    assert type(interrupted.value) is KeyboardInterrupt
