@@ -15,7 +15,8 @@ from layer_distillation.runs.exporting import check_export
 from layer_distillation.step.flags import TrainingFlags, check_numbers, check_supported
 from layer_distillation.step.stock_checks import check_stock_flags
 from layer_distillation.tasks.answer_flags import LOGITS
-from layer_distillation.tasks.arguments import BUILT_IN_TASK, check_transfer_set
+from layer_distillation.tasks.arguments import BUILT_IN_TASK
+from layer_distillation.tasks.transfer_checks import check_transfer_set
 
 if TYPE_CHECKING:
     from layer_distillation.runs.arguments import RunArguments

@@ -4,7 +4,6 @@ Without torch, and without `datasets`.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -323,17 +322,6 @@ class DataArguments(AnswerFlags):
             value = vars(self)[name]
             if value is not None and value < 1:
                 raise ValueError(f"--{name} {value} leaves nothing: give at least 1, or leave it out to use all rows.")
-
-
-def check_transfer_set(arguments: DataArguments, term_weights: Mapping[str, float]) -> None:
-    """Raises ValueError where no term of the loss, by name and largest weight, could learn from text without labels."""
-    others = [name for name, weight in term_weights.items() if weight > 0 and name != "ce"]
-    for name in ("unlabeled_file", "recombined_pairs"):
-        if vars(arguments)[name] is not None and not others:
-            raise ValueError(
-                f"--{name} {vars(arguments)[name]} has no labels, and cross-entropy is the only term of the loss: "
-                f"set --kl_weight or another term's weight above 0, or drop --{name}"
-            )
 
 
 def name_task(arguments: DataArguments) -> str:

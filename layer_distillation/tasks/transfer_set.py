@@ -5,7 +5,7 @@ Its rows count in every term of the loss but cross-entropy (of a regression, the
 looks at training rows sees the labelled ones alone: the teacher's fine-tuning, the task's fingerprint, strategies and
 widths that are chosen by data. So all these are the same with a transfer set and without.
 
-Entry: `add_transfer_set`; `check_transfer_set` of the arguments comes before anything is loaded.
+Entry: `add_transfer_set`; `check_transfer_set` of `transfer_checks.py` comes before anything is loaded.
 """
 
 import logging
@@ -21,10 +21,9 @@ from layer_distillation.tasks.recombination import recombine_pairs
 from layer_distillation.tasks.row_sampling import draw_split, warn_of_overlap
 from layer_distillation.tasks.soft_labels import check_width, take_soft_labels
 from layer_distillation.tasks.tokenizing import UNLABELLED_ROWS
+from layer_distillation.tasks.transfer_checks import check_pairs
 
 logger = logging.getLogger(__name__)
-
-RECOMBINED_KINDS = ("text-classification", "multi-label")  # any two texts are a row of; of regressions too
 
 
 def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
@@ -41,13 +40,8 @@ def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
 
 
 def add_recombined_pairs(data: TaskData, count: int, seed: int) -> TaskData:
-    """Raises ValueError where rows have no two texts that may be paired anew."""
-    if data.kind.name not in RECOMBINED_KINDS or len(data.text_columns) != 2:
-        have = " and ".join(data.text_columns)
-        raise ValueError(
-            f"--recombined_pairs {count} pairs the two texts of classified rows anew, and this is {data.kind.name} of "
-            f"{have}: leave it out"
-        )
+    """Raises ValueError where rows have no two texts that may be paired anew, or far too many pairs are asked for."""
+    check_pairs(count, data.kind.name, data.text_columns)
     first, second = data.text_columns
     evaluated = [pair for _, rows in data.list_splits() for pair in zip(rows[first][:], rows[second][:], strict=True)]
     pairs = recombine_pairs(data.train[first][:], data.train[second][:], count, seed, left_out=evaluated)
@@ -56,7 +50,8 @@ def add_recombined_pairs(data: TaskData, count: int, seed: int) -> TaskData:
     columns = dict(zip(data.text_columns, map(list, zip(*pairs, strict=True)), strict=True))
     columns["labels"] = data.kind.make_unlabelled(columns, data.label_names)
     rows = draw_split("recombined pairs", columns, data.features, None, seed, first_index=len(data.student_train))
-    logger.info("%d pairs of the training rows' own texts join them, without labels", len(rows))
+    fewer = f", which are all that there are and fewer than the {count:,} asked for" if len(rows) < count else ""
+    logger.info("%d pairs of the training rows' own texts join them, without labels%s", len(rows), fewer)
     return replace(data, unlabelled=rows if data.unlabelled is None else concatenate_datasets([data.unlabelled, rows]))
 
 

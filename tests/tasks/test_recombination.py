@@ -12,7 +12,7 @@ from layer_distillation.tasks.loading import TaskData, load_task
 from layer_distillation.tasks.recombination import recombine_pairs
 from layer_distillation.tasks.transfer_set import add_transfer_set
 from run_distillation import main
-from test_run_distillation import refuse
+from test_run_distillation import refuse, replace_flag
 from tiny_project import make_project, write_csv
 
 FIRST = ["a red cup stands", "the dog runs", "seven doors"]
@@ -56,6 +56,33 @@ def test_texts_of_any_script_are_paired(texts):
     assert len(recombine_pairs(texts, texts[::-1], count=2, seed=0)) == 2
 
 
+def test_a_text_with_many_partners_and_one_with_few_still_make_as_many_pairs_as_are_asked_for():
+    """Its own are the nearest ones of the first text, and the second text has to make up for what that one lacks."""
+    first, second = ["q"] * 30 + ["p"], [f"q {number}" for number in range(30)] + ["q 1"]
+    assert len(recombine_pairs(first, second, count=10, seed=0)) == 10
+    pairs = recombine_pairs(first, second, count=1000, seed=0)
+    assert set(pairs) == {("p", f"q {number}") for number in range(30) if number != 1}
+    near = [f"near the red door {number}" for number in range(20)]
+    pairs = recombine_pairs(["near the red door"] * 20 + ["a dog"], [*near, "a blue cup"], count=2, seed=0)
+    assert {own for own, _ in pairs} == {"near the red door", "a dog"}
+
+
+@pytest.mark.parametrize("rows", [([""], ["a"]), (["a"], [" "]), (["a"], ["b"]), (["a"] * 9, ["b"] * 9), ([""], [""])])
+def test_empty_and_identical_texts_make_no_pair(rows):
+    assert recombine_pairs(*rows, count=5, seed=0) == []
+
+
+def test_an_empty_text_is_near_nothing():
+    pairs = recombine_pairs(["a cup", "", " "], ["", "a door", "a tree"], count=50, seed=0)
+    assert set(pairs) == {("a cup", "a door"), ("a cup", "a tree")}
+
+
+def test_far_too_many_pairs_are_refused_before_they_are_made():
+    first, second = ([f"{name} {number}" for number in range(300)] for name in ("cup", "door"))
+    with pytest.raises(ValueError, match="--recombined_pairs would make 89,700 pairs of 300 rows: give at most 30,000"):
+        recombine_pairs(first, second, count=10**12, seed=0)
+
+
 # ---- a task's rows -----------------------------------------------------------------------------------------------
 
 
@@ -96,6 +123,14 @@ def test_of_a_regression_too_and_of_the_drawn_rows_alone(tmp_path):
     assert data.unlabelled["labels"][0] != data.unlabelled["labels"][0]  # nan
 
 
+def test_fewer_than_asked_for_is_said(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        data = load(tmp_path, recombined_pairs=5000)
+    assert len(data.unlabelled) == 6
+    assert "6 pairs of the training rows' own texts join them" in caplog.text
+    assert "all that there are and fewer than the 5,000 asked for" in caplog.text
+
+
 def test_none_takes_back_what_a_recipe_says():
     assert DataArguments(recombined_pairs=0) == DataArguments()
     assert TEACHER_OFF[TEACHER_OFF.index("--recombined_pairs") + 1] == "0"
@@ -114,6 +149,26 @@ def test_a_loss_of_labels_alone_refuses_them_before_anything_is_loaded(tmp_path,
     flags = [*make_project(tmp_path), "--recombined_pairs=5", *("--kl_weight=0", "--ce_weight=1")]
     line = refuse(capsys, [*flags, "--hidden_weight=0", "--pkd_weight=0"])
     assert "drop --recombined_pairs" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--task_name=sst2"], "text-classification of sentence: leave it out, or give 0"),
+        (["--text_columns=text"], "text-classification of text: leave it out"),
+        (["--task_type=token-classification"], "this is token-classification: leave it out"),
+        (["--task_type=question-answering", "--text_columns=question,context"], "question-answering of question and"),
+    ],
+)
+def test_flags_that_say_that_rows_are_no_pairs_are_refused_before_anything_is_loaded(
+    tmp_path, capsys, monkeypatch, flags, message
+):
+    monkeypatch.setattr(
+        "layer_distillation.runs.answering.load_teacher_config", lambda *_: pytest.fail("something was loaded")
+    )
+    given = [*make_project(tmp_path), "--recombined_pairs=5", *flags]
+    files = ("train_file", "validation_file", "test_file") if "--task_name=sst2" in flags else ()
+    assert message in refuse(capsys, replace_flag(given, **dict.fromkeys(files)))
 
 
 @pytest.mark.slow
