@@ -9,6 +9,7 @@ Entry: `group_runs`.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,6 @@ BATCH_ARGUMENTS = frozenset(["per_device_train_batch_size", "gradient_accumulati
 ANSWERED_ARGUMENTS = ("teacher_", "additional_teachers", "soft_label_", "zero_shot_", "hypothesis_")
 READABLE_DIFFERENCES = {
     "task fingerprint": "other rows",
-    "unlabeled_file": "other unlabelled rows",
     "unlabelled rows": "other unlabelled rows",
     "teacher fingerprint": "other teacher",
     "source fingerprint": "another checkpoint that its weights came from",
@@ -93,6 +93,7 @@ def group_unit(task_name: str, num_layers: int, runs: list[Run]) -> Unit:
         agreeing = keep_majority(unit, found, describe_arm, f"arm {name!r}")
         chosen, tuning, others = settle_tuning(name, agreeing)
         unit.left_out += others
+        chosen = keep_majority(unit, chosen, describe_unlabelled, f"arm {name!r}")  # trials may differ in them
         unit.arms.append(Arm(name, drop_duplicates(unit, name, chosen), tuning))
     unit.remarks += list_equal_starts(unit.arms) + list_missing_seeds(unit.arms) + list_mixed_losses(unit.arms)
     unit.remarks += list_tuning_remarks(unit.arms) + list_mixed_machines(unit.runs)
@@ -135,8 +136,8 @@ def keep_majority(unit: Unit, runs: list[Run], describe: Callable[[Run], dict[st
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
         other = first[ranked[1][0]]
         differences = list_differences(describe(largest), describe(other))
-        names = [name for name in differences if name in largest.record.arguments and name not in ROW_ARGUMENTS]
-        remedy = f", or make arms of them by --vary {' '.join(names)}" if len(names) == len(differences) else ""
+        names = list_remedies(differences, largest, other)
+        remedy = f", or make arms of them by --vary {' '.join(names)}" if names else ""
         raise ValueError(
             f"{where}: {largest.folder} and {other.folder} stand for {ranked[0][1]} run(s) each that do not agree "
             f"({'; '.join(differences.values())}): give one set alone{remedy}"
@@ -149,6 +150,18 @@ def keep_majority(unit: Unit, runs: list[Run], describe: Callable[[Run], dict[st
         else:
             kept.append(run)
     return kept
+
+
+def list_remedies(differences: dict[str, str], kept: Run, other: Run) -> list[str]:
+    """The arguments that would tell the two apart if they were varied; none where something else differs too."""
+    names: list[str] = []
+    for difference in differences:
+        makers = UNLABELLED_ARGUMENTS if difference == "unlabelled rows" else (difference,)
+        own = [name for name in makers if kept.record.arguments.get(name) != other.record.arguments.get(name)]
+        if not own or difference in ROW_ARGUMENTS:
+            return []
+        names += own
+    return list(dict.fromkeys(names))
 
 
 def freeze(settings: dict[str, Any]) -> str:
@@ -176,10 +189,23 @@ def list_settings(run: Run) -> dict[str, Any]:
         "task fingerprint": run.record.task["fingerprint"],
         "teacher fingerprint": run.record.teacher["fingerprint"],
     }
-    # Where one of the two is varied, both make other rows: then an arm has to agree in them, not all runs.
-    is_varied = not run.has_teacher_terms or any(name in run.varied for name in UNLABELLED_ARGUMENTS)
-    unlabelled = {} if is_varied else {"unlabeled_file": run.unlabelled_fingerprint}
-    return fingerprints | unlabelled | labels | arguments
+    return fingerprints | list_unlabelled(run) | labels | arguments
+
+
+def list_unlabelled(run: Run) -> dict[str, Any]:
+    """What all runs have to agree in of their transfer sets: the rows, or, where these are varied or tuned and only an
+    arm's have to be the same, what else makes them."""
+    if not run.has_teacher_terms:
+        return {}
+    own = {name for name in UNLABELLED_ARGUMENTS if name in (*run.varied, *run.tuned)}
+    if not own:
+        return describe_unlabelled(run)
+    others = {name: run.record.arguments.get(name) for name in UNLABELLED_ARGUMENTS if name not in own}
+    return {name: PurePath(value).name if isinstance(value, str) else value for name, value in others.items()}
+
+
+def describe_unlabelled(run: Run) -> dict[str, Any]:
+    return {"unlabelled rows": run.unlabelled_fingerprint}
 
 
 def hash_labels(run: Run, split: str) -> int:
@@ -213,7 +239,8 @@ def describe_difference(name: str, kept: Any, other: Any) -> str:
 def describe_arm(run: Run) -> dict[str, Any]:
     """What runs of one arm have to agree in, beside what all runs do."""
     varied = {name: value for name, value in run.varied_arguments.items() if name not in FREE_ARGUMENTS}
-    return describe_start(run) | varied | {"unlabelled rows": run.unlabelled_fingerprint}
+    is_tuned = any(name in UNLABELLED_ARGUMENTS for name in run.tuned)
+    return describe_start(run) | varied | ({} if is_tuned else describe_unlabelled(run))
 
 
 def format_setting(value: Any) -> str:

@@ -319,6 +319,63 @@ def test_a_tie_of_transfer_sets_names_what_to_vary(tmp_path):
         group(tmp_path)
 
 
+def test_a_tie_of_recombined_pairs_names_them_and_what_is_varied_then_agrees(tmp_path):
+    """And files that stand beside what is varied are no other arm without a word."""
+    write_run(tmp_path / "a", "top", 1)
+    write_transfer_run(tmp_path / "b", "pairs", 1, recombined_pairs=100)
+    with pytest.raises(ValueError, match=r"other unlabelled rows\): .* arms of them by --vary recombined_pairs$"):
+        group(tmp_path)
+    assert list_arms(tmp_path, "recombined_pairs") == {
+        "top, recombined_pairs none": [1],
+        "top, recombined_pairs 100": [1],
+    }
+    write_transfer_run(tmp_path / "c", "both", 2, recombined_pairs=100, unlabeled_file="x/extra.csv")
+    [unit] = group_runs(read_runs(find_run_folders([tmp_path]), ["recombined_pairs"])[0])
+    assert list_reasons(unit) == {"c": "unlabeled_file none -> extra.csv"}
+
+
+def test_recombined_pairs_beside_files_that_are_varied_have_to_agree(tmp_path):
+    for seed in (1, 2):
+        write_transfer_run(tmp_path / f"file{seed}", "texts", seed, unlabeled_file="extra.csv")
+        write_run(tmp_path / f"none{seed}", "top", seed)
+    write_transfer_run(tmp_path / "pairs", "pairs", 3, recombined_pairs=100)
+    [unit] = group_runs(read_runs(find_run_folders([tmp_path]), ["unlabeled_file"])[0])
+    assert list_reasons(unit) == {"pairs": "recombined_pairs none -> 100"}
+
+
+def test_pairs_drawn_with_another_seed_or_of_other_columns_are_told_apart(tmp_path):
+    write_sweep(tmp_path, ("top",))
+    for strategy, other in {"odd": {"sample_seed": 7}, "even": {"text_columns": "a,c"}}.items():
+        write_run(tmp_path / strategy, strategy, arguments=other, task={"unlabelled_fingerprint": "other"})
+    assert all("other unlabelled rows" in reason for reason in list_reasons(group_one(tmp_path)).values())
+
+
+@pytest.mark.parametrize("name", ["recombined_pairs", "max_unlabeled_samples"])
+def test_transfer_sets_that_are_tuned_are_trials_of_one_arm(tmp_path, name):
+    options = {"unlabeled_file": "extra.csv"} if name == "max_unlabeled_samples" else {}
+    for strategy in ("top", "odd"):
+        for value, seeds in {100: (1,), 200: (1, 2)}.items():
+            for seed in seeds:
+                arguments = options | {name: value, "tuned_flags": name}
+                accuracy = 0.6 + value / 1000
+                folder = tmp_path / f"{strategy}{value}-{seed}"
+                write_run(
+                    folder, strategy, seed, accuracy, arguments=arguments, task={"unlabelled_fingerprint": str(value)}
+                )
+    unit = group_one(tmp_path)
+    assert {arm.name: (arm.seeds, arm.tuning.values) for arm in unit.arms} == {
+        strategy: ([1, 2], {name: 200}) for strategy in ("odd", "top")
+    }
+    assert unit.left_out == []
+
+
+def test_further_seeds_of_a_tuned_arm_have_the_transfer_set_of_what_was_chosen(tmp_path):
+    for seed, fingerprint in enumerate(["texts", "texts", "others"]):
+        options = {"unlabeled_file": "extra.csv", "max_unlabeled_samples": 8, "tuned_flags": "max_unlabeled_samples"}
+        write_transfer_run(tmp_path / str(seed), fingerprint, seed, **options)
+    assert list_reasons(group_one(tmp_path)) == {"2": "other unlabelled rows"}
+
+
 PKD_LOSS = {"hidden_weight": 0.0, "pkd_weight": 10.0, "temperature": 10.0}
 
 
