@@ -28,14 +28,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from layer_distillation.comparison.arms import Arm
+from layer_distillation.comparison.arms import Arm, list_summed
 from layer_distillation.comparison.figure_style import BLACK, BLUE, GREY, ORANGE, STYLE, VERMILION, WIDTH_INCHES
 from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import Unit, list_differences, list_settings
 from layer_distillation.comparison.pairs import PairedScores
 from layer_distillation.comparison.plots import save_figure
 from layer_distillation.comparison.results import choose_split
-from layer_distillation.comparison.runs import LOSS_ARGUMENTS, TEACHER_TERMS, UNLABELLED_ARGUMENTS, Run, read_runs
+from layer_distillation.comparison.runs import LOSS_ARGUMENTS, TEACHER_TERMS, Run, read_runs
 from layer_distillation.comparison.tuning import settle_tuning
 from layer_distillation.losses.flags import LossFlags
 
@@ -44,7 +44,6 @@ LOOKS = {DEFAULT: (BLUE, "o"), OTHER: (BLUE, "o"), LOGITS: (VERMILION, "s"), LAB
 DODGE = {DEFAULT: -0.015, OTHER: -0.015, LOGITS: 0.015}  # of a panel's width: intervals stand beside each other
 MARGIN = 1.25
 MOST_COLUMNS = 3
-FREE = {*LOSS_ARGUMENTS, *UNLABELLED_ARGUMENTS, "unlabelled rows"}
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,15 @@ def name_loss(run: Run) -> str:
 
 
 def make_arm(loss: str, runs: Sequence[Run]) -> Arm:
-    """By seed. Raises ValueError for a seed that is there twice."""
+    """By seed. Raises ValueError for a seed that is there twice, and for runs whose losses only have one name."""
     kept, tuning, _ = settle_tuning(loss, runs)
     kept.sort(key=lambda run: run.record.seed)
     for before, run in pairwise(kept):
+        if list_summed(before) != list_summed(run):
+            raise ValueError(
+                f"{before.folder} and {run.folder} are both {loss}, and what their loss sums differs (a weight, the "
+                "temperature, ...): give one of them alone"
+            )
         if before.record.seed == run.record.seed:
             raise ValueError(
                 f"{before.folder} and {run.folder} are both {loss} with {count_rows(run):,} rows and seed "
@@ -182,20 +186,25 @@ def make_arm(loss: str, runs: Sequence[Run]) -> Arm:
 
 def check_alike(runs: Sequence[Run]) -> None:
     """Raises ValueError where runs with equally many rows differ in more than the loss."""
-    first = min(runs, key=lambda run: run.has_teacher_terms)  # what labels alone have, the others have too
-    wanted = describe(first)
+    for found in (runs, [run for run in runs if run.has_teacher_terms]):  # who alone have a transfer set
+        check_like_first(sorted(found, key=lambda run: run.has_teacher_terms))
+
+
+def check_like_first(runs: Sequence[Run]) -> None:
+    """As far as the first one has it: what labels alone have, the others have too."""
+    wanted = describe(runs[0]) if runs else {}
     for run in runs:
         own = {name: value for name, value in describe(run).items() if name in wanted}
         if differences := list_differences(wanted, own):
             raise ValueError(
-                f"{first.folder} and {run.folder} have equally many rows and differ in more than their loss "
+                f"{runs[0].folder} and {run.folder} have equally many rows and differ in more than their loss "
                 f"({'; '.join(differences.values())}): give runs that do not"
             )
 
 
 def describe(run: Run) -> dict[str, Any]:
     settings = list_settings(run) | {"start": run.start_name, "layers": run.layers}
-    return {name: value for name, value in settings.items() if name not in FREE}
+    return {name: value for name, value in settings.items() if name not in LOSS_ARGUMENTS}
 
 
 def format_table(tasks: Sequence[Task]) -> str:

@@ -117,6 +117,37 @@ def test_runs_that_cannot_be_one_curve_are_refused(tmp_path, capsys, changes, re
     assert reason in capsys.readouterr().err
 
 
+PAIRS = {"arguments": {"recombined_pairs": 100}, "task": {"unlabelled_fingerprint": "pairs"}}
+
+
+@pytest.mark.parametrize(
+    ("loss", "changes", "reason"),
+    [
+        ("default loss", PAIRS, "other unlabelled rows"),
+        ("logits alone", PAIRS, "other unlabelled rows"),
+        (
+            "default loss",
+            {"arguments": {"temperature": 9.0}},
+            "are both default loss, and what their loss sums differs",
+        ),
+    ],
+)
+def test_seeds_of_another_transfer_set_or_loss_are_no_seeds_of_one_curve(tmp_path, capsys, loss, changes, reason):
+    write_point(tmp_path / "a", "labels alone", 250, 1)
+    write_point(tmp_path / "b", "default loss", 250, 1)
+    write_point(tmp_path / "c", loss, 250, 2, **changes)
+    assert main([str(tmp_path)]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_with_one_transfer_set_all_losses_are_held_against_labels_alone(tmp_path, capsys):
+    for loss in LOSSES:
+        write_point(tmp_path / loss, loss, 250, 1, **({} if loss == "labels alone" else PAIRS))
+    assert main([str(tmp_path), "--resamples", "100"]) == 0
+    [task] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(task["points"]) == 3
+
+
 def test_no_run_is_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "no run is in" in capsys.readouterr().err
