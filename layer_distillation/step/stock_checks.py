@@ -167,6 +167,8 @@ def check_deepspeed(flags: Flags, environment: Mapping[str, str]) -> None:
     if isinstance(settings, str):
         settings = read_object("deepspeed", settings)
     asked = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
-    stage = (settings or {}).get("zero_optimization", {}).get("stage", asked)
-    if str(stage) == "3":
+    zero = (settings or {}).get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise ValueError(f'--deepspeed has zero_optimization {zero!r}: give an object, such as {{"stage": 2}}')
+    if zero.get("stage", asked) in (3, "3"):
         raise ValueError("DeepSpeed's ZeRO stage 3 shards the weights that students are made of: take stage 1 or 2")

@@ -3,6 +3,7 @@
 Entry: `check_scheduler`, then `execute_on_slurm`.
 """
 
+import math
 import os
 import shutil
 import subprocess
@@ -21,14 +22,17 @@ from layer_distillation.sweep.remote_run import NOT_STARTED, run_command
 
 SCHEDULER = "slurm"  # of submitit; its `local` has processes of this machine in place of jobs
 LOOK_SECONDS = 1.0
+QUEUE_SECONDS = 15.0  # between two questions to SLURM's controller, which all of its users share
 GONE_SECONDS = 90.0  # after a job has left the queue; a result on a network file system may be seen a minute late
 DEFAULT_MINUTES = 24 * 60
+CALCULATED = ("time", "array_parallelism", "signal_delay_s")  # what submitit calculates with; the rest is sbatch's
 
 
 def check_scheduler() -> None:
     """Raises ValueError where no SLURM is here."""
-    if SCHEDULER == "slurm" and shutil.which("sbatch") is None:
-        raise ValueError("there is no sbatch: --executor slurm is for a machine that hands jobs to SLURM")
+    for command in ("sbatch", "squeue") if SCHEDULER == "slurm" else ():
+        if shutil.which(command) is None:
+            raise ValueError(f"there is no {command}: --executor slurm is for a machine that hands jobs to SLURM")
 
 
 class RunJob:
@@ -85,10 +89,12 @@ class Queue:
     def __init__(self) -> None:
         self.states: dict[str, str] | None = None  # None: squeue does not say
         self.last_seen: dict[str, float] = {}
+        self.last_look = -math.inf
 
     def look(self) -> None:
-        if SCHEDULER != "slurm":
+        if SCHEDULER != "slurm" or time.monotonic() - self.last_look < QUEUE_SECONDS:
             return
+        self.last_look = time.monotonic()
         command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         self.states = None
@@ -129,8 +135,9 @@ def submit(
             timeout_min=DEFAULT_MINUTES,
             slurm_array_parallelism=cluster.jobs or len(runs),
         )
-        if cluster.slurm:
-            executor.update_parameters(**{f"slurm_{name}": value for name, value in cluster.slurm.items()})
+        own = {f"slurm_{name}": value for name, value in cluster.slurm.items() if name in CALCULATED}
+        others = {name: value for name, value in cluster.slurm.items() if name not in CALCULATED}
+        executor.update_parameters(**own, slurm_additional_parameters=others)
         given = [(run.command, str(run.log), os.getcwd(), variables) for run in runs]
         jobs = executor.map_array(RunJob(), *map(list, zip(*given, strict=True)))
     except (NameError, submitit.core.utils.FailedJobError) as error:

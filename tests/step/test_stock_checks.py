@@ -107,6 +107,8 @@ SECOND, THIRD = ({"zero_optimization": {"stage": stage}} for stage in (2, 3))
         (json.dumps(THIRD), GROUP, "ZeRO stage 3 shards the weights"),
         (None, BY_ACCELERATE | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, "ZeRO stage 3 shards the weights"),
         ("nowhere.json", GROUP, "nowhere.json is not a file"),
+        ({"zero_optimization": True}, GROUP, "zero_optimization True: give an object"),
+        ('{"zero_optimization": null}', GROUP, "zero_optimization None: give an object"),
     ],
 )
 def test_what_deepspeed_cannot_do_here_is_refused(monkeypatch, settings, environment, message):

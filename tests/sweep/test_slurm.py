@@ -100,6 +100,22 @@ def test_options_go_to_sbatch_by_its_names(place, monkeypatch):
     assert {"partition=long", "time=90", "array=0-2%2", "cpus-per-task=3", "mem=3GB", "job-name=distil"} <= options
 
 
+def test_whatever_sbatch_takes_goes_to_it_and_what_it_refuses_is_one_line(place, monkeypatch):
+    """submitit has arguments for some of its options alone."""
+    make_cluster(place, monkeypatch)
+    options = {"export": "NONE", "reservation": "night", "mail_type": "END", "signal_delay_s": 30, "mem": 8000}
+    runs = [make_run(place, "a", "true")]
+    slurm.submit(runs, dict(os.environ), replace(SETTINGS, slurm=options), 10**9)
+    lines = [line for path in (place / "logs" / "slurm").glob("*.sh") for line in path.read_text().splitlines()]
+    assert {f"#SBATCH --{text}" for text in ("export=NONE", "reservation=night", "mail-type=END", "mem=8000")} < {
+        *lines
+    }
+    assert "#SBATCH --signal=USR2@30" in lines
+    (place / "bin" / "sbatch").write_text("#!/bin/sh\necho sbatch: unrecognized option >&2\nexit 1\n")
+    with pytest.raises(ValueError, match="sbatch: unrecognized option"):
+        slurm.submit(runs, dict(os.environ), replace(SETTINGS, slurm={"setup": "module load x"}), 10**9)
+
+
 def make_cluster(place: Path, monkeypatch: pytest.MonkeyPatch, queue: str = "") -> None:
     """Commands that take every script as job 7, start none and keep no accounts."""
     commands = dict.fromkeys(["sbatch", "srun"], "echo Submitted batch job 7")
@@ -110,6 +126,18 @@ def make_cluster(place: Path, monkeypatch: pytest.MonkeyPatch, queue: str = "") 
         (place / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "SCHEDULER", "slurm")
+    monkeypatch.setattr(slurm, "QUEUE_SECONDS", 0.1)
+
+
+def test_the_queue_is_not_asked_at_every_look(place, monkeypatch):
+    """A result is a file and noticed at once; the controller is everybody's."""
+    make_cluster(place, monkeypatch, queue=f"echo >> '{place / 'asked'}'; echo '7 RUNNING'")
+    monkeypatch.setattr(slurm, "QUEUE_SECONDS", 30.0)
+    queue = slurm.Queue()
+    for _ in range(3):
+        queue.look()
+    assert (place / "asked").read_text() == "\n"
+    assert queue.states == {"7": "RUNNING"}
 
 
 def test_a_job_that_slurm_forgot_has_failed_where_it_keeps_no_accounts(place, monkeypatch):
