@@ -9,9 +9,10 @@ Entry: `add_transfer_set`; `check_transfer_set` of `transfer_checks.py` comes be
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
-from datasets import concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.columns import check_column
@@ -42,9 +43,8 @@ def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
 def add_recombined_pairs(data: TaskData, count: int, seed: int) -> TaskData:
     """Raises ValueError where rows have no two texts that may be paired anew, or far too many pairs are asked for."""
     check_pairs(count, data.kind.name, data.text_columns)
-    first, second = data.text_columns
-    evaluated = [pair for _, rows in data.list_splits() for pair in zip(rows[first][:], rows[second][:], strict=True)]
-    pairs = recombine_pairs(data.train[first][:], data.train[second][:], count, seed, left_out=evaluated)
+    first, second = read_texts(data.train, data.text_columns)
+    pairs = recombine_pairs(first, second, count, seed, left_out=list_left_out(data))
     if not pairs:
         raise ValueError(f"--recombined_pairs {count}: the training rows' texts make no other pair, leave it out")
     columns = dict(zip(data.text_columns, map(list, zip(*pairs, strict=True)), strict=True))
@@ -53,6 +53,17 @@ def add_recombined_pairs(data: TaskData, count: int, seed: int) -> TaskData:
     fewer = f", which are all that there are and fewer than the {count:,} asked for" if len(rows) < count else ""
     logger.info("%d pairs of the training rows' own texts join them, without labels%s", len(rows), fewer)
     return replace(data, unlabelled=rows if data.unlabelled is None else concatenate_datasets([data.unlabelled, rows]))
+
+
+def list_left_out(data: TaskData) -> list[tuple[str, str]]:
+    """The rows that are evaluated, which often are made of the training rows' texts too (one in nine of SICK's test
+    rows would be trained on), and those of the file."""
+    rows = [*dict(data.list_splits()).values(), *([] if data.unlabelled is None else [data.unlabelled])]
+    return [pair for split in rows for pair in zip(*read_texts(split, data.text_columns), strict=True)]
+
+
+def read_texts(rows: Dataset, columns: Sequence[str]) -> list[list[str]]:
+    return [rows[column][:] for column in columns]
 
 
 def add_file(data: TaskData, arguments: DataArguments) -> TaskData:

@@ -123,6 +123,23 @@ def test_of_a_regression_too_and_of_the_drawn_rows_alone(tmp_path):
     assert data.unlabelled["labels"][0] != data.unlabelled["labels"][0]  # nan
 
 
+def test_rows_that_are_evaluated_and_those_of_the_file_are_not_made_again(tmp_path):
+    train, extra = (write_pairs(tmp_path / f"{name}.csv") for name in ("train", "extra"))
+    rows = {"validation": (FIRST[0], SECOND[1]), "test": (FIRST[0], SECOND[2])}
+    files = {f"{name}_file": str(tmp_path / f"{name}.csv") for name in rows}
+    for name, (left, right) in rows.items():
+        Dataset.from_dict({"first": [left], "second": [right], "label": ["no"]}).to_csv(
+            files[f"{name}_file"], index=False
+        )
+    Dataset.from_dict({"first": FIRST[1:2], "second": SECOND[:1]}).to_csv(extra, index=False)
+    given = DataArguments(
+        train_file=train, **files, unlabeled_file=extra, recombined_pairs=100, text_columns="first,second"
+    )
+    data = add_transfer_set(load_task(given), given)
+    made = list(zip(data.unlabelled["first"][1:], data.unlabelled["second"][1:], strict=True))
+    assert set(made) == {(FIRST[1], SECOND[2]), (FIRST[2], SECOND[0]), (FIRST[2], SECOND[1])}
+
+
 def test_fewer_than_asked_for_is_said(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         data = load(tmp_path, recombined_pairs=5000)
