@@ -27,7 +27,7 @@ def describe_inheritance(record: RunRecord) -> list[str]:
 def describe_source(record: RunRecord) -> str:
     """Of unlabelled rows."""
     sources = {"unlabeled_file": "from a file", "recombined_pairs": "that are its own texts paired anew"}
-    return " " + " and ".join(text for name, text in sources.items() if record.arguments.get(name))
+    return " " + " or ".join(text for name, text in sources.items() if record.arguments.get(name))
 
 
 def describe_licence(card: dict[str, list[str]], origin: str | None) -> str:

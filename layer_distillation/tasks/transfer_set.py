@@ -26,6 +26,8 @@ from layer_distillation.tasks.transfer_checks import check_pairs
 
 logger = logging.getLogger(__name__)
 
+MANY_ROWS = 10_000  # ten seconds and more to pair anew
+
 
 def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
     """The task with the unlabelled rows beside its own, or as it is where none are asked for.
@@ -43,6 +45,10 @@ def add_transfer_set(data: TaskData, arguments: DataArguments) -> TaskData:
 def add_recombined_pairs(data: TaskData, count: int, seed: int) -> TaskData:
     """Raises ValueError where rows have no two texts that may be paired anew, or far too many pairs are asked for."""
     check_pairs(count, data.kind.name, data.text_columns)
+    if len(data.train) >= MANY_ROWS:
+        logger.info(
+            "pairing the texts of %d training rows anew: of twice as many it takes four times as long", len(data.train)
+        )
     first, second = read_texts(data.train, data.text_columns)
     pairs = recombine_pairs(first, second, count, seed, left_out=list_left_out(data))
     if not pairs:
