@@ -7,6 +7,7 @@ from datasets import Dataset
 
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.sweep.plan import TEACHER_OFF
+from layer_distillation.tasks import transfer_set
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.loading import TaskData, load_task
 from layer_distillation.tasks.recombination import recombine_pairs
@@ -115,6 +116,22 @@ def test_no_row_of_another_split_is_made(tmp_path):
     Dataset.from_dict({"first": made["first"][:1], "second": made["second"][:1], "label": ["no"]}).to_csv(test)
     others = load(tmp_path, recombined_pairs=4, test_file=str(test)).unlabelled
     assert (made["first"][0], made["second"][0]) not in set(zip(others["first"][:], others["second"][:], strict=True))
+
+
+def test_no_row_of_another_split_is_made_turned_round(tmp_path):
+    made = load(tmp_path, recombined_pairs=4).unlabelled
+    test = tmp_path / "test.csv"
+    Dataset.from_dict({"first": made["second"][:1], "second": made["first"][:1], "label": ["no"]}).to_csv(test)
+    others = load(tmp_path, recombined_pairs=4, test_file=str(test)).unlabelled
+    assert (made["first"][0], made["second"][0]) not in set(zip(others["first"][:], others["second"][:], strict=True))
+
+
+def test_of_many_rows_some_are_drawn_and_paired_anew(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(transfer_set, "MOST_PAIRED_ROWS", 2)
+    with caplog.at_level(logging.INFO):
+        data = load(tmp_path, recombined_pairs=2)
+    assert set(data.unlabelled["first"][:]) < set(FIRST)
+    assert "2 pairs of 2 of the training rows' own texts join them, without labels" in caplog.text
 
 
 def test_of_a_regression_too_and_of_the_drawn_rows_alone(tmp_path):
