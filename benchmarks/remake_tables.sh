@@ -90,6 +90,7 @@ compare further_terms studies/further_terms "$own" --vary loss layer_matching
 compare learning_rate studies/learning_rate 'studies/losses/*/even-seed4[2-4]' \
     'studies/several_teachers/sick/even-one*' --vary learning_rate layer_matching
 compare pretrained_source studies/pretrained_source
+compare recombined_pairs studies/recombined_pairs --vary loss recombined_pairs learning_rate num_train_epochs
 for start in top bottom odd even; do
     compare "pretrained_source_$start" "studies/pretrained_source/sick/$start-*"
 done

@@ -72,7 +72,7 @@ def gather_kept_shares(results: Sequence[UnitResult]) -> dict[str, dict[str, flo
     fewer than two tasks that count.
     """
     shares = list_shares([result for result in results if result.counts_over_tasks])
-    num_tasks = max(map(len, shares.values()), default=0)
+    num_tasks = len({task for by_task in shares.values() for task in by_task})
     whole = {name: by_task for name, by_task in shares.items() if len(by_task) == num_tasks > 1}
     return dict(sorted(whole.items(), key=lambda item: (-np.mean(list(item[1].values())), item[0])))
 

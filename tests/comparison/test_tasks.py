@@ -56,6 +56,16 @@ def test_the_share_of_the_teachers_metric_counts_every_task_once(tmp_path):
     assert table[1][-1] == f"{(sick[0] + sum(mrpc) / 2) / 2:.1%}"
 
 
+def test_arms_that_are_each_in_other_tasks_make_no_table_of_shares(tmp_path):
+    """Each arm is in two of three tasks, none in all."""
+    for task, missing in {"sick": "top", "mrpc": "odd", "cola": "even"}.items():
+        for strategy in {"top", "odd", "even"} - {missing}:
+            write_run(tmp_path / f"{task}{strategy}", strategy, 1, 0.8, task={"name": task})
+    results = [analyse_unit(unit, "auto", None, 200) for unit in group_runs(read_runs(find_run_folders([tmp_path]))[0])]
+    assert gather_kept_shares(results) == {}
+    assert not [block for block in list_blocks(results, None, []) if block.title.startswith("How much")]
+
+
 @pytest.mark.parametrize(
     "difference",
     [
