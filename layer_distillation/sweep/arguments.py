@@ -211,10 +211,6 @@ def check_executor(arguments: argparse.Namespace) -> None:
 
 def check_race(arguments: argparse.Namespace) -> None:
     """Raises ValueError where the flags of a race do not go together."""
-    if arguments.race and arguments.tune:
-        raise ValueError(
-            "--race and --tune do not go together yet: tune with few seeds, then race with the chosen values"
-        )
     if arguments.max_seeds and not arguments.race:
         raise ValueError("--max_seeds is for a race: add --race, or leave it out; --seeds names those of a sweep")
     if arguments.max_seeds and not re.fullmatch("[0-9]+", arguments.max_seeds, re.ASCII):

@@ -24,6 +24,7 @@ from layer_distillation.sweep.states import add_states
 from layer_distillation.sweep.tuning import (
     choose_values,
     describe_budget,
+    list_chosen,
     mark_waiting,
     plan_further_seeds,
     plan_trials,
@@ -115,24 +116,40 @@ def sweep(
     """Executes what is open and compares what is finished; returns 1 where anything failed."""
     (settings.output_root / "logs").mkdir(parents=True, exist_ok=True)
     report = SweepReport(len(runs), is_live=settings.jobs > 1 or settings.cluster is not None)
+    make = partial(execute, report=report, groups=groups, executor=executor)
     if settings.tune:
-        print(describe_budget(runs), flush=True)
+        runs = tune(runs, settings, launch, report, make, groups)
     if settings.race:
         from layer_distillation.sweep.race import race  # here, because it loads scipy
 
-        race(runs, lambda wanted: execute(wanted, report, groups, executor), report.tell)
+        race(runs, make, report.tell)
     else:
-        execute([run for run in runs if run.state != WAITING], report, groups, executor)
-    if waiting := list(dict.fromkeys(run.arm for run in runs if run.state == WAITING)):
-        chosen = {arm: values for arm, values in report.chosen.items() if arm in waiting}
-        ready = [run for run in plan_further_seeds(settings, launch, chosen) if run.arm in chosen]
-        execute(add_states(ready, groups) if ready else [], report, groups, executor)
-        report.failures += [f"{arm}: its other seeds wait for its trials" for arm in waiting if arm not in chosen]
+        make([run for run in runs if not run.is_trial])
     if len({run.arm for run in report.finished}) < 2:
         print("nothing to compare: fewer than two kinds of runs are finished", flush=True)
     elif status := compare(report.finished, settings, groups):
         report.failures.append(f"comparison: exit status {status}")
     return report.tell_failures()
+
+
+def tune(
+    runs: Sequence[PlannedRun],
+    settings: SweepSettings,
+    launch: Sequence[str],
+    report: SweepReport,
+    make: Callable[[Sequence[PlannedRun]], list[PlannedRun]],
+    groups: ProcessGroups,
+) -> list[PlannedRun]:
+    """Makes the trials; returns, of the arms whose trials are all finished, the chosen one and the further seeds."""
+    print(describe_budget(runs), flush=True)
+    make([run for run in runs if run.is_trial])
+    waited = dict.fromkeys(run.arm for run in runs if not run.is_trial)
+    report.failures += [f"{arm}: its other seeds wait for its trials" for arm in waited if arm not in report.chosen]
+    further = [run for run in plan_further_seeds(settings, launch, report.chosen) if run.arm in report.chosen]
+    known = {run.folder: run for run in runs if run.state != WAITING}
+    if new := [run for run in further if run.folder not in known]:
+        known |= {run.folder: run for run in add_states(new, groups)}
+    return [*list_chosen(runs, report.chosen), *(known[run.folder] for run in further)]
 
 
 def execute(

@@ -94,6 +94,10 @@ class PlannedRun:
     def name(self) -> str:
         return self.folder.name
 
+    @property
+    def is_trial(self) -> bool:
+        return self.tuning is not None and self.tuning.is_trial
+
     def describe(self) -> dict[str, Any]:
         """For JSON: what an executor elsewhere has to know. Of a waiting run only what is known."""
         known = {"command": self.command, "folder": str(self.folder), "log": str(self.log)}

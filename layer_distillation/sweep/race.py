@@ -14,7 +14,8 @@ from layer_distillation.comparison.race_runs import RunScores, make_racers
 from layer_distillation.comparison.results import choose_metric, choose_split
 from layer_distillation.comparison.runs import CONTROL_STRATEGIES, Run, read_run
 from layer_distillation.records.run_record import FINISHED
-from layer_distillation.sweep.plan import WITHOUT_TEACHER, PlannedRun
+from layer_distillation.sweep.plan import WAITING, WITHOUT_TEACHER, PlannedRun
+from layer_distillation.sweep.tuning import choose_values, list_chosen
 
 NUM_RESAMPLES = 10_000  # as of the comparison
 Execute = Callable[[Sequence[PlannedRun]], Iterable[PlannedRun]]
@@ -60,10 +61,13 @@ def make_racer(runs: Sequence[PlannedRun]) -> Racer:
 def race(planned: Sequence[PlannedRun], execute: Execute, tell: Callable[[str], None]) -> None:
     """Executes what each look needs. An arm with a run that failed, or cannot be compared, is out of the race.
 
+    Chosen trials are finished before it: they are the runs of their arms with the first seed.
+
     Args:
         execute: makes runs, and returns those that are finished.
     """
-    raced, failed, num_told = RacedRuns(planned), set(), 0
+    raced, num_told = RacedRuns(planned), 0
+    failed = {run.arm for run in planned if run.is_trial and not add_readable(raced, run, tell)}  # these are finished
     while True:
         looks, missing = raced.follow(failed)
         for look in looks[num_told:]:
@@ -87,13 +91,18 @@ def add_readable(raced: RacedRuns, run: PlannedRun, tell: Callable[[str], None])
 
 
 def describe_plan(planned: Sequence[PlannedRun]) -> list[dict[str, Any]]:
-    """For JSON: every run, `wanted` as far as the records there decide, then what was decided at each look."""
-    raced = RacedRuns(planned)
-    for run in planned:
+    """For JSON: every run, `wanted` as far as the records there decide, then what was decided at each look.
+
+    Where arms are tuned, all trials are wanted, and the race begins when they are finished.
+    """
+    trials = [run for run in planned if run.is_trial]
+    raced = RacedRuns([*list_chosen(trials, choose_values(trials)), *(run for run in planned if not run.is_trial)])
+    for run in raced.planned.values():
         if run.state == FINISHED:
             add_readable(raced, run, lambda message: None)
-    looks, missing = raced.follow(set())
-    wanted = {run.name for run in missing} | {raced.planned[key].name for key in list_raced(looks, raced)}
+    has_begun = all(run.state != WAITING for run in planned)
+    looks, missing = raced.follow(set()) if has_begun else ([], [])
+    wanted = {run.name for run in [*trials, *missing]} | {raced.planned[key].name for key in list_raced(looks, raced)}
     return [*(run.describe() | {"wanted": run.name in wanted} for run in planned), *map(describe_look, looks)]
 
 

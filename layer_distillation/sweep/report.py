@@ -89,7 +89,7 @@ class SweepReport:
 
     def choose(self, run: PlannedRun) -> None:
         """After the last trial of its arm: which values the arm has from now on."""
-        if run.tuning is None or not run.tuning.is_trial:
+        if not run.is_trial:
             return
         trials = self.trials.setdefault(run.arm, [])
         trials.append(run)

@@ -131,13 +131,15 @@ def choose_values(trials: Sequence[PlannedRun]) -> dict[str, dict[str, str]]:
     return chosen
 
 
+def list_chosen(runs: Sequence[PlannedRun], chosen: Mapping[str, Mapping[str, str]]) -> list[PlannedRun]:
+    """Of each arm that has its values the trial with them: its run with the first seed."""
+    return [run for run in runs if run.is_trial and run.tuning.values == chosen.get(run.arm)]
+
+
 def mark_waiting(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """With their states known: the runs of further seeds whose arm has a trial that is not finished."""
-    open_arms = {run.arm for run in runs if run.tuning and run.tuning.is_trial and run.state != FINISHED}
-    return [
-        replace(run, state=WAITING) if run.tuning and not run.tuning.is_trial and run.arm in open_arms else run
-        for run in runs
-    ]
+    open_arms = {run.arm for run in runs if run.is_trial and run.state != FINISHED}
+    return [replace(run, state=WAITING) if not run.is_trial and run.arm in open_arms else run for run in runs]
 
 
 def read_records(trials: Sequence[PlannedRun]) -> list[RunRecord]:

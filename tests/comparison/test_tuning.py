@@ -10,6 +10,7 @@ import pytest
 from layer_distillation.comparison.files import format_csv, format_json, list_arm_rows
 from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import Unit, group_runs
+from layer_distillation.comparison.race_runs import RacePlan
 from layer_distillation.comparison.report import list_unit_blocks
 from layer_distillation.comparison.results import UnitResult, analyse_unit
 from layer_distillation.comparison.runs import read_runs
@@ -142,3 +143,12 @@ def test_trials_with_several_seeds_are_refused(tmp_path):
     write_trial(write_tuned(tmp_path) / "more", "top", 1e-4, seed=2)
     with pytest.raises(ValueError, match="for the seeds 1 and 2: it is tuned with one seed"):
         group_one(tmp_path)
+
+
+def test_a_race_takes_the_chosen_trial_as_the_run_with_the_first_seed(tmp_path):
+    unit = group_one(write_tuned(tmp_path))
+    race = analyse_unit(unit, "auto", None, 200, RacePlan([1, 2])).race
+    first = {arm.name: arm.runs[0].score("accuracy", "test") for arm in unit.arms}
+    assert race.left_out == []
+    assert race.looks[0].leader_score == max(first.values())
+    assert first[race.looks[0].leader] == max(first.values())

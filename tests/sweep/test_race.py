@@ -147,7 +147,6 @@ def test_the_flags_of_a_race():
         (["--race", "--max_seeds", "1"], "a race needs 2 or more"),
         (["--race", "--max_seeds", "0"], "--max_seeds is 0"),
         (["--race", "--random", "7"], "a race of 5 seeds has at most 5 draws"),
-        (["--race", "--tune", "learning_rate=1e-4,2e-4"], "--race and --tune do not go together"),
         (["--race", "--strategies", "top"], "name several strategies, or add controls"),
     ],
 )
