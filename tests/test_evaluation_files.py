@@ -12,8 +12,15 @@ from compare_strategies import main as compare
 from layer_distillation.embedding.encoding import load_encoder
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.runs import retrieval_sets
-from layer_distillation.runs.retrieval_sets import DOCUMENT_PROMPTS, QUERY_PROMPTS, find_or_score, score_sets
-from layer_distillation.tasks.retrieval import average_retrieval, read_retrieval, score_retrieval
+from layer_distillation.runs.retrieval_sets import find_or_score
+from layer_distillation.tasks.retrieval import (
+    DOCUMENT_PROMPTS,
+    QUERY_PROMPTS,
+    average_retrieval,
+    read_retrieval,
+    score_retrieval,
+    score_sets,
+)
 from sentence_folders import make_texts
 from test_embedding_runs import make_project
 

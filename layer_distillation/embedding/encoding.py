@@ -4,13 +4,14 @@ Entry: `load_encoder`, then `SentenceEncoder.encode`; `encode_texts` of a model 
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from layer_distillation.embedding.loading import AutoPooledModel, fit_tokenizer
 from layer_distillation.embedding.modules import get_modules, get_vector_width
@@ -61,21 +62,47 @@ def encode_texts(
 ) -> np.ndarray:
     """The vectors (texts, width), float32, in the order of the texts, each cut at `max_length` tokens (default: what
     the tokenizer takes). The model is in eval mode meanwhile and computes in its own precision."""
-    limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-    options = {"truncation": True, "max_length": limit} if limit < 1e9 else {}
-    ids = tokenizer([prompt + text for text in texts], **options)
-    rows = [{name: values[row] for name, values in ids.items()} for row in range(len(texts))]
-    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
-    vectors = np.zeros((len(texts), get_vector_width(model.config)), np.float32)
+
+    def ask(batch: BatchEncoding) -> np.ndarray:
+        return model(**keep_taken(model, batch.to(model.device))).logits.float().cpu().numpy()
+
+    if not texts:
+        return np.zeros((0, get_vector_width(model.config)), np.float32)
     was_training = model.training
     model.eval()
     try:
-        for start in tqdm(range(0, len(order), batch_size), desc="vectors", disable=disable_tqdm, leave=False):
-            chosen = order[start : start + batch_size]
-            batch = tokenizer.pad([rows[row] for row in chosen], return_tensors="pt").to(model.device)
-            vectors[chosen] = model(**keep_taken(model, batch)).logits.float().cpu().numpy()
+        prompted = [prompt + text for text in texts]
+        return ask_all(ask, tokenizer, prompted, max_length, batch_size, disable_tqdm=disable_tqdm)
     finally:
         model.train(was_training)
+
+
+def ask_all(
+    ask: Callable[[BatchEncoding], np.ndarray],
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int | None,
+    batch_size: int,
+    threads: int = 1,
+    disable_tqdm: bool = True,
+) -> np.ndarray:
+    """(texts, width), float32, in the order of the texts, of whatever answers batches of tokens, the longest first.
+
+    Args:
+        threads: that ask at the same time.
+    """
+    limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+    options = {"truncation": True, "max_length": limit} if limit < 1e9 else {}
+    ids = tokenizer(list(texts), **options)
+    rows = [{name: values[row] for name, values in ids.items()} for row in range(len(texts))]
+    order = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
+    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = (tokenizer.pad([rows[row] for row in part], return_tensors="pt") for part in parts)
+    with ThreadPoolExecutor(threads) as pool:
+        asked = map(ask, batches) if threads == 1 else pool.map(ask, batches)
+        answers = list(tqdm(asked, total=len(parts), desc="vectors", disable=disable_tqdm, leave=False))
+    vectors = np.empty((len(texts), answers[0].shape[1]), np.float32)
+    vectors[order] = np.concatenate(answers)
     return vectors
 
 

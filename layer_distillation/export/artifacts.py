@@ -14,7 +14,7 @@ from layer_distillation.export.clients import Answer, ask_pytorch
 from layer_distillation.export.conversion import check_answers, convert
 from layer_distillation.export.formats import FORMATS, PYTORCH
 from layer_distillation.export.placing import measure_bytes
-from layer_distillation.export.scoring import Logits, complete_splits, predict_splits
+from layer_distillation.export.scoring import Logits, complete_splits, predict_splits, score_sets
 from layer_distillation.export.subjects import Subject
 from layer_distillation.export.teacher_cache import TeacherCache
 from layer_distillation.export.vocabulary import trim_graph
@@ -107,10 +107,11 @@ def answer_all(piece: Made, made: Sequence[Made], run: Run, cache: TeacherCache 
     logger.info("scoring: %s", piece.entry.name)
     answer, form = piece.open(1), piece.entry.format
     by_length = not FORMATS[form].sees_neighbours
+    sets = score_sets(answer, piece.subject)
     if piece.subject.name == TRIMMED and by_length:
         [whole] = [one for one in made if (one.subject.name, one.entry.format) == (STUDENT, form)]
-        return complete_splits(answer, piece.subject, whole.logits)
-    logits = predict_splits(answer, piece.subject, by_length)
+        return complete_splits(answer, piece.subject, whole.logits) | sets
+    logits = predict_splits(answer, piece.subject, by_length) | sets
     if cache is not None and piece.subject.name == TEACHER:
         cache.keep(form, piece.path, logits)
     return logits
@@ -118,11 +119,12 @@ def answer_all(piece: Made, made: Sequence[Made], run: Run, cache: TeacherCache 
 
 def find_recorded(piece: Made, run: Run) -> Logits:
     """What the run itself wrote down of student and teacher in PyTorch; of several teachers that is their mean, of
-    answer spans the answers alone."""
+    answer spans the answers alone, of vectors how similar they are."""
     is_first = piece.entry.format == PYTORCH and piece.subject.name in (STUDENT, TEACHER)
     if (
         not is_first
         or run.kind.answer_rows is not None
+        or run.kind.keep_answers is not None
         or (piece.subject.name == TEACHER and "members" in run.record.teacher)
     ):
         return {}

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Batch = dict[str, np.ndarray]  # such as input_ids: (batch, tokens), int64
-# The model's logits, float32; start and end of answer spans are one array, (batch, tokens, 2).
+# The model's logits, float32, of a sentence encoder its vectors; start and end of answer spans are one array, (batch,
+# tokens, 2).
 Answer = Callable[[Batch], np.ndarray]
 SPAN_OUTPUTS = ["start_logits", "end_logits"]
 
@@ -24,10 +25,13 @@ def open_pytorch(folder: Path, threads: int) -> Answer:
     import torch
     from transformers import AutoConfig
 
+    from layer_distillation.embedding.folders import MODULES_NAME
+    from layer_distillation.tasks.kinds.embedding import EMBEDDING
     from layer_distillation.tasks.kinds.table import find_head_kind
     from layer_distillation.tasks.model_checks import get_auto_class
 
-    auto_class = get_auto_class(find_head_kind(AutoConfig.from_pretrained(folder)))
+    is_pooled = (folder / MODULES_NAME).is_file()  # the config of such a folder is the plain encoder's
+    auto_class = get_auto_class(EMBEDDING if is_pooled else find_head_kind(AutoConfig.from_pretrained(folder)))
     return ask_pytorch(auto_class.from_pretrained(folder, dtype=torch.float32, use_safetensors=True), threads)
 
 

@@ -1,7 +1,6 @@
 """FORMATS: what a student can be written as. A further one is one entry, of two functions.
 
-Loads neither torch nor any of the optional packages: `check_packages` says what is missing, `check_kind` what kind of
-task is not exported.
+Loads neither torch nor any of the optional packages: `check_packages` says what is missing.
 """
 
 import difflib
@@ -15,7 +14,6 @@ from layer_distillation.export.clients import Answer, open_onnx, open_openvino, 
 from layer_distillation.tasks.kinds.entry import TaskKind
 
 PYTORCH = "pytorch"
-EXPORTED = ("text-classification", "multi-label", "token-classification", "question-answering", "multiple-choice")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -107,11 +105,9 @@ def check_packages(names: Sequence[str]) -> None:
         )
 
 
-def check_kind(kind: TaskKind, is_trimmed: bool) -> None:
-    """Raises ValueError for a task whose head nothing here exports, and for a trimmed vocabulary where items are not
-    rows: with a word in more pieces than before, other words fall off a row's end, or other windows are cut."""
-    if kind.name not in EXPORTED:
-        raise ValueError(f"a student for {kind.name} has no exporter yet: there is one for {', '.join(EXPORTED)}")
+def check_trimming(kind: TaskKind, is_trimmed: bool) -> None:
+    """Raises ValueError for a trimmed vocabulary where items are not rows: with a word in more pieces than before,
+    other words fall off a row's end, or other windows are cut."""
     if is_trimmed and kind.item_column is not None:
         raise ValueError(
             f"--trim_vocabulary and a student for {kind.name}: a word whose token is gone comes in more pieces, and "

@@ -18,7 +18,7 @@ from layer_distillation.export.artifacts import FOLDERS, Made, answer_all, write
 from layer_distillation.export.clients import Batch
 from layer_distillation.export.conversion import make_batch
 from layer_distillation.export.figure import draw_frontier
-from layer_distillation.export.formats import FORMATS, PYTORCH, check_kind, check_packages
+from layer_distillation.export.formats import FORMATS, PYTORCH, check_packages, check_trimming
 from layer_distillation.export.placing import open_workshop, put_in_place
 from layer_distillation.export.scoring import find_headline, measure_change, read_run, score_artifact
 from layer_distillation.export.subjects import (
@@ -28,7 +28,7 @@ from layer_distillation.export.subjects import (
     load_teacher,
     load_texts,
     mark_items,
-    save_subject,
+    save_model,
 )
 from layer_distillation.export.teacher_cache import TeacherCache, open_cache
 from layer_distillation.export.timing import start_fresh, time_answers
@@ -66,7 +66,7 @@ def export_run(arguments: ExportArguments) -> ExportRecord:
     """
     check_packages(arguments.formats)
     record = check_finished(arguments.folder)
-    check_kind(get_record_kind(record.task), arguments.trim_vocabulary)
+    check_trimming(get_record_kind(record.task), arguments.trim_vocabulary)
     arguments = leave_foreign_teacher(arguments, record)
     with hold_run_folder(arguments.folder), open_workshop(arguments.folder) as workshop:
         return export_alone(arguments, record, workshop)
@@ -83,6 +83,7 @@ def leave_foreign_teacher(arguments: ExportArguments, record: RunRecord) -> Expo
 
 def export_alone(arguments: ExportArguments, record: RunRecord, workshop: Path) -> ExportRecord:
     run = read_run(arguments.folder, record)
+    check_gold(arguments, run)
     export = begin_record(arguments, record, run)
     with timed(export, "loading"):
         subjects, texts = prepare_subjects(arguments, record, export, workshop)
@@ -98,6 +99,17 @@ def export_alone(arguments: ExportArguments, record: RunRecord, workshop: Path) 
     export.verdict = write_verdict(export)
     finish_export(made, export, record, arguments, workshop)
     return export
+
+
+def check_gold(arguments: ExportArguments, run: Run) -> None:
+    """Raises ValueError where vectors are to be scored by those of a teacher that is left out."""
+    split, metric = find_headline(run)
+    needs_teacher = run.kind.keep_answers is not None and run.has_teacher_for_gold(split)
+    if arguments.with_scores and not arguments.has_controls and needs_teacher:
+        raise ValueError(
+            f"no row of {split} has a gold score, so that vectors are scored by the teacher's ({metric}), which "
+            "--no_controls leaves out: leave one of the two out, or add --no_scores"
+        )
 
 
 def begin_record(arguments: ExportArguments, record: RunRecord, run: Run) -> ExportRecord:
@@ -131,7 +143,8 @@ def prepare_subjects(
         subjects.append(trimmed)
     if arguments.has_controls:
         teacher = load_teacher(record, data, arguments.cache_dir)
-        save_subject(teacher, tokenizer, workshop / "teacher")
+        save_model(teacher, workshop / "teacher")
+        tokenizer.save_pretrained(workshop / "teacher")
         subjects.append(Subject(TEACHER, teacher, tokenizer, workshop / "teacher", data))
     return subjects, texts
 
@@ -142,8 +155,10 @@ def prepare_subjects(
 def score_all(made: list[Made], run: Run, export: ExportRecord, cache: TeacherCache | None, data: TaskData) -> None:
     for piece in made:
         piece.logits = answer_all(piece, made, run, cache)
-        score_artifact(piece.entry, piece.logits, run, data)
-        piece.entry.change = measure_change(piece.logits, run, data)
+    plain = {piece.subject.name: piece.logits for piece in made if piece.entry.format == PYTORCH}
+    for piece in made:
+        score_artifact(piece.entry, piece.logits, run, data, plain)
+        piece.entry.change = measure_change(piece.logits, run, data, plain)
         judge(piece.entry, export)
 
 

@@ -4,7 +4,7 @@ Entry: `load_rows`, `mark_items`, `load_student`, `load_teacher`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ def load_texts(record: RunRecord) -> TaskData:
         arguments = pick_arguments(DataArguments, record.arguments)
         # Of rows without any gold label the teacher named the classes.
         teacher_labels = record.task["label_names"] or ["LABEL_0"]
-        return add_transfer_set(load_task(arguments, teacher_labels), arguments)
+        texts = add_transfer_set(load_task(arguments, teacher_labels), arguments)
+        return replace(texts, options=texts.options | record.task.get("options", {}))  # some are the teacher's folder's
     except ValueError as error:
         raise ValueError(
             f"the rows of this run cannot be had again ({error}): bring them back, start in the folder that the run "
@@ -165,6 +166,9 @@ def load_teacher(record: RunRecord, data: TaskData, cache_dir: str | None) -> Pr
     return model.eval()
 
 
-def save_subject(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    save = find_model_kind(model).save
+    if save is None:
+        model.save_pretrained(folder)
+    else:
+        save(model, folder)

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTr
 
 from layer_distillation.export.clients import ask_pytorch
 from layer_distillation.export.scoring import predict
-from layer_distillation.export.subjects import Subject, tokenize_texts
+from layer_distillation.export.subjects import Subject, save_model, tokenize_texts
 from layer_distillation.export.tokenizer_files import rebuild_tokenizer, refuse
 from layer_distillation.records.export_record import TRIMMED
 from layer_distillation.records.run_record import RunRecord
@@ -43,7 +43,7 @@ def trim_student(
     folder = workshop / "trimmed"
     old_ids = rebuild_tokenizer(student.tokenizer, used, folder)
     model = trim_model(student.model, old_ids)
-    model.save_pretrained(folder)
+    save_model(model, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     data = tokenize_texts(texts, tokenizer, record)
     trimmed = Subject(TRIMMED, model, tokenizer, folder, data, old_ids)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from layer_distillation.cards.artifacts import TRIMMED_FORM, group_forms
-from layer_distillation.export.formats import check_kind, check_packages, parse_formats
+from layer_distillation.export.formats import check_packages, check_trimming, parse_formats
 from layer_distillation.records.export_record import read_export_record
 from layer_distillation.records.interruption import Interrupted, signals_as_exceptions
 from layer_distillation.students.arguments import StudentArguments
@@ -36,7 +36,7 @@ def check_exported(arguments: StudentArguments, kind: TaskKind) -> None:
     if arguments.export is None:
         return
     try:
-        check_kind(kind, arguments.trim_vocabulary)
+        check_trimming(kind, arguments.trim_vocabulary)
     except ValueError as error:
         raise ValueError(f"--export {arguments.export}: {error}") from error
 

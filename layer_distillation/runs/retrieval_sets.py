@@ -7,7 +7,7 @@ once. Entry: `score_teacher` while it has its weights, `score_student`, `arrange
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,17 @@ from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.facts import timed
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.kinds.embedding import PROMPT
-from layer_distillation.tasks.retrieval import RetrievalSet, average_retrieval, fingerprint_set, score_retrieval
+from layer_distillation.tasks.retrieval import (
+    MAX_LENGTH,
+    Encode,
+    RetrievalSet,
+    SetScores,
+    average_retrieval,
+    choose_prompt,
+    fingerprint_set,
+    score_sets,
+)
 from layer_distillation.teachers.loading import Teacher
-
-MAX_LENGTH = 256  # tokens of a query or document, less where the model takes fewer
-# As sentence-transformers looks them up.
-QUERY_PROMPTS, DOCUMENT_PROMPTS = ("query",), ("document", "passage", "corpus")
-
-Encode = Callable[[Sequence[str], Sequence[str]], np.ndarray]  # texts, names of prompts that may stand before them
-SetScores = dict[str, np.ndarray]  # set -> (queries, metrics)
 
 
 def make_encoder(
@@ -39,18 +41,9 @@ def make_encoder(
     prompts, own = get_modules(model.config).prompts, copy.deepcopy(tokenizer)  # the last truncation is saved with it
 
     def encode(texts: Sequence[str], names: Sequence[str]) -> np.ndarray:
-        prompt = next((prompts[name] for name in names if name in prompts), default_prompt)
-        return encode_texts(model, own, texts, prompt, MAX_LENGTH, batch_size)
+        return encode_texts(model, own, texts, choose_prompt(prompts, names, default_prompt), MAX_LENGTH, batch_size)
 
     return encode
-
-
-def score_sets(sets: Mapping[str, RetrievalSet], encode: Encode) -> SetScores:
-    """Of every query of every set its metrics."""
-    return {
-        name: score_retrieval(data, encode(data.queries, QUERY_PROMPTS), encode(data.documents, DOCUMENT_PROMPTS))
-        for name, data in sets.items()
-    }
 
 
 def average_sets(scores: SetScores) -> dict[str, dict[str, float]]:

@@ -9,7 +9,7 @@ Entry: `read_retrieval`, then `score_retrieval` of vectors.
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,12 @@ JUDGEMENT_COLUMNS = ("query-id", "corpus-id", "score")
 MEASURES = {"ndcg_at_10": "ndcg_cut_10", "recall_at_10": "recall_10"}  # of trec_eval
 FOUND_DOCUMENTS = 100  # that are handed to trec_eval: ties at the tenth place are decided by it, not by the search
 QUERIES_AT_ONCE = 512
+MAX_LENGTH = 256  # tokens of a query or document, less where the model takes fewer
+# As sentence-transformers' `encode_query` and `encode_document` look them up.
+QUERY_PROMPTS, DOCUMENT_PROMPTS = ("query",), ("document", "passage", "corpus")
+
+Encode = Callable[[Sequence[str], Sequence[str]], np.ndarray]  # texts, names of prompts that may stand before them
+SetScores = dict[str, np.ndarray]  # set -> (queries, metrics)
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,19 @@ def describe_sets(sets: Mapping[str, RetrievalSet]) -> dict[str, dict[str, int |
         name: {"queries": len(data.queries), "documents": len(data.documents), "fingerprint": fingerprint_set(data)}
         for name, data in sets.items()
     }
+
+
+def score_sets(sets: Mapping[str, RetrievalSet], encode: Encode) -> SetScores:
+    """Of every query of every set its metrics."""
+    return {
+        name: score_retrieval(data, encode(data.queries, QUERY_PROMPTS), encode(data.documents, DOCUMENT_PROMPTS))
+        for name, data in sets.items()
+    }
+
+
+def choose_prompt(prompts: Mapping[str, str], names: Sequence[str], default: str) -> str:
+    """What stands before a text: the first of some prompts that the model has."""
+    return next((prompts[name] for name in names if name in prompts), default)
 
 
 def fingerprint_set(data: RetrievalSet) -> str:

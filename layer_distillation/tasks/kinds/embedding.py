@@ -221,6 +221,7 @@ EMBEDDING = TaskKind(
     compare_models=compare_vectors,
     keep_answers=keep_similarities,
     write_loading=write_loading,
+    output_names=("sentence_embedding", "last_hidden_state"),
     library_name="sentence-transformers",
     card_tags=("sentence-transformers", "feature-extraction"),
 )
