@@ -9,6 +9,7 @@ from export_student import main
 from tiny_project import make_project
 
 HIDDEN = (".lock",)
+NO_CLIENT = "TRANSFORMERS_JS names no folder in which `npm install @huggingface/transformers@4.3.2` was run"
 MISSING = "the packages of requirements-export.txt are not installed"
 
 

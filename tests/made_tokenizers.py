@@ -1,9 +1,11 @@
 """Small tokenizers of every kind, trained or made here."""
 
+import json
 import random
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 TEXT = "the cat sat on a mat while dogs were running quickly through unhappy gardens of lower houses"
 WORDS = TEXT.split()
@@ -79,3 +81,10 @@ KINDS = {
 def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def save_bert_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    wrap(train_pieces()).save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "BertTokenizer"}))
+    return AutoTokenizer.from_pretrained(folder)

@@ -92,14 +92,6 @@ def make_project(folder, **flags) -> list[str]:
     return [f"--{name}={value}" for name, value in settings.items()] + ["--use_cpu", "--disable_tqdm", "true"]
 
 
-def test_an_export_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        run_distillation.main([*make_project(tmp_path), f"--output_dir={tmp_path / 'run'}", "--export=pytorch"])
-    assert stopped.value.code == 2
-    assert "--export pytorch: a student for reranking has no exporter yet" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "model.safetensors").exists()
-
-
 @pytest.mark.slow
 def test_whole_runs_and_their_comparison(tmp_path, capsys):
     flags = make_project(tmp_path, margin_weight=0.5)

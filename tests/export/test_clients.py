@@ -9,20 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer
 
 from conftest import make_bert
-from export_tools import MISSING
+from export_tools import MISSING, NO_CLIENT
 from layer_distillation.export.clients import ask_pytorch, open_onnx, open_openvino
 from layer_distillation.export.conversion import convert, make_batch
 from layer_distillation.export.formats import FORMATS
 from layer_distillation.export.tokenizer_files import rebuild_tokenizer
 from layer_distillation.export.vocabulary import trim_model
-from made_tokenizers import train_pieces, wrap
+from made_tokenizers import save_bert_tokenizer
 
 ROWS = [["the cat sat"], ["dogs were running", "the dogs sat on a mat"], ["a cat", "quickly unhappy gardens"], [""]]
 CLIENT = Path(__file__).with_name("client.mjs")
-NO_CLIENT = "TRANSFORMERS_JS names no folder in which `npm install @huggingface/transformers@4.3.2` was run"
 
 
 @pytest.mark.slow
@@ -52,13 +51,6 @@ def deployed(tmp_path_factory) -> Path:
         convert(saved, AutoTokenizer.from_pretrained(folder), folder / "onnx" / "model.onnx", 20)
         FORMATS["onnx-int8"].write(folder / "onnx" / "model.onnx", folder / "onnx" / "model_quantized.onnx")
     return root
-
-
-def save_bert_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    wrap(train_pieces()).save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "BertTokenizer"}))
-    return AutoTokenizer.from_pretrained(folder)
 
 
 @pytest.mark.slow

@@ -21,14 +21,6 @@ def test_a_format_that_does_not_exist_is_refused_with_the_nearest(project, capsy
     assert refuse(project, capsys, "--formats=pytorh").startswith("--formats has 'pytorh' (did you mean pytorch?)")
 
 
-def test_a_task_without_an_exporter_is_named(project, capsys):
-    record = read_run_record(project / "run")
-    record.task["kind"] = "embedding"
-    record.write(project / "run")
-    message = "a student for embedding has no exporter yet: there is one for text-classification, multi-label"
-    assert refuse(project, capsys, "--formats=pytorch").startswith(message)
-
-
 def test_rows_that_are_gone_are_one_line_and_an_export_without_scores_needs_none(project, capsys):
     record = read_run_record(project / "run")
     record.arguments["train_file"] = str(project / "gone.csv")
