@@ -68,7 +68,10 @@ def test_a_run_is_scored_on_all_sets_and_chosen_by_its_own_texts(tmp_path, flags
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("split", "metric", "rows"), [("beir", "ndcg_at_10", 8), ("pairs", "spearmanr", 12)])
+@pytest.mark.parametrize(
+    ("split", "metric", "rows"),
+    [("beir", "ndcg_at_10", 8), ("pairs", "spearmanr", 12), ("auto", "cosine_to_teacher", 1)],
+)
 def test_runs_are_compared_by_a_set(tmp_path, flags, split, metric, rows):
     for strategy in ("top", "bottom"):
         own = [f"--layer_strategy={strategy}", f"--output_dir={tmp_path / 'runs' / strategy}"]
@@ -76,6 +79,12 @@ def test_runs_are_compared_by_a_set(tmp_path, flags, split, metric, rows):
     assert compare([str(tmp_path / "runs"), "--output_dir", str(tmp_path / "out"), "--split", split]) == 0
     unit = json.loads((tmp_path / "out" / "comparison.json").read_text())["units"][0]
     assert (unit["metric_name"], unit["rows"]) == (metric, rows)
+    record = read_run_record(tmp_path / "runs" / "top")
+    report = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert "| Validation cosine_to_teacher |" in report
+    [top] = [line.split(" | ") for line in report.splitlines() if line.startswith("| top")][:1]
+    assert float(top[3]) == pytest.approx(record.metrics["validation"]["cosine_to_teacher"], abs=1e-4)
+    assert "of these runs that of the best cosine_to_teacher" in report
 
 
 def test_a_teacher_is_scored_once_and_prompts_are_told_apart(tmp_path):

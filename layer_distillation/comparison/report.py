@@ -94,8 +94,8 @@ def table_students(result: UnitResult) -> list[list[str]]:
 
     The choice by the loss may keep an epoch of a low metric: the last one stands beside it.
     """
-    split, metric = result.selecting_split, result.metric_name
-    titles = [f"Validation {name}" for name in (result.name_loss(split), metric)]
+    split = result.selecting_split
+    titles = [f"Validation {name}" for name in (result.name_loss(split), result.metric_beside)]
     header = ["Student layer", "Training loss", *titles, "Epoch", "At the end", "Layers"]
     teacher = result.unit.runs[0].record.teacher
     scores = [format_number(found.get(split)) for found in (result.teacher_loss, result.teacher_metric)]
@@ -150,8 +150,10 @@ def table_seeds(result: UnitResult) -> list[list[str]]:
 
 def format_spread(arm: ArmResult, name: str) -> str:
     """Mean and, where there are several seeds, standard deviation."""
-    spread = arm.spread(name)
-    return f"{arm.average(name):.4f} ± " + ("-" if spread is None else f"{spread:.4f}")
+    value, spread = format_number(arm.average(name)), arm.spread(name)
+    if value == "-":  # a retrieval set has no loss
+        return value
+    return f"{value} ± " + ("-" if spread is None else f"{spread:.4f}")
 
 
 def table_pairs(pairs: Sequence[Pair], names: Literal["first", "second"] = "second") -> list[list[str]]:
@@ -273,7 +275,8 @@ def explain_method(results: Sequence[UnitResult]) -> Block:
     return Block(
         "How it was computed",
         lines=[
-            "Epoch: the one kept, by default that of the lowest validation loss; at the end: after the last one.",
+            f"Epoch: the one kept, by default that of the lowest validation loss{name_choice(results)}; at the end: "
+            "after the last one.",
             f"Arms are runs that differ in their seed alone; every difference is paired by seed and by {unit}.",
             f"{units.capitalize()} are resampled {resamples} times, the same {units} for all runs; that gives the "
             f"variance over {units}.",
@@ -286,3 +289,11 @@ def explain_method(results: Sequence[UnitResult]) -> Block:
             "students.",
         ],
     )
+
+
+def name_choice(results: Sequence[UnitResult]) -> str:
+    """What else chose the epoch, where that was no loss."""
+    runs = [run for result in results for run in result.unit.runs]
+    names = {(run.record.arguments.get("metric_for_best_model") or "loss").removeprefix("eval_") for run in runs}
+    others = " or ".join(sorted(names - {"loss"}))
+    return f" (of these runs that of the best {others})" if others else ""

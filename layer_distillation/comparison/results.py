@@ -104,6 +104,11 @@ class UnitResult:
         return "squared error to the teacher" if run.outputs in ONE_NUMBER else "KL to the teacher"
 
     @property
+    def metric_beside(self) -> str:
+        """What `validation_metric` and `last_metric` are."""
+        return name_beside(self.unit.runs[0], self.metric_name)
+
+    @property
     def best(self) -> ArmResult:
         return self.strategies[0]
 
@@ -177,7 +182,8 @@ def choose_split(run: Run, wanted: str) -> str:
 def choose_metric(run: Run, wanted: str | None, split: str | None = None) -> str:
     valid = run.list_metrics(split)
     if wanted is not None and wanted not in valid:
-        what = split if split is not None and run.is_retrieval(split) else f"the task {run.record.task['name']}"
+        is_other = split is not None and valid != run.list_metrics()
+        what = split if is_other else f"the task {run.record.task['name']}"
         raise ValueError(f"--metric is {wanted!r}: {what} has {', '.join(valid)}")
     return wanted or valid[0]
 
@@ -219,9 +225,8 @@ def get_training_loss(run: Run) -> float:
 
 
 def get_last_metric(run: Run, metric_name: str) -> float:
-    is_own = run.is_scored_by_teacher
-    metric_name = run.name_headline(run.selecting_split) if is_own else name_beside(run, metric_name)
-    return run.record.history[-1].get(f"eval_{metric_name}", math.nan) if run.record.history else math.nan
+    name = f"eval_{name_beside(run, metric_name)}"
+    return run.record.history[-1].get(name, math.nan) if run.record.history else math.nan
 
 
 def list_teacher_losses(run: Run) -> dict[str, float]:

@@ -242,14 +242,15 @@ class Run:
 
     def name_headline(self, split: str) -> str:
         """The main metric of the split, as the record has it."""
-        if self.is_retrieval(split) or not self.has_teacher_for_gold(split):
-            return self.list_metrics(split)[0]
-        return CLOSENESS_METRICS[self.outputs]
+        return self.list_metrics(split)[0]
 
     def list_metrics(self, split: str | None = None) -> list[str]:
-        """The task's own, the main one first, then what else its labels allow; of a retrieval set its own."""
+        """The task's own, the main one first, then what else its labels allow; of a retrieval set its own, and of a
+        split without gold labels closeness to the teacher."""
         if split is not None and self.is_retrieval(split):
             return list(list_metric_names(self.record.task, split))
+        if split is not None and self.has_teacher_for_gold(split):
+            return [CLOSENESS_METRICS[self.outputs]]
         own, beside = self.record.task["metric_names"], self.kind.list_shown_beside(self.record.task["label_names"])
         if set(own) <= set(CLOSENESS_METRICS.values()):  # nothing has a gold label
             return list(own)

@@ -111,7 +111,7 @@ def compare_last_epochs(pair: Pair, result: UnitResult) -> list[str]:
     ahead, behind = sorted(metrics, key=metrics.__getitem__, reverse=True)
     return [
         f"But after the last epoch {show_strategy(ahead)} is ahead of {show_strategy(behind)}: "
-        f"{result.selecting_split} {result.metric_name} "
+        f"{result.selecting_split} {result.metric_beside} "
         f"{metrics[ahead]:.4f} and {metrics[behind]:.4f}. So the choice of the epoch decides."
     ]
 
@@ -179,12 +179,12 @@ def describe_ranks(result: UnitResult) -> list[str]:
     by_metric = sorted(result.strategies, key=lambda arm: -arm.average("validation_metric"))
     known = "" if result.rank_correlation is None else f" (Spearman {result.rank_correlation:.2f})"
     loss = result.name_loss(result.selecting_split)
-    both = f"{result.selecting_split} {loss} and {result.metric_name} rank the strategies"
+    both = f"{result.selecting_split} {loss} and {result.metric_beside} rank the strategies"
     if agree(by_loss, by_metric):
         return [f"{both} alike{known}."] if known else []
     return [
         f"{both} differently{known}: "
-        f"by {loss} {name_in_order(by_loss)}; by {result.metric_name} {name_in_order(by_metric)}."
+        f"by {loss} {name_in_order(by_loss)}; by {result.metric_beside} {name_in_order(by_metric)}."
     ]
 
 

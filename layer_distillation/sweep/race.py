@@ -34,7 +34,8 @@ class RacedRuns:
         found = read_run(run.folder)
         self.runs[run.arm, int(run.seed)] = found
         if self.measure is None:
-            self.measure = RunScores(self.runs, choose_split(found, "auto"), choose_metric(found, None), NUM_RESAMPLES)
+            split = choose_split(found, "auto")
+            self.measure = RunScores(self.runs, split, choose_metric(found, None, split), NUM_RESAMPLES)
 
     def follow(self, failed: set[str]) -> tuple[list[Look], list[PlannedRun]]:
         """The looks so far, and the runs that the next one lacks; without the arms that failed."""

@@ -11,6 +11,7 @@ from layer_distillation.cards.metadata import list_results
 from layer_distillation.cards.scores import list_scores
 from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import group_runs
+from layer_distillation.comparison.report import list_blocks
 from layer_distillation.comparison.results import analyse_unit
 from layer_distillation.comparison.runs import read_run, read_runs
 from layer_distillation.records.run_record import read_run_record
@@ -54,6 +55,10 @@ def test_its_queries_are_what_is_compared_and_resampled(tmp_path):
     assert pair.estimate.value == pytest.approx(expected, abs=1e-6)
     assert pair.estimate.low > 0.2
     assert result.teacher_metric == {"xquad": 1.0}
+    tables = {block.title.partition(" (")[0]: block.table for block in list_blocks([result], None, [])}
+    [students] = [table for title, table in tables.items() if "the kept students" in title]
+    assert students[0][3] == "Validation accuracy"
+    assert tables["Over seeds"][2][3] == "-"  # the loss, which a retrieval set has none of
     assert analyse_unit(unit, "xquad", "recall_at_10", 400).metric_name == "recall_at_10"
     assert analyse_unit(unit, "auto", None, 400).metric_name == "accuracy"
     with pytest.raises(ValueError, match="--metric is 'accuracy': xquad has ndcg_at_10, recall_at_10"):

@@ -66,6 +66,21 @@ def test_gold_labels_of_the_evaluation_rows_score_as_ever_and_the_verdict_says_w
     )
 
 
+def test_validation_rows_without_gold_are_scored_by_closeness_though_the_test_has_gold(tmp_path):
+    runs = [write_without_gold(tmp_path / name, name, ["train", "validation"]) for name in ("odd", "even")]
+    [unit] = group_runs(runs)
+    result = analyse_unit(unit, "auto", None, 500)
+    assert (result.split, result.metric_name, result.metric_beside) == ("test", "accuracy", "agreement")
+    expected = {run.record.strategy: run.record.metrics["validation"]["agreement"] for run in runs}
+    assert {arm.name: arm.average("validation_metric") for arm in result.arms} == expected
+    tables = {block.title: block.table for block in list_blocks([result], None, [])}
+    [students] = [table for title, table in tables.items() if "the kept students" in title]
+    assert students[0][2:4] == ["Validation KL to the teacher", "Validation agreement"]
+    assert analyse_unit(unit, "validation", None, 500).metric_name == "agreement"
+    with pytest.raises(ValueError, match="--metric is 'accuracy': validation has agreement"):
+        analyse_unit(unit, "validation", "accuracy", 500)
+
+
 def test_a_record_whose_agreement_is_not_that_of_its_predictions_is_left_out(tmp_path):
     run = write_without_gold(tmp_path / "odd", "odd", SPLITS)
     path = tmp_path / "odd" / "run_record.json"
