@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 import run_distillation
 from compare_strategies import main as compare
 from layer_distillation.embedding.encoding import load_encoder
+from layer_distillation.embedding.modules import SentenceModules
 from layer_distillation.records.run_record import read_run_record
 from sentence_folders import TEXTS, make_texts, write_sentence_folder
 
@@ -103,6 +105,24 @@ def test_a_narrower_student_ships_the_dense_layer_to_its_teachers_width(tmp_path
     theirs = library.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     np.testing.assert_allclose(theirs, load_encoder(str(folder)).encode(TEXTS), atol=1e-5)
     assert theirs.shape == (len(TEXTS), 16)
+
+
+DENSE = {"name": "dense", "in_features": 16, "out_features": 6, "bias": True, "activation": "Tanh"}
+
+
+@pytest.mark.parametrize("steps", [(), (DENSE,)])
+def test_layers_of_another_checkpoint_are_those_of_that_one(tmp_path, steps):
+    source = {"student_source_model": tmp_path / "other", "learning_rate": 1e-9, "num_train_epochs": 1}
+    flags = make_project(tmp_path, **source, test_file=None)
+    write_sentence_folder(tmp_path / "other", seed=9)
+    write_sentence_folder(tmp_path / "teacher", modules=SentenceModules(("mean",), steps))
+    assert run_distillation.main(flags) == 0
+    ours, other = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "other"))
+    for name in ("embeddings.word_embeddings.weight", "encoder.layer.0.attention.self.query.weight"):
+        torch.testing.assert_close(ours[name], other[name], atol=1e-6, rtol=0)
+    if steps:
+        ours, teacher = (load_file(tmp_path / name / "2_Dense" / "model.safetensors") for name in ("run", "teacher"))
+        torch.testing.assert_close(ours, teacher, atol=1e-6, rtol=0)
 
 
 WRONG = {

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from layer_distillation.embedding.pooled_model import DENSE_NAME, is_pooled
 from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.loading import TaskData
 from layer_distillation.tasks.model_checks import (
@@ -119,21 +120,24 @@ def load_source(
         )
     prefix = f"{source.base_model_prefix}."
     mismatched = [entry for entry in loading["mismatched_keys"] if entry[0].startswith(prefix)]  # a head may differ
-    check_tensors(source, loading | {"mismatched_keys": mismatched}, location)
-    return source, set(loading["missing_keys"])
+    missing = {name for name in loading["missing_keys"] if not name.startswith(f"{prefix}{DENSE_NAME}.")}
+    check_tensors(source, loading | {"mismatched_keys": mismatched, "missing_keys": missing}, location)
+    return source, missing
 
 
 def graft_encoder(teacher: PreTrainedModel, source: PreTrainedModel, absent: set[str]) -> PreTrainedModel:
     """A copy of the teacher with the encoder (embeddings, layers, norms) of what `load_source` gave.
 
     The head is always the teacher's, a pooler too where it is a part of the encoder and the checkpoint has none: only
-    the teacher's is known to answer this task in this order of labels.
+    the teacher's is known to answer this task in this order of labels. Of a sentence encoder its dense layers are that.
     """
     prefix = f"{teacher.base_model_prefix}."
     source_tensors = collect_tensors(source)
     model = copy.deepcopy(teacher)
+    own_prefix = prefix if is_pooled(teacher) else ""  # such a one has the encoder's names, without what leads to it
     for name, tensor in collect_tensors(model).items():
-        if name.startswith(prefix) and name not in absent:
+        is_head = not f"{own_prefix}{name}".startswith(prefix) or name.startswith(f"{DENSE_NAME}.")
+        if not is_head and f"{own_prefix}{name}" not in absent and name in source_tensors:
             tensor.data = source_tensors[name].to(tensor.device, tensor.dtype)
     return model
 
