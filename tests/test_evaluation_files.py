@@ -10,9 +10,10 @@ import torch
 import run_distillation
 from compare_strategies import main as compare
 from layer_distillation.embedding.encoding import load_encoder
+from layer_distillation.embedding.modules import SentenceModules
 from layer_distillation.records.run_record import read_run_record
 from layer_distillation.runs import retrieval_sets
-from layer_distillation.runs.retrieval_sets import find_or_score
+from layer_distillation.runs.retrieval_sets import find_or_score, make_encoder
 from layer_distillation.tasks.retrieval import (
     DOCUMENT_PROMPTS,
     QUERY_PROMPTS,
@@ -21,7 +22,7 @@ from layer_distillation.tasks.retrieval import (
     score_retrieval,
     score_sets,
 )
-from sentence_folders import make_texts
+from sentence_folders import make_texts, write_sentence_folder
 from test_embedding_runs import make_project
 
 
@@ -87,7 +88,18 @@ def test_runs_are_compared_by_a_set(tmp_path, flags, split, metric, rows):
     assert "of these runs that of the best cosine_to_teacher" in report
 
 
-def test_a_teacher_is_scored_once_and_prompts_are_told_apart(tmp_path):
+@pytest.mark.parametrize("prompts", [{"query": "the red car and "}, {"query": "a ", "document": "not a "}, {"x": "a "}])
+def test_queries_and_documents_are_encoded_as_sentence_transformers_does(tmp_path, prompts):
+    library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    modules = SentenceModules(("mean",), prompts=prompts, default_prompt_name=next(iter(prompts)))
+    theirs = library.SentenceTransformer(str(write_sentence_folder(tmp_path, modules=modules)), device="cpu")
+    ours, texts = load_encoder(str(tmp_path)), make_texts(9)
+    encode = make_encoder(ours.model, ours.tokenizer, 4)
+    np.testing.assert_allclose(encode(texts, QUERY_PROMPTS), theirs.encode_query(texts), atol=1e-5)
+    np.testing.assert_allclose(encode(texts, DOCUMENT_PROMPTS), theirs.encode_document(texts), atol=1e-5)
+
+
+def test_a_teacher_is_scored_once(tmp_path):
     data, asked = read_retrieval(write_retrieval(tmp_path / "beir")), []
 
     def encode(texts, names):
@@ -102,7 +114,7 @@ def test_a_teacher_is_scored_once_and_prompts_are_told_apart(tmp_path):
     assert np.array_equal(find_or_score({"beir": data}, encode, "weights", str(tmp_path))["beir"], found[0]["beir"])
     assert len(asked) == 4
     assert score_sets({}, encode) == {}
-    find_or_score({"beir": data}, encode, "weights", str(tmp_path), default_prompt="query: ")
+    find_or_score({"beir": data}, encode, "others", str(tmp_path))
     assert len(asked) == 6
     assert retrieval_sets.MAX_LENGTH == 256
 

@@ -30,7 +30,6 @@ from layer_distillation.tasks import retrieval
 from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.evaluation_sets import list_metric_names
-from layer_distillation.tasks.kinds.embedding import PROMPT
 from layer_distillation.tasks.kinds.entry import TaskKind
 from layer_distillation.tasks.kinds.sentence_pairs import compute_cosines
 from layer_distillation.tasks.metrics import compute_task_loss, compute_teacher_agreement
@@ -97,13 +96,13 @@ def score_sets(answer: Answer, subject: Subject) -> Logits:
     if not subject.data.retrieval:
         return {}
     names, prompts = list_inputs(subject.model, subject.tokenizer), get_modules(subject.model.config).prompts
-    tokenizer, default = copy.deepcopy(subject.tokenizer), subject.data.options[PROMPT]
+    tokenizer = copy.deepcopy(subject.tokenizer)
 
     def ask(batch: Mapping[str, Tensor]) -> np.ndarray:
         return answer({name: batch[name].numpy() for name in names})
 
     def encode(texts: Sequence[str], roles: Sequence[str]) -> np.ndarray:
-        prompted = [choose_prompt(prompts, roles, default) + text for text in texts]
+        prompted = [choose_prompt(prompts, roles) + text for text in texts]
         return ask_all(ask, tokenizer, prompted, MAX_LENGTH, SCORED_ROWS, os.cpu_count())
 
     return retrieval.score_sets(subject.data.retrieval, encode)

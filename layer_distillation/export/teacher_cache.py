@@ -22,7 +22,6 @@ from layer_distillation.export.scoring import SCORED_ROWS, Logits, list_scored
 from layer_distillation.export.subjects import Subject
 from layer_distillation.records.locks import hold_lock
 from layer_distillation.records.run_record import RunRecord
-from layer_distillation.tasks.kinds.embedding import PROMPT
 from layer_distillation.tasks.retrieval import fingerprint_set
 
 logger = logging.getLogger(__name__)
@@ -96,8 +95,7 @@ def open_cache(arguments: ExportArguments, record: RunRecord, teacher: Subject) 
         "versions": {name: version(name) for name in ("torch", "transformers")},
     }
     if sets := teacher.data.retrieval:
-        described = {name: fingerprint_set(data) for name, data in sets.items()}
-        identity["sets"] = described | {PROMPT: teacher.data.options[PROMPT]}
+        identity["sets"] = {name: fingerprint_set(data) for name, data in sets.items()}
     return TeacherCache(root, identity)
 
 

@@ -20,7 +20,6 @@ from layer_distillation.records.run_record import RunRecord
 from layer_distillation.runs.arguments import RunArguments
 from layer_distillation.runs.facts import timed
 from layer_distillation.tasks.data import TaskData
-from layer_distillation.tasks.kinds.embedding import PROMPT
 from layer_distillation.tasks.retrieval import (
     MAX_LENGTH,
     Encode,
@@ -34,14 +33,13 @@ from layer_distillation.tasks.retrieval import (
 from layer_distillation.teachers.loading import Teacher
 
 
-def make_encoder(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int, default_prompt: str = ""
-) -> Encode:
-    """Vectors as sentence-transformers' `encode_query` and `encode_document` make them."""
+def make_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> Encode:
+    """Vectors as sentence-transformers' `encode_query` and `encode_document` make them: where there is no such prompt,
+    without any, whatever the default one is."""
     prompts, own = get_modules(model.config).prompts, copy.deepcopy(tokenizer)  # the last truncation is saved with it
 
     def encode(texts: Sequence[str], names: Sequence[str]) -> np.ndarray:
-        return encode_texts(model, own, texts, choose_prompt(prompts, names, default_prompt), MAX_LENGTH, batch_size)
+        return encode_texts(model, own, texts, choose_prompt(prompts, names), MAX_LENGTH, batch_size)
 
     return encode
 
@@ -51,14 +49,12 @@ def average_sets(scores: SetScores) -> dict[str, dict[str, float]]:
     return {name: average_retrieval(values) for name, values in scores.items()}
 
 
-def find_or_score(
-    sets: Mapping[str, RetrievalSet], encode: Encode, fingerprint: str, cache_dir: str, default_prompt: str = ""
-) -> SetScores:
+def find_or_score(sets: Mapping[str, RetrievalSet], encode: Encode, fingerprint: str, cache_dir: str) -> SetScores:
     """As `score_sets`, each set once for a teacher of these weights."""
     folder = Path(cache_dir).expanduser() / "retrieval_scores"
     found: SetScores = {}
     for name, data in sets.items():
-        key = hashlib.sha256(json.dumps([fingerprint, fingerprint_set(data), MAX_LENGTH, default_prompt]).encode())
+        key = hashlib.sha256(json.dumps([fingerprint, fingerprint_set(data), MAX_LENGTH]).encode())
         path = folder / f"{key.hexdigest()[:24]}.npy"
         found[name] = read_scores(path, len(data.queries))
         if found[name] is None:
@@ -83,10 +79,10 @@ def score_teacher(teacher: Teacher, data: TaskData, arguments: RunArguments, rec
     """Of the main process, and of one teacher that has weights: nothing without sets."""
     if not data.retrieval or teacher.model is None or not PartialState().is_main_process:
         return {}
-    model, prompt, batch_size = teacher.model, data.options[PROMPT], arguments.training.per_device_eval_batch_size
-    encode = make_encoder(model.to(arguments.training.device), teacher.tokenizer, batch_size, prompt)
+    model, batch_size = teacher.model, arguments.training.per_device_eval_batch_size
+    encode = make_encoder(model.to(arguments.training.device), teacher.tokenizer, batch_size)
     with timed(record, "retrieval"):
-        return find_or_score(data.retrieval, encode, teacher.fingerprint, arguments.teacher.cache_dir, prompt)
+        return find_or_score(data.retrieval, encode, teacher.fingerprint, arguments.teacher.cache_dir)
 
 
 def score_student(
@@ -99,7 +95,7 @@ def score_student(
     """Of the main process: nothing without sets."""
     if not data.retrieval or not PartialState().is_main_process:
         return {}
-    encode = make_encoder(student, tokenizer, arguments.training.per_device_eval_batch_size, data.options[PROMPT])
+    encode = make_encoder(student, tokenizer, arguments.training.per_device_eval_batch_size)
     with timed(record, "retrieval"):
         return score_sets(data.retrieval, encode)
 

@@ -200,9 +200,9 @@ def score_sets(sets: Mapping[str, RetrievalSet], encode: Encode) -> SetScores:
     }
 
 
-def choose_prompt(prompts: Mapping[str, str], names: Sequence[str], default: str) -> str:
-    """What stands before a text: the first of some prompts that the model has."""
-    return next((prompts[name] for name in names if name in prompts), default)
+def choose_prompt(prompts: Mapping[str, str], names: Sequence[str]) -> str:
+    """What stands before a text: the first of some prompts that the model has, or nothing."""
+    return next((prompts[name] for name in names if name in prompts), "")
 
 
 def fingerprint_set(data: RetrievalSet) -> str:
