@@ -4,6 +4,10 @@ tiny model, and a slow test holds these lists against what it finds.
 
 import logging
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +81,11 @@ LEFT_PADDED_MODEL_TYPES = frozenset({"xlnet"})
 FINAL_NORM_MODEL_TYPES = frozenset(
     ["esm", "eurobert", "megatron-bert", "modernbert", "roberta-prelayernorm", "ultrabert", "xlm-roberta-xl"]
 ) | (LAST_TOKEN_MODEL_TYPES - {"openai-gpt", "xlnet"})
+# Their position numbers begin at pad_token_id + 1: of 514 positions, 512 are there for tokens.
+POSITION_OFFSET_MODEL_TYPES = frozenset(
+    ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod")
+    + ("data2vec-text", "ibert", "luke", "lilt")
+)
 
 WARNINGS = {
     "big_bird": "transformers computes full attention from the first batch of short rows on (at most 704 tokens by its "
@@ -94,3 +103,13 @@ def warn_about(model_type: str) -> None:
     """Says, once, what is right and yet not what one expects of such a model."""
     if model_type in WARNINGS:
         logger.warning("%s: %s", model_type, WARNINGS[model_type])
+
+
+def count_positions(config: "PreTrainedConfig") -> int | None:
+    """Tokens that a model has positions for; None where it says nothing of it."""
+    # Names differ (GPT-2: n_positions) and a model without position limit has none.
+    key = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    positions = config.to_dict().get(key)
+    if positions is not None and config.model_type in POSITION_OFFSET_MODEL_TYPES:
+        positions -= config.pad_token_id + 1
+    return positions

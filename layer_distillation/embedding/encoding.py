@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from layer_distillation.architectures.traits import count_positions
 from layer_distillation.embedding.loading import AutoPooledModel, fit_tokenizer
 from layer_distillation.embedding.modules import get_modules, get_vector_width
 
@@ -61,7 +62,7 @@ def encode_texts(
     disable_tqdm: bool = True,
 ) -> np.ndarray:
     """The vectors (texts, width), float32, in the order of the texts, each cut at `max_length` tokens (default: what
-    the tokenizer takes). The model is in eval mode meanwhile and computes in its own precision."""
+    tokenizer and model take). The model is in eval mode meanwhile and computes in its own precision."""
 
     def ask(batch: BatchEncoding) -> np.ndarray:
         return model(**keep_taken(model, batch.to(model.device))).logits.float().cpu().numpy()
@@ -72,16 +73,23 @@ def encode_texts(
     model.eval()
     try:
         prompted = [prompt + text for text in texts]
-        return ask_all(ask, tokenizer, prompted, max_length, batch_size, disable_tqdm=disable_tqdm)
+        limit = limit_length(model.config, tokenizer, max_length)
+        return ask_all(ask, tokenizer, prompted, limit, batch_size, disable_tqdm=disable_tqdm)
     finally:
         model.train(was_training)
+
+
+def limit_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> int:
+    """Tokens of a text at most: what is asked for, and what tokenizer and model take."""
+    limits = max_length, tokenizer.model_max_length, count_positions(config)
+    return min(limit for limit in limits if limit is not None)
 
 
 def ask_all(
     ask: Callable[[BatchEncoding], np.ndarray],
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
-    max_length: int | None,
+    limit: int,
     batch_size: int,
     threads: int = 1,
     disable_tqdm: bool = True,
@@ -89,9 +97,9 @@ def ask_all(
     """(texts, width), float32, in the order of the texts, of whatever answers batches of tokens, the longest first.
 
     Args:
+        limit: tokens at which a text is cut.
         threads: that ask at the same time.
     """
-    limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
     options = {"truncation": True, "max_length": limit} if limit < 1e9 else {}
     ids = tokenizer(list(texts), **options)
     rows = [{name: values[row] for name, values in ids.items()} for row in range(len(texts))]

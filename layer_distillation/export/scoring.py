@@ -18,7 +18,7 @@ from layer_distillation.cards.scores import RESAMPLES, estimate_interval
 from layer_distillation.comparison.metrics import resample_scores, score_all_rows
 from layer_distillation.comparison.runs import Run, check_predictions, read_predictions
 from layer_distillation.comparison.statistics import CONFIDENCE
-from layer_distillation.embedding.encoding import ask_all
+from layer_distillation.embedding.encoding import ask_all, limit_length
 from layer_distillation.embedding.modules import get_modules
 from layer_distillation.export.clients import Answer, Batch
 from layer_distillation.export.conversion import list_inputs
@@ -97,13 +97,14 @@ def score_sets(answer: Answer, subject: Subject) -> Logits:
         return {}
     names, prompts = list_inputs(subject.model, subject.tokenizer), get_modules(subject.model.config).prompts
     tokenizer = copy.deepcopy(subject.tokenizer)
+    limit = limit_length(subject.model.config, tokenizer, MAX_LENGTH)
 
     def ask(batch: Mapping[str, Tensor]) -> np.ndarray:
         return answer({name: batch[name].numpy() for name in names})
 
     def encode(texts: Sequence[str], roles: Sequence[str]) -> np.ndarray:
         prompted = [choose_prompt(prompts, roles) + text for text in texts]
-        return ask_all(ask, tokenizer, prompted, MAX_LENGTH, SCORED_ROWS, os.cpu_count())
+        return ask_all(ask, tokenizer, prompted, limit, SCORED_ROWS, os.cpu_count())
 
     return retrieval.score_sets(subject.data.retrieval, encode)
 

@@ -11,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+from layer_distillation.architectures.traits import count_positions
 from layer_distillation.records.token_counts import iterate_ids, list_inputs, measure_lengths
 from layer_distillation.tasks.arguments import MIN_MAX_LENGTH, DataArguments, DefaultLength
 from layer_distillation.tasks.data import TaskData
@@ -23,11 +24,6 @@ UNLABELLED_ROWS = "the unlabelled rows"
 TOLERATED_SHARE = 0.05  # of rows or tokens that are cut, or unknown: more is a warning
 WHOLE_LENGTH, UNKNOWN = "whole_length", "unknown_tokens"  # columns while it is counted
 TOKEN_TYPES = "token_type_ids"
-# Their position numbers begin at pad_token_id + 1: of 514 positions, 512 are there for tokens.
-POSITION_OFFSET_MODEL_TYPES = frozenset(
-    ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod")
-    + ("data2vec-text", "ibert", "luke", "lilt")
-)
 
 
 # ---- the rows ----------------------------------------------------------------------------------------------------
@@ -242,11 +238,7 @@ def check_max_length(max_length: int, tokenizer: PreTrainedTokenizerBase, config
 
 def list_limits(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> dict[str, int]:
     """The most tokens that the tokenizer allows, and that the model has positions for where it says."""
-    # Names differ (GPT-2: n_positions) and a model without position limit has none.
-    key = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-    positions = config.to_dict().get(key)
-    if positions is not None and config.model_type in POSITION_OFFSET_MODEL_TYPES:
-        positions -= config.pad_token_id + 1
+    positions = count_positions(config)
     return {"tokenizer": tokenizer.model_max_length} | ({} if positions is None else {"model": positions})
 
 

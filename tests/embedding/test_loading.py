@@ -22,6 +22,7 @@ LAYOUTS = {name: SentenceModules((name,)) for name in POOLING_FLAGS} | {
     "normalized": SentenceModules(("mean",), (NORMALIZE,)),
     "dense": SentenceModules(("cls",), (DENSE, PLAIN, NORMALIZE)),
     "joined": SentenceModules(("cls", "mean"), (NORMALIZE, DENSE | {"in_features": 32})),
+    "joined in another order": SentenceModules(("mean", "lasttoken", "cls")),
     "limited": SentenceModules(("mean",), max_length=8),
     "prompted": SentenceModules(("mean",), prompts={"query": "the red ", "passage": ""}, default_prompt_name="query"),
 }
@@ -137,6 +138,26 @@ def test_a_plain_encoder_pools_as_it_is_told(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(told.encode(TEXTS), axis=1), 1, rtol=1e-5)
     make_encoder("qwen3").save_pretrained(tmp_path / "decoder")
     assert get_modules(AutoPooledModel.from_pretrained(tmp_path / "decoder").config).pooling == ("lasttoken",)
+
+
+def test_limits_are_found_by_the_name_that_old_folders_have(tmp_path):
+    folder = write_sentence_folder(tmp_path, modules=LAYOUTS["limited"])
+    (folder / "sentence_bert_config.json").rename(folder / "sentence_roberta_config.json")
+    theirs, ours = load_with_library(folder), load_encoder(str(folder))
+    assert theirs.max_seq_length == ours.tokenizer.model_max_length == 8
+    np.testing.assert_allclose(theirs.encode(TEXTS), ours.encode(TEXTS), atol=1e-6, rtol=1e-5)
+
+
+def test_a_long_text_is_cut_at_the_models_positions(tmp_path):
+    make_encoder().save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings.pop("model_max_length")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    texts = [" ".join(["the red ball"] * 60), "a car"]
+    np.testing.assert_allclose(
+        load_encoder(str(tmp_path)).encode(texts), load_with_library(tmp_path).encode(texts), atol=1e-6, rtol=1e-5
+    )
 
 
 STRANGE = {
