@@ -20,6 +20,14 @@ MODULES_NAME, SETTINGS_NAME, LIMIT_NAME = (
     "config_sentence_transformers.json",
     "sentence_bert_config.json",
 )
+# Old folders have it by the name of their architecture.
+LIMIT_NAMES = (
+    LIMIT_NAME,
+    *(
+        f"sentence_{name}_config.json"
+        for name in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    ),
+)
 # The words of Pooling's config up to sentence-transformers 5, which its later versions read too.
 POOLING_FLAGS = {
     "cls": "pooling_mode_cls_token",
@@ -135,7 +143,8 @@ def assemble(
         step = read_dense(location, path, own, width) if kind == "Dense" else {"name": NORMALIZE}
         width = step.get("out_features", width)
         steps.append(step)
-    limits, settings = (read_json(location, name, revision) or {} for name in (LIMIT_NAME, SETTINGS_NAME))
+    settings = read_json(location, SETTINGS_NAME, revision) or {}
+    limits = next((found for name in LIMIT_NAMES if (found := read_json(location, name, revision))), {})
     if settings.get("truncate_dim"):
         raise ValueError(f"{location!r} cuts its vectors at truncate_dim {settings['truncate_dim']}: leave that out")
     return SentenceModules(
@@ -229,6 +238,9 @@ def write_modules(
 
 
 def describe_pooling(pooling: Sequence[str], width: int) -> dict[str, Any]:
+    """In the words that all versions read, but where vectors are joined in an order that those cannot say."""
+    if list(pooling) != [name for name in POOLING_FLAGS if name in pooling]:
+        return {"embedding_dimension": width, "pooling_mode": list(pooling), "include_prompt": True}
     flags = {flag: name in pooling for name, flag in POOLING_FLAGS.items()}
     return {"word_embedding_dimension": width, **flags, "include_prompt": True}
 

@@ -47,7 +47,8 @@ class SentenceDense(nn.Module):
         self.activation = getattr(nn, activation)()
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return self.activation(self.linear(vectors))
+        bias = None if self.linear.bias is None else self.linear.bias.float()
+        return self.activation(F.linear(vectors, self.linear.weight.float(), bias))  # they may be saved in half of it
 
 
 @cache
