@@ -12,9 +12,10 @@ from transformers import AutoModel
 import run_distillation
 from compare_strategies import main as compare
 from layer_distillation.embedding.encoding import load_encoder
-from layer_distillation.embedding.modules import SentenceModules
+from layer_distillation.embedding.modules import SentenceModules, get_modules
 from layer_distillation.records.run_record import read_run_record
-from sentence_folders import TEXTS, make_texts, write_sentence_folder
+from sentence_folders import TEXTS, make_encoder, make_texts, write_sentence_folder
+from tiny_project import write_tokenizer
 
 
 def make_project(folder, **flags) -> list[str]:
@@ -123,6 +124,43 @@ def test_layers_of_another_checkpoint_are_those_of_that_one(tmp_path, steps):
     if steps:
         ours, teacher = (load_file(tmp_path / name / "2_Dense" / "model.safetensors") for name in ("run", "teacher"))
         torch.testing.assert_close(ours, teacher, atol=1e-6, rtol=0)
+
+
+def load_with_library(folder):
+    library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    return library.SentenceTransformer(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_dense_layers_are_saved_in_half_precision_too(tmp_path, dtype):
+    sizes = {"student_hidden_size": 8, "student_attention_heads": 1, "num_train_epochs": 1, "test_file": None}
+    assert run_distillation.main(make_project(tmp_path, **sizes, save_dtype=dtype)) == 0
+    saved = load_file(tmp_path / "run" / "2_Dense" / "model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {getattr(torch, dtype)}
+    theirs = load_with_library(tmp_path / "run").encode(TEXTS)
+    np.testing.assert_allclose(theirs, load_encoder(str(tmp_path / "run")).encode(TEXTS), atol=0.02)
+
+
+def test_an_existing_student_reads_texts_as_its_teacher_does(tmp_path):
+    flags = make_project(tmp_path, student_model_name_or_path=tmp_path / "student", layer_strategy=None, test_file=None)
+    prompted = SentenceModules(("cls",), prompts={"q": "the red "}, default_prompt_name="q", max_length=20)
+    write_sentence_folder(tmp_path / "teacher", modules=prompted)
+    other = SentenceModules(("mean",), prompts={"x": "not a "}, default_prompt_name="x", max_length=9)
+    write_sentence_folder(tmp_path / "student", modules=other, num_layers=2)
+    assert run_distillation.main(flags) == 0
+    student = load_with_library(tmp_path / "run")
+    assert (student.default_prompt_name, student.prompts["q"], student.max_seq_length) == ("q", "the red ", 20)
+    assert "x" not in student.prompts
+    assert student[1].pooling_mode == "mean"
+
+
+def test_a_plain_student_pools_as_its_teacher_does(tmp_path):
+    flags = make_project(tmp_path, student_model_name_or_path=tmp_path / "student", layer_strategy=None, test_file=None)
+    write_sentence_folder(tmp_path / "teacher", modules=SentenceModules(("cls",)))
+    make_encoder(num_layers=2).save_pretrained(tmp_path / "student")
+    write_tokenizer(tmp_path / "student")
+    assert run_distillation.main(flags) == 0
+    assert get_modules(load_encoder(str(tmp_path / "run")).model.config).pooling == ("cls",)
 
 
 WRONG = {

@@ -35,7 +35,7 @@ from layer_distillation.students.source import (
     load_other_config,
     load_source,
 )
-from layer_distillation.students.vector_width import fit_vectors, keep_steps
+from layer_distillation.students.vector_width import fit_vectors, keep_steps, read_as_teacher
 from layer_distillation.students.width import (
     Widths,
     get_widths,
@@ -126,6 +126,7 @@ def make_student(
     if (existing := student_arguments.student_model_name_or_path) is not None:
         student = load_existing_student(existing, settings.teacher, teacher.tokenizer, data, seed)
         if data.outputs == VECTOR:
+            read_as_teacher(student, teacher.model)
             student = fit_vectors(student, teacher.model, make_calibration_batches(settings, teacher, data))
         origin = describe_origin(existing, student)
         student.config.distillation = {"teacher": teacher.public_name, "strategy": strategy}

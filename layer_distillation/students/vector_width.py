@@ -1,7 +1,9 @@
 """A sentence encoder whose vectors are as wide as its teacher's, whatever its hidden states are.
 
 A dense layer brings the one to the other: it is a part of the student, trained and shipped with it. It starts as the
-least-squares fit of the teacher's vectors on some rows. Entry: `fit_vectors`; `keep_steps` drops what else there is.
+least-squares fit of the teacher's vectors on some rows.
+
+Entry: `fit_vectors`; before it, of an existing student, `read_as_teacher`. `keep_steps` drops what else there is.
 """
 
 import copy
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from layer_distillation.architectures.traits import count_positions
 from layer_distillation.embedding.modules import DENSE, NORMALIZE, count_outputs, get_modules, set_modules
 from layer_distillation.embedding.pooled_model import DENSE_NAME, list_dense
 from layer_distillation.outputs.compared import run_model
@@ -23,6 +26,22 @@ logger = logging.getLogger(__name__)
 
 RIDGE = 0.1  # as in `losses/projections.py`, of the mean square of a dimension
 NORMALIZE_STEP = {"name": NORMALIZE}
+
+
+def read_as_teacher(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """In place: what an existing student's folder is to say of how texts are read, with whose prompts and length it
+    learns; and how a plain encoder pools, of which nothing else says it."""
+    own, wanted = get_modules(student.config), get_modules(teacher.config)
+    limits = [limit for limit in (wanted.max_length, count_positions(student.config)) if limit is not None]
+    changed = replace(
+        wanted,
+        pooling=wanted.pooling if own.is_assumed else own.pooling,
+        steps=own.steps,
+        max_length=None if wanted.max_length is None else min(limits),
+        is_assumed=own.is_assumed,
+        has_pooler=own.has_pooler,
+    )
+    set_modules(student.config, changed)
 
 
 def keep_steps(model: PreTrainedModel, steps: Sequence[dict[str, Any]]) -> PreTrainedModel:
