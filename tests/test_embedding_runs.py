@@ -168,6 +168,9 @@ WRONG = {
     "--additional_teachers x: vectors of several teachers": {"additional_teachers": "x"},
     "--temperature 2 is that of similarities here": {"temperature": 2},
     "--matryoshka_dims 64: the vectors have 16 dimensions": {"matryoshka_dims": 64},
+    "--schedules temperature=linear:1 is that of similarities here": {"schedules": "temperature=linear:1"},
+    "--similarity_loss mse says how --similarity_weight compares, which is 0": {"similarity_loss": "mse"},
+    "--matryoshka_dims 8: no term that is on compares parts of vectors": {"matryoshka_dims": 8, "hidden_weight": 1},
     "there is no prompt 'query': the teacher has none": {"prompt_name": "query"},
     "--ce_weight 1: no training row has a gold label": {"ce_weight": 1},
     "--similarity_weight compares the rows of one whole batch": {
@@ -186,6 +189,13 @@ def test_what_cannot_be_meant_is_one_line_and_status_2(tmp_path, capsys, message
     assert message in line
     assert "Traceback" not in line
     assert not [*(tmp_path / "cache").rglob("manifest.json")], "the teacher was asked before that"
+
+
+def test_no_loss_chooses_the_epoch_of_vectors(tmp_path, capsys):
+    gold = {"validation_file": tmp_path / "sts.csv", "test_file": None, "metric_for_best_model": "loss"}
+    with pytest.raises(SystemExit):
+        run_distillation.main(make_project(tmp_path, **gold))
+    assert "--metric_for_best_model is 'loss': the task texts has spearmanr, pearson, cosine" in capsys.readouterr().err
 
 
 def test_flags_of_vectors_are_refused_for_other_tasks(tmp_path, capsys):

@@ -12,6 +12,7 @@ PREDICTION_TERMS = ("ce", "kl", "logit_cosine", "margin", "similarity")
 STATE_TERMS = ("hidden", "pkd", "rkd")  # they compare the hidden states of matched layers
 INTERMEDIATE_TERMS = (*STATE_TERMS, "attention", "embedding", "relation")
 BATCH_TERMS = ("rkd", "similarity")  # they compare the rows of a batch with each other
+PART_TERMS = ("kl", "logit_cosine", "similarity")  # they compare parts of vectors too, where these are asked for
 TERM_NAMES = (*PREDICTION_TERMS, *INTERMEDIATE_TERMS)
 SCHEDULED_NAMES = ("temperature", *(f"{name}_weight" for name in TERM_NAMES))
 SECOND_STAGES = ("all", "prediction")

@@ -52,13 +52,14 @@ def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
         raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
     check_queries(arguments, data)
     scores = ["loss", *data.metric_names]
+    own = scores
     if data.outputs == VECTOR:
-        scores += CLOSENESS[VECTOR]
+        own = [*data.metric_names, *CLOSENESS[VECTOR]]  # there is no loss of their own
     for flag, name, valid in (
         (
             "--metric_for_best_model",
             arguments.training.metric_for_best_model,
-            list_closeness(data) if data.is_scored_by_teacher else scores,
+            list_closeness(data) if data.is_scored_by_teacher else own,
         ),
         ("--teacher_metric_for_best_model", arguments.teacher.teacher_metric_for_best_model, scores),
     ):

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from layer_distillation.losses.flags import PREDICTION_TERMS, TERM_NAMES
+from layer_distillation.losses.flags import PART_TERMS, PREDICTION_TERMS, TERM_NAMES
 from layer_distillation.losses.vectors import check_vector_terms
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.runs.arguments import RunArguments
@@ -122,6 +122,13 @@ def settle_loss(arguments: RunArguments, record: RunRecord, kind: TaskKind, answ
     for name, value in own.items():
         if name not in arguments.given:
             settle(arguments, record, name, 0.0 if is_chosen and name in weights else value)
+    largest = arguments.training.get_largest_weights()
+    if arguments.training.matryoshka_dims is not None and not any(largest[name] > 0 for name in PART_TERMS):
+        flags = ", ".join(f"--{name}_weight" for name in PART_TERMS)
+        raise ValueError(
+            f"--matryoshka_dims {arguments.training.matryoshka_dims}: no term that is on compares parts of vectors; "
+            f"set one of {flags} above 0, or leave it out"
+        )
 
 
 def check_vector_flags(arguments: RunArguments, answers: str | None) -> None:
@@ -136,11 +143,19 @@ def check_vector_flags(arguments: RunArguments, answers: str | None) -> None:
             f"--additional_teachers {teacher.additional_teachers}: vectors of several teachers have no mean; leave it "
             "out"
         )
-    is_used = training.get_largest_weights()["similarity"] > 0 and training.similarity_loss == "kl"
-    if "temperature" in arguments.given and not is_used:
+    has_similarities = training.get_largest_weights()["similarity"] > 0
+    is_scheduled = "temperature" in training.parsed_schedules
+    if ("temperature" in arguments.given or is_scheduled) and not (
+        has_similarities and training.similarity_loss == "kl"
+    ):
+        flag = f"--schedules {training.schedules}" if is_scheduled else f"--temperature {training.temperature:g}"
         raise ValueError(
-            f"--temperature {training.temperature:g} is that of similarities here: add --similarity_weight, with "
-            "--similarity_loss kl, or leave it out"
+            f"{flag} is that of similarities here: add --similarity_weight, with --similarity_loss kl, or leave it out"
+        )
+    if "similarity_loss" in arguments.given and not has_similarities:
+        raise ValueError(
+            f"--similarity_loss {training.similarity_loss} says how --similarity_weight compares, which is 0: set that "
+            "above 0, or leave it out"
         )
 
 
