@@ -1,6 +1,7 @@
 """Reads the rows of a reranker: queries, each with candidate texts and how relevant each is, whatever form they are in.
 
-- `query`, `positive`, `negative` (or `negatives`): a text or a list of texts each; `negative_1`, `negative_2`, ... too.
+- `query`, `positive`, `negative` (or `negatives`): a text or a list of texts each, in a CSV as JSON; `negative_1`,
+  `negative_2`, ... too.
 - two texts and a score to a row (a label column, `score` or `relevance`): rows of one query are its candidates.
 - two texts alone: there is no score, a teacher says what there is to learn.
 
@@ -17,7 +18,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from layer_distillation.tasks.arguments import DataArguments
-from layer_distillation.tasks.columns import check_column, check_texts, find_text_columns, parse_number, shorten
+from layer_distillation.tasks.columns import (
+    check_column,
+    check_texts,
+    find_text_columns,
+    parse_cell,
+    parse_number,
+    shorten,
+)
 from layer_distillation.tasks.kinds.texts import check_names
 
 if TYPE_CHECKING:
@@ -107,6 +115,9 @@ def read_groups(split: "RawSplit", columns: tuple[str, str, list[str]]) -> Queri
 
 
 def read_list(cell: Any, name: str, where: str) -> list[str]:
+    parsed = parse_cell(cell)
+    if isinstance(parsed, list) and all(isinstance(text, str) for text in parsed):  # "[1]" may be a text
+        cell = parsed
     texts = [] if cell is None else [cell] if isinstance(cell, str) else cell
     if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
         raise ValueError(f"{where} has {shorten(cell)} in {name!r}: give a text or a list of texts, none of them empty")
@@ -190,7 +201,8 @@ def clean_score(cell: Any) -> float | None:
 
 
 def order_by_score(query: Query) -> Query:
-    places = sorted(range(len(query.texts)), key=lambda place: -query.scores[place])
+    """The best first; those of which nobody says it stand last."""
+    places = sorted(range(len(query.texts)), key=lambda p: (query.scores[p] != query.scores[p], -query.scores[p]))
     return replace(query, texts=[query.texts[p] for p in places], scores=[query.scores[p] for p in places])
 
 

@@ -33,6 +33,7 @@ def read(tmp_path, columns: dict[str, list], validation: dict[str, list] | None 
     [
         GROUPS,
         GROUPS | {"positive": [["yes"], ["right"]], "negatives": [["no"], ["wrong"]], "negative": [None, None]},
+        GROUPS | {"positive": ['["yes"]', "right"], "negatives": ['["no"]', ' ["wrong"]'], "negative": ["[]", None]},
         {"anchor": ["q", "r"], "positive": ["yes", "right"], "negative_1": ["no", "wrong"]},
         PAIRS,
         {"sentence1": PAIRS["query"], "sentence2": PAIRS["passage"], "score": [0.0, 4, 4, 0]},
@@ -40,6 +41,17 @@ def read(tmp_path, columns: dict[str, list], validation: dict[str, list] | None 
 )
 def test_every_form_is_the_same_queries(tmp_path, columns):
     assert read(tmp_path, columns)[1]["train"] == EXPECTED
+
+
+def test_a_text_in_brackets_is_a_text(tmp_path):
+    found = read(tmp_path, {"query": ["q"], "positive": ["[1]"], "negative": ['[see "x"]']})[1]["train"]
+    assert found == {"q": Query(["[1]", '[see "x"]'], [1, 0])}
+
+
+def test_the_best_is_first_where_some_candidates_have_no_score(tmp_path):
+    columns = {"query": ["q"] * 4, "passage": ["a", "b", "c", "d"], "score": ["", "1", "", "2"]}
+    validation = {"query": ["q"] * 2, "passage": ["a", "b"], "score": [1, 0]}
+    assert read(tmp_path, columns, validation)[1]["train"]["q"].texts == ["d", "b", "a", "c"]
 
 
 def test_several_positives_and_rows_of_one_query_are_its_candidates(tmp_path):
