@@ -21,7 +21,7 @@ SIGMOID, VERSION = "torch.nn.modules.activation.Sigmoid", "6.2.0"
 
 
 def check_modules(location: str, revision: str) -> None:
-    """Raises ValueError where more than a transformer makes the score: its head would be another's."""
+    """Raises ValueError where more than a transformer makes the score: its head would be another's, or its texts."""
     modules = read_json(location, MODULES, revision) or []
     names = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
     others = [name for name in names if name != "Transformer"]
@@ -29,6 +29,12 @@ def check_modules(location: str, revision: str) -> None:
         raise ValueError(
             f"{location!r} scores by {' and '.join(names)} ({MODULES}), and a student is a transformer whose own head "
             "gives one logit: give such a cross-encoder, or an encoder without a head, which is fine-tuned here"
+        )
+    own = (read_json(location, OWN_CONFIG, revision) or {}) if modules else {}  # without modules it is not looked at
+    if prompt := (own.get("prompts") or {}).get(own.get("default_prompt_name")):
+        raise ValueError(
+            f"{location!r} puts its default prompt {prompt!r} before every pair ({OWN_CONFIG}), which is not built: "
+            "write it into the queries of your files, and remove default_prompt_name there"
         )
 
 

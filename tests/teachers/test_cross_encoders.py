@@ -49,6 +49,19 @@ def test_further_modules_are_named(tmp_path):
         check_modules(str(tmp_path), "main")
 
 
+def test_a_default_prompt_that_no_student_would_put_there_is_refused(tmp_path):
+    cross_encoder = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    make_bert(2, 1, vocab_size=len(WORDS)).save_pretrained(tmp_path / "plain")
+    write_tokenizer(tmp_path / "plain")
+    for default in (None, "red"):
+        prompts = {"prompts": {"red": "the red "}, "default_prompt_name": default}
+        model = cross_encoder.CrossEncoder(str(tmp_path / "plain"), device="cpu", **prompts)
+        model.save_pretrained(str(tmp_path / str(default)), create_model_card=False)
+    check_modules(str(tmp_path / "None"), "main")
+    with pytest.raises(ValueError, match="puts its default prompt 'the red ' before every pair"):
+        check_modules(str(tmp_path / "red"), "main")
+
+
 @pytest.mark.parametrize("activation", [SIGMOID, IDENTITY])
 def test_a_cross_encoder_scores_as_the_plain_class(tmp_path, activation):
     reason = "sentence-transformers is not installed (requirements-dev.txt)"
