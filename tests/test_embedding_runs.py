@@ -55,6 +55,7 @@ def test_a_run_on_text_alone_leaves_a_folder_of_sentence_transformers(tmp_path, 
     assert record.arguments["metric_for_best_model"] == "cosine_to_teacher"
     assert record.arguments["greater_is_better"] is True
     assert record.teacher["metrics"]["test"].keys() == {"spearmanr", "pearson"}
+    assert "`SentenceTransformer` cuts them at its `max_seq_length`" in (folder / "README.md").read_text()
     assert "student = SentenceTransformer(" in capsys.readouterr().out
     card = (folder / "README.md").read_text(encoding="utf-8")
     for part in ("library_name: sentence-transformers", "pipeline_tag: sentence-similarity", "- sentence-transformers"):

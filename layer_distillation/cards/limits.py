@@ -5,6 +5,8 @@ Entry: `list_limits`.
 
 from layer_distillation.records.markdown_text import code_span, escape_markdown
 from layer_distillation.records.run_record import RunRecord
+from layer_distillation.tasks.kinds.embedding import EMBEDDING
+from layer_distillation.tasks.kinds.table import get_record_kind
 
 
 def find_max_length(record: RunRecord) -> int:
@@ -23,10 +25,20 @@ def describe_cuts(record: RunRecord) -> str:
     return f": {', '.join(cuts)}" if cuts else ""
 
 
+def describe_length(record: RunRecord) -> str:
+    length, cuts = find_max_length(record), describe_cuts(record)
+    if get_record_kind(record.task) is not EMBEDDING:
+        return f"Texts are cut at {length} tokens, as in training{cuts}."
+    return (  # the folder has its teacher's length, which may be more
+        f"Texts were cut at {length} tokens in training{cuts}. `SentenceTransformer` cuts them at "
+        "its `max_seq_length`, which is the teacher's."
+    )
+
+
 def list_limits(record: RunRecord) -> list[str]:
     limits = [
         "Trained and scored on one task: nothing was measured on other data, and it inherits the teacher's biases.",
-        f"Texts are cut at {find_max_length(record)} tokens, as in training{describe_cuts(record)}.",
+        describe_length(record),
         f"One run, seed {record.seed}: a difference of one or two points from another run is within what a seed "
         "changes.",
     ]
