@@ -47,7 +47,7 @@ def arrange_texts(splits: Mapping[str, "RawSplit"], arguments: DataArguments) ->
     arranged = {"train": list_texts(splits["train"], arguments, is_training=True)}
     for name, split in splits.items():
         if name != "train":
-            score = find_score_column(split, arguments)
+            score = find_score_column(split, arguments, is_set=name in sets)
             if score is None and name in sets:
                 raise ValueError(
                     f"--evaluation_files {name}: {split.origin} has the columns {list(split.columns)} and no score: "
@@ -62,10 +62,11 @@ def arrange_texts(splits: Mapping[str, "RawSplit"], arguments: DataArguments) ->
     return arranged
 
 
-def find_score_column(split: "RawSplit", arguments: DataArguments) -> str | None:
-    if arguments.label_column == NO_COLUMN:
+def find_score_column(split: "RawSplit", arguments: DataArguments, is_set: bool = False) -> str | None:
+    """None where there is none, or the user wants the texts alone, which does not go for sets that are to be scored."""
+    if arguments.label_column == NO_COLUMN and not is_set:
         return None
-    if arguments.label_column is not None:
+    if arguments.label_column not in (None, NO_COLUMN):
         return check_column(split, arguments.label_column, "--label_column")
     return next((name for name in SCORE_COLUMNS if name in split.columns), None)
 

@@ -98,6 +98,13 @@ def test_a_score_beside_two_texts_is_gold(tmp_path):
     assert [tokenized.count_rows(name, rows) for name, rows in tokenized.list_splits()] == [3, 1, 3]
 
 
+def test_a_set_keeps_its_scores_where_the_validation_files_are_not_wanted(tmp_path):
+    path = write_rows(tmp_path / "sts.csv", ["sentence1", "sentence2", "score"], [["a", "b", 1], ["c", "d", 2]])
+    data = load(tmp_path, validation_file=path, evaluation_files=f"sts={path}", label_column="none")
+    assert data.is_scored_by_teacher
+    assert data.validation["sts"]["labels"][:] == [1, 2]
+
+
 def test_what_is_cut_is_said(tmp_path):
     write_tokenizer(tmp_path / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
