@@ -147,7 +147,14 @@ def read_scored(
             "name both by --text_columns query,text (or give query, positive and negative)"
         )
     found = {name: read_pairs(split, names, column) for name, split in splits.items()}
+    is_scored = arguments.label_column != NO_COLUMN and has_scores(found["train"])
     for name, split in splits.items():
+        if name not in ("train", "test") and is_scored and not has_scores(found[name]):
+            raise ValueError(
+                f"{split.origin} has no score in {column!r}, as the training rows have, and its columns are "
+                f"{list(split.columns)}: call it so there too, or give --label_column none to "
+                "learn from the teacher alone"
+            )
         check_scores(name, split.origin, found[name])
     if arguments.label_column == NO_COLUMN:
         forget_scores(found["train"])
@@ -215,6 +222,10 @@ def check_scores(name: str, origin: str, queries: Queries) -> None:
 
 
 # ---- all forms ---------------------------------------------------------------------------------------------------
+
+
+def has_scores(queries: Queries) -> bool:
+    return any(score == score for query in queries.values() for score in query.scores)
 
 
 def forget_scores(queries: Queries) -> None:

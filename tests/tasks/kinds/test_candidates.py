@@ -54,6 +54,14 @@ def test_the_best_is_first_where_some_candidates_have_no_score(tmp_path):
     assert read(tmp_path, columns, validation)[1]["train"]["q"].texts == ["d", "b", "a", "c"]
 
 
+def test_validation_rows_without_scores_are_refused_where_training_rows_have_them(tmp_path):
+    unscored = {"query": ["q", "q"], "passage": ["a", "b"], "rel": [1, 0]}
+    with pytest.raises(ValueError, match=r"v.jsonl has no score in 'label', as the training rows have, .*'rel'"):
+        read(tmp_path, PAIRS, unscored)
+    assert np.isnan(read(tmp_path, PAIRS, unscored, label_column="none")[1]["validation"]["q"].scores).all()
+    assert np.isnan(read(tmp_path, unscored, unscored)[1]["train"]["q"].scores).all()
+
+
 def test_several_positives_and_rows_of_one_query_are_its_candidates(tmp_path):
     columns = {"query": ["q", "q"], "positive": [["a", "b"], ["c"]], "negatives": [["x"], ["x", "y"]]}
     assert read(tmp_path, columns)[1]["train"] == {"q": Query(["a", "b", "x", "c", "y"], [1, 1, 0, 1, 0])}
