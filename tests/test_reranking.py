@@ -164,6 +164,15 @@ def test_what_cannot_be_meant_is_one_line_before_any_training(tmp_path, capsys, 
     assert not (tmp_path / "run" / "checkpoint-1").exists()
 
 
+@pytest.mark.parametrize("flags", [{"temperature": 4}, {"schedules": "temperature=linear:2"}, {"temperature": 1}])
+def test_a_temperature_that_nothing_reads_is_named(tmp_path, capsys, flags):
+    ends_early = {"margin_weight": 1, "per_device_train_batch_size": 8}
+    with pytest.raises(SystemExit):
+        run_distillation.main([*make_project(tmp_path, **ends_early, **flags), f"--output_dir={tmp_path / 'run'}"])
+    said = "changes nothing here: a single score has no softmax" in capsys.readouterr().err
+    assert said == (flags != {"temperature": 1})
+
+
 def test_a_teacher_of_several_outputs_is_refused(tmp_path, capsys):
     flags = make_project(tmp_path)
     make_bert(3, 2, vocab_size=len(WORDS)).save_pretrained(tmp_path / "teacher")

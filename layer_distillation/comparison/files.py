@@ -215,6 +215,7 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
         "split": result.split,
         "selecting_split": result.selecting_split,
         "metric_name": result.metric_name,
+        "validation_metric_name": result.metric_beside,
         "rows": result.num_rows,
         "units": result.units,
         "resamples": result.num_resamples,

@@ -4,6 +4,7 @@ and the teacher's answers.
 Entry: each is called once, as soon as it can be answered.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from layer_distillation.losses.vectors import check_vector_terms
 from layer_distillation.records.checkpoints import find_checkpoint
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.runs.arguments import RunArguments
-from layer_distillation.runs.settled_arguments import list_closeness
+from layer_distillation.runs.settled_arguments import list_closeness, name_temperature
 from layer_distillation.tasks.data import TaskData
-from layer_distillation.tasks.kinds.entry import CLOSENESS, VECTOR
+from layer_distillation.tasks.kinds.entry import CLOSENESS, ONE_NUMBER, VECTOR
 from layer_distillation.teachers.loading import Teacher
+
+logger = logging.getLogger(__name__)
 
 
 def check_same_rows(record: RunRecord, task: dict[str, Any], folder: str) -> None:
@@ -50,6 +53,9 @@ def check_task_fits(arguments: RunArguments, data: TaskData) -> None:
     """Raises ValueError if the arguments ask for what the task does not have."""
     if data.is_regression and arguments.training.get_largest_weights()["logit_cosine"] > 0:
         raise ValueError("--logit_cosine_weight above 0 on a regression task: one output has no direction; set it to 0")
+    if data.outputs in ONE_NUMBER and (flag := name_temperature(arguments)) and flag != "--temperature 1":
+        # No error: a recipe's loss serves any task.
+        logger.warning("%s changes nothing here: a single score has no softmax", flag)
     check_queries(arguments, data)
     scores = ["loss", *data.metric_names]
     own = scores

@@ -144,11 +144,7 @@ def check_vector_flags(arguments: RunArguments, answers: str | None) -> None:
             "out"
         )
     has_similarities = training.get_largest_weights()["similarity"] > 0
-    is_scheduled = "temperature" in training.parsed_schedules
-    if ("temperature" in arguments.given or is_scheduled) and not (
-        has_similarities and training.similarity_loss == "kl"
-    ):
-        flag = f"--schedules {training.schedules}" if is_scheduled else f"--temperature {training.temperature:g}"
+    if (flag := name_temperature(arguments)) and not (has_similarities and training.similarity_loss == "kl"):
         raise ValueError(
             f"{flag} is that of similarities here: add --similarity_weight, with --similarity_loss kl, or leave it out"
         )
@@ -157,6 +153,13 @@ def check_vector_flags(arguments: RunArguments, answers: str | None) -> None:
             f"--similarity_loss {training.similarity_loss} says how --similarity_weight compares, which is 0: set that "
             "above 0, or leave it out"
         )
+
+
+def name_temperature(arguments: RunArguments) -> str | None:
+    """The flag that asks for one, with its value; None where nobody does."""
+    if "temperature" in arguments.training.parsed_schedules:
+        return f"--schedules {arguments.training.schedules}"
+    return f"--temperature {arguments.training.temperature:g}" if "temperature" in arguments.given else None
 
 
 def check_chosen_by(data: TaskData) -> None:

@@ -86,6 +86,7 @@ def test_the_json_holds_all_and_no_nan(results, tmp_path):
     [unit] = json.loads(text, parse_constant=pytest.fail)["units"]
     assert json.loads(text)["left_out"] == [{"folder": "torn", "reason": "damaged"}]
     assert (unit["name"], unit["split"], unit["best"], unit["rows"]) == ("sick, 2 layers", "test", "top", 120)
+    assert unit["validation_metric_name"] == results[0].metric_beside
     [pair] = unit["comparisons"]
     assert pair["estimate"]["value"] == results[0].comparisons[0].estimate.value
     assert pair["estimate"]["components"]["seed"] is None  # one seed: unknown
