@@ -14,7 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from layer_distillation.records.markdown_text import clean_text
 from layer_distillation.records.run_record import RunRecord
-from layer_distillation.tasks.evaluation_sets import list_metric_names
+from layer_distillation.tasks.evaluation_sets import list_metric_names, list_set_names
 from layer_distillation.tasks.kinds.table import get_record_kind
 
 # The Hub refuses a whole push for a word it does not know: what does not look like its words is in the text alone.
@@ -58,16 +58,23 @@ def build_card_metadata(record: RunRecord, name: str) -> ModelCardData:
 
 def list_results(record: RunRecord, dataset_name: str | None) -> list[EvalResult]:
     """The task's metrics on every labelled split; a score that is no number has no place in a model index."""
-    task_name = clean_text(record.task["name"])
+    task = clean_text(record.task["name"])
+    own = {
+        "dataset_type": dataset_name or task,
+        "dataset_name": task,
+        "dataset_config": record.task.get("dataset_config_name"),
+    }
+    sets = {
+        name: {"dataset_type": name, "dataset_name": name}
+        for name in list_set_names(record.arguments.get("evaluation_files"))
+    }
     return [
         EvalResult(
             task_type=get_record_kind(record.task).pipeline_tag,
-            dataset_type=dataset_name or task_name,
-            dataset_name=task_name,
-            dataset_config=record.task.get("dataset_config_name"),
             dataset_split=split,
             metric_type=metric,
             metric_value=scores[metric],
+            **sets.get(split, own),
         )
         for split, scores in record.metrics.items()
         for metric in list_metric_names(record.task, split)

@@ -44,6 +44,11 @@ def parse_evaluation_files(text: str | None) -> dict[str, str]:
     return found
 
 
+def list_set_names(text: str | None) -> list[str]:
+    """Of a record's flag, whose files may be gone."""
+    return [] if text is None else [part.partition("=")[0].strip() for part in text.split(",")]
+
+
 def list_metric_names(task: Mapping[str, Any], split: str) -> tuple[str, ...]:
     """What scores a split or retrieval set of a record's task, the headline first."""
     return RETRIEVAL_METRICS if split in task.get(RETRIEVAL, {}) else tuple(task["metric_names"])

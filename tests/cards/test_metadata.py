@@ -90,3 +90,12 @@ def test_the_card_names_no_folder_of_the_user(tmp_path):
 def test_a_score_that_is_no_number_is_not_in_the_model_index(tmp_path):
     card = make_card(make_record(metrics={"test": {"accuracy": float("nan"), "loss": 1.0}}), tmp_path)
     assert [result.dataset_split for result in card.data.eval_results] == ["validation"]
+
+
+def test_a_set_of_its_own_is_named_as_itself_in_the_model_index(tmp_path):
+    record = make_record(metrics={"sts": {"accuracy": 0.5, "loss": 1.0}})
+    record.arguments["evaluation_files"] = "sts = gone.csv,other=folder"
+    named = {result.dataset_split: result for result in make_card(record, tmp_path).data.eval_results}
+    own = named["sts"]
+    assert (own.dataset_name, own.dataset_type, own.dataset_config) == ("sts", "sts", None)
+    assert named["test"].dataset_name == "sst2"
