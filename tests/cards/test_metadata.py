@@ -93,7 +93,7 @@ def test_a_score_that_is_no_number_is_not_in_the_model_index(tmp_path):
 
 
 def test_a_set_of_its_own_is_named_as_itself_in_the_model_index(tmp_path):
-    record = make_record(metrics={"sts": {"accuracy": 0.5, "loss": 1.0}})
+    record = make_record(metrics={"sts": {"ndcg_at_10": 0.5}}, task={"retrieval": {"sts": {"queries": 9}}})
     record.arguments["evaluation_files"] = "sts = gone.csv,other=folder"
     named = {result.dataset_split: result for result in make_card(record, tmp_path).data.eval_results}
     own = named["sts"]
