@@ -16,7 +16,7 @@ from layer_distillation.records.interruption import Interrupted
 from layer_distillation.sweep.arguments import RAY, SLURM, exit_with_error, parse_command_line
 from layer_distillation.sweep.executors import Executor, execute_here
 from layer_distillation.sweep.places import divide_machine
-from layer_distillation.sweep.plan import WAITING, ClusterSettings, PlannedRun, SweepSettings, plan_runs
+from layer_distillation.sweep.plan import WAITING, ClusterSettings, PlannedRun, SweepSettings, count_draws, plan_runs
 from layer_distillation.sweep.processes import ProcessGroups
 from layer_distillation.sweep.programs import find_launch, find_script, make_environment
 from layer_distillation.sweep.report import SweepReport
@@ -92,7 +92,7 @@ def print_plan(runs: Sequence[PlannedRun], settings: SweepSettings) -> int:
     if settings.race:
         from layer_distillation.sweep.race import describe_plan  # here, because it loads scipy
 
-        described = describe_plan(runs)
+        described = describe_plan(runs, partial(print, file=sys.stderr))
     for entry in described:
         print(json.dumps(entry))
     return 0
@@ -169,7 +169,7 @@ def compare(runs: Sequence[PlannedRun], settings: SweepSettings, groups: Process
     folders = [str(run.folder) for run in runs]
     options = ["--output_dir", str(settings.output_root / "comparison")]
     if settings.race:
-        options += ["--race", *settings.seeds, "--race_draws", str(settings.random)]
+        options += ["--race", *settings.seeds, "--race_draws", str(count_draws(settings))]
     command = [sys.executable, find_script("compare_strategies"), *folders, *options]
     return groups.run(command).returncode
 

@@ -138,6 +138,11 @@ def list_arms(settings: SweepSettings) -> list[tuple[str, str, str]]:
     return arms + [("random", seed, "") for seed in draws]
 
 
+def count_draws(settings: SweepSettings) -> int:
+    """The seeds of random layers, which may be among the strategies too."""
+    return len({seed for strategy, seed, _ in list_arms(settings) if strategy == "random"})
+
+
 def plan_run(
     settings: SweepSettings,
     launch: Sequence[str],

@@ -14,7 +14,7 @@ from layer_distillation.comparison.race_runs import RunScores, make_racers
 from layer_distillation.comparison.results import choose_metric, choose_split
 from layer_distillation.comparison.runs import CONTROL_STRATEGIES, Run, read_run
 from layer_distillation.records.run_record import FINISHED
-from layer_distillation.sweep.plan import WAITING, WITHOUT_TEACHER, PlannedRun
+from layer_distillation.sweep.plan import WITHOUT_TEACHER, PlannedRun
 from layer_distillation.sweep.tuning import choose_values, list_chosen
 
 NUM_RESAMPLES = 10_000  # as of the comparison
@@ -77,9 +77,10 @@ def race(planned: Sequence[PlannedRun], execute: Execute, tell: Callable[[str], 
         if not missing:
             return
         finished = list(execute(missing))
-        for run in missing:
-            if run not in finished or not add_readable(raced, run, tell):
-                failed.add(run.arm)
+        lost = dict.fromkeys(run.arm for run in missing if run not in finished or not add_readable(raced, run, tell))
+        if lost:
+            tell(f"out of the race: {' '.join(lost)}; the looks without:")
+            failed, num_told = failed | lost.keys(), 0
 
 
 def add_readable(raced: RacedRuns, run: PlannedRun, tell: Callable[[str], None]) -> bool:
@@ -91,18 +92,23 @@ def add_readable(raced: RacedRuns, run: PlannedRun, tell: Callable[[str], None])
     return True
 
 
-def describe_plan(planned: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+def describe_plan(planned: Sequence[PlannedRun], tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """For JSON: every run, `wanted` as far as the records there decide, then what was decided at each look.
 
-    Where arms are tuned, all trials are wanted, and the race begins when they are finished.
+    Where arms are tuned, all trials are wanted, and the race begins when they are finished. As in the race, an arm that
+    needs a finished run that cannot be compared is out.
     """
     trials = [run for run in planned if run.is_trial]
     raced = RacedRuns([*list_chosen(trials, choose_values(trials)), *(run for run in planned if not run.is_trial)])
-    for run in raced.planned.values():
-        if run.state == FINISHED:
-            add_readable(raced, run, lambda message: None)
-    has_begun = all(run.state != WAITING for run in planned)
-    looks, missing = raced.follow(set()) if has_begun else ([], [])
+    finished = [run for run in raced.planned.values() if run.state == FINISHED]
+    unreadable = [run for run in finished if not add_readable(raced, run, tell)]
+    has_begun = all(run.state == FINISHED for run in trials)
+    looks, missing, failed = [], [], set()
+    while has_begun:
+        looks, missing = raced.follow(failed)
+        if not (lost := {run.arm for run in missing if run in unreadable}):
+            break
+        failed |= lost
     wanted = {run.name for run in [*trials, *missing]} | {raced.planned[key].name for key in list_raced(looks, raced)}
     return [*(run.describe() | {"wanted": run.name in wanted} for run in planned), *map(describe_look, looks)]
 

@@ -1,6 +1,6 @@
 """The plan is pure: settings in, runs in their order out."""
 
-from layer_distillation.sweep.plan import plan_runs
+from layer_distillation.sweep.plan import count_draws, plan_runs
 from sweep_tools import LAUNCH, make_settings
 
 
@@ -23,6 +23,12 @@ def test_what_is_named_twice_is_planned_once():
         "random-seed1",
         "random-seed2",
     ]
+
+
+def test_draws_are_counted_that_are_named_as_a_strategy():
+    assert count_draws(make_settings(strategies=["top", "random"], seeds=["1", "2"], race=True)) == 2
+    assert count_draws(make_settings(strategies=["top"], seeds=["1", "2"], random=1, race=True)) == 1
+    assert count_draws(make_settings()) == 0
 
 
 def test_a_seed_names_its_folder_as_it_was_written():

@@ -99,12 +99,12 @@ def test_a_run_that_cannot_be_compared_leaves_it_too_and_says_why(tmp_path):
 
 def test_the_plan_says_who_is_wanted_and_what_each_look_decided(tmp_path):
     planned = plan(tmp_path)
-    described = describe_plan(planned)
+    described = describe_plan(planned, print)
     assert [run["arm"] for run in described if run["wanted"]] == ["top", "odd", "bottom", "even", "scratch"]
     assert all("command" in run for run in described)
     race(planned, Machine().execute, lambda line: None)
     finished = [replace(run, state=FINISHED) if run.folder.exists() else run for run in planned]
-    described = describe_plan(finished)
+    described = describe_plan(finished, print)
     looks = [entry for entry in described if "look" in entry]
     assert [look["look"] for look in looks] == list(range(1, len(looks) + 1))
     assert looks[-1]["arms"]["bottom"]["state"] == "behind"
@@ -112,6 +112,29 @@ def test_the_plan_says_who_is_wanted_and_what_each_look_decided(tmp_path):
     assert [run["folder"] for run in runs if run["wanted"]] == [
         str(run.folder) for run in planned if run.folder.exists()
     ]
+
+
+def test_the_plan_leaves_out_who_needs_a_run_that_cannot_be_compared(tmp_path):
+    """As the sweep does: what is finished would never be run again."""
+    planned, machine, told = plan(tmp_path), Machine(), []
+    for run in planned[:5]:
+        machine.write(run)
+    (tmp_path / "odd-seed1" / "predictions.npz").unlink()
+    described = describe_plan([*(replace(run, state=FINISHED) for run in planned[:5]), *planned[5:]], told.append)
+    assert told == ["odd-seed1 cannot be raced: predictions.npz is missing: run it again"]
+    [look] = [entry for entry in described if "look" in entry]
+    assert set(look["seeds"]) == {"top", "bottom", "even", "scratch"}
+    assert "odd" not in {run["arm"] for run in described[: len(planned)] if run["wanted"]}
+    assert {"top", *look["wanted"]} == {run["arm"] for run in described[5 : len(planned)] if run["wanted"]}
+
+
+def test_looks_are_told_anew_without_the_arm_that_is_lost(tmp_path):
+    machine, told = Machine(failing=("top-seed2",)), []
+    race(plan(tmp_path), machine.execute, told.append)
+    assert told[0].startswith("look 1: top leads; ")
+    assert told[1] == "out of the race: top; the looks without:"
+    assert told[2].startswith("look 1: odd leads; ")
+    assert not any("top" in line for line in told[2:])
 
 
 def test_draws_of_layers_have_the_seeds_of_the_race(tmp_path):

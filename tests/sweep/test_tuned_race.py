@@ -18,7 +18,8 @@ from sweep_tools import FINISHED_RUN, LAUNCH, make_settings
 
 ROWS = {"train": 90, "validation": 300, "test": 600}
 ACCURACIES = {"top": 0.9, "odd": 0.88, "bottom": 0.3}
-BEST = {"top": "1e-4", "odd": "2e-4", "bottom": "2e-4"}
+BEST = {"top": "1e-4", "odd": "2e-4", "bottom": "2e-4", "random": "1e-4"}
+RANDOM = 0.4
 LOST = 0.15  # with the other rate: `odd` would be far behind
 
 
@@ -41,7 +42,7 @@ class Machine:
 
     def write(self, run: PlannedRun) -> None:
         (rate,) = run.tuning.values.values()
-        accuracy = ACCURACIES[run.strategy] - LOST * (rate != BEST[run.strategy])
+        accuracy = ACCURACIES.get(run.strategy, RANDOM) - LOST * (rate != BEST[run.strategy])
         own = {"learning_rate": float(rate), "tuned_flags": "learning_rate"}
         write_run(run.folder, run.strategy, int(run.seed), accuracy, rows=ROWS, arguments=own)
         for name in FINISHED_RUN.keys() - {"run_record.json"}:
@@ -115,14 +116,14 @@ def test_an_arm_with_a_trial_that_failed_is_not_raced(sweep, capsys):
 
 def test_the_plan_wants_the_trials_and_then_what_the_next_look_needs(settings, sweep):
     machine = Machine()
-    before = describe_plan(plan(settings, machine))
+    before = describe_plan(plan(settings, machine), print)
     assert [Path(line["folder"]).name for line in before if line["wanted"]] == name_trials(*ACCURACIES)
     assert {line["state"] for line in before if not line["wanted"]} == {"waiting"}
     assert not any("look" in line for line in before)
     for run in plan(settings, machine):
         if run.is_trial:
             machine.write(run)
-    described = describe_plan(plan(settings, machine))
+    described = describe_plan(plan(settings, machine), print)
     assert json.dumps(described)
     looks = [line for line in described if "look" in line]
     assert looks[0]["leader"] == "top"
@@ -130,4 +131,16 @@ def test_the_plan_wants_the_trials_and_then_what_the_next_look_needs(settings, s
     further = [Path(line["folder"]).name for line in described if line.get("seed") == 2 and line["wanted"]]
     assert {"top-learning_rate-1e-4-seed2", "odd-learning_rate-2e-4-seed2"} <= set(further)
     assert sweep(machine) == 0
-    assert describe_plan(plan(settings, machine))[-1]["wanted"] == []
+    assert describe_plan(plan(settings, machine), print)[-1]["wanted"] == []
+
+
+def test_the_race_of_the_plan_waits_for_a_lone_draw_too(settings):
+    """No further seed of it waits for its trials."""
+    machine = Machine()
+    settings = replace(settings, random=1)
+    for run in plan(settings, machine):
+        if run.is_trial and run.strategy != "random":
+            machine.write(run)
+    described = describe_plan(plan(settings, machine), print)
+    assert not any("look" in line for line in described)
+    assert [line["arm"] for line in described if line["wanted"] and line["state"] == "open"] == ["random", "random"]
