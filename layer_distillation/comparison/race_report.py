@@ -26,6 +26,9 @@ def name_verdict(result: UnitResult) -> str:
 
 def describe_race(race: RaceResult, what: str, units: str) -> list[str]:
     """The verdict, who leads first; `what` is the split and the metric, `units` what is resampled."""
+    left_out = [f"{show_strategy(name)} is not in the race: {reason}." for name, reason in race.left_out.items()]
+    if not race.looks:
+        return ["There was no race: it takes two arms with all runs that they were to have.", *left_out]
     last, racers = race.last, {racer.name: racer for racer in race.racers}
     undecided = [
         show_strategy(name)
@@ -34,12 +37,13 @@ def describe_race(race: RaceResult, what: str, units: str) -> list[str]:
     ]
     seeds = count(last.num_seeds[last.leader], "seed")
     score = f"{show_strategy(last.leader)}, {what} {last.leader_score:.4f} ({seeds})"
-    first = f"Leads: {score}; not shown to be better than {', '.join(undecided)}." if undecided else f"Best: {score}."
-    lines = [first, *(describe_judgement(name, found, racers[name], units) for name, found in last.judgements.items())]
-    missing = "is not in the race: a run that it was to have is missing"
-    lines += [f"{show_strategy(name)} {missing}." for name in race.left_out]
+    best = "Best of those in the race" if race.left_out else "Best"
+    first = f"Leads: {score}; not shown to be better than {', '.join(undecided)}." if undecided else f"{best}: {score}."
+    judged = [describe_judgement(name, found, racers[name], units) for name, found in last.judgements.items()]
     return [
-        *lines,
+        first,
+        *judged,
+        *left_out,
         f"{race.num_runs} of at most {race.most_runs} runs, {count(last.number, 'look')}. The error of {LEVEL} holds "
         "over all looks and pairs, an interval over all looks of its pair. Of what was dropped no more is known than "
         "was seen then.",

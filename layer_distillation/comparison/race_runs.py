@@ -11,6 +11,13 @@ from layer_distillation.comparison.grouping import Unit
 from layer_distillation.comparison.pairs import PairedScores
 from layer_distillation.comparison.race import Look, Racer, RunKey, follow_race
 from layer_distillation.comparison.runs import Run
+from layer_distillation.comparison.tuning import find_untried
+
+# Why an arm is not in the race.
+MISSING = "a run that it was to have is missing"
+UNTRIED = "its value was not chosen out of all that others were tried with"
+NO_SEED = "no draw of it was to be had"
+NO_START = "the same start with the teacher's terms is not"
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,11 @@ class RacePlan:
 
 @dataclass
 class RaceResult:
-    """`left_out`: arms that lack a run that they were to have."""
+    """`looks`: none where fewer than two arms took part to the end; `left_out`: arms that did not, and why."""
 
     looks: list[Look]
     racers: list[Racer]
-    left_out: list[str]
+    left_out: dict[str, str]
 
     @property
     def last(self) -> Look:
@@ -68,21 +75,22 @@ def make_racers(racers: Sequence[Racer]) -> list[Racer]:
     return kept
 
 
-def race_arms(
-    arms: Sequence[Arm], plan: RacePlan, split: str, metric_name: str, num_resamples: int
-) -> RaceResult | None:
-    """Repeats, look by look, the race that the runs come from; None where fewer than two arms took part to its end."""
-    racers, left_out = [make_racer(arm, plan) for arm in arms], []
+def race_arms(arms: Sequence[Arm], plan: RacePlan, split: str, metric_name: str, num_resamples: int) -> RaceResult:
+    """Repeats, look by look, the race that the runs come from."""
     runs = {(arm.name, run.record.seed): run for arm in arms for run in arm.runs}
     measure = RunScores(runs, split, metric_name, num_resamples)
-    while len(racers := make_racers(racers)) > 1:
+    left_out = dict.fromkeys(find_untried(arms), UNTRIED)
+    left_out |= {arm.name: NO_SEED for arm in arms if not make_racer(arm, plan).seeds}
+    looks: list[Look] = []
+    while len(racers := make_racers([make_racer(arm, plan) for arm in arms if arm.name not in left_out])) > 1:
         looks, missing = follow_race(racers, measure, runs.__contains__)
         if not missing:
-            return RaceResult(looks, racers, left_out)
-        lacking = {name for name, _ in missing}
-        left_out += [racer.name for racer in racers if racer.name in lacking]
-        racers = [racer for racer in racers if racer.name not in lacking]
-    return None
+            break
+        looks = []
+        left_out |= {name: MISSING for name, _ in missing}
+    names = {racer.name for racer in racers}
+    left_out |= {arm.name: NO_START for arm in arms if arm.name not in names | left_out.keys()}
+    return RaceResult(looks, racers, left_out)
 
 
 def make_racer(arm: Arm, plan: RacePlan) -> Racer:

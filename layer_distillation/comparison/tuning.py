@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from layer_distillation.comparison.runs import LeftOut, Run
 from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.student_names import format_setting
-from layer_distillation.records.tuning import choose_trial, name_criterion, rank_value, score_trial
+from layer_distillation.records.tuning import choose_trial, get_criterion, name_criterion, rank_value
 
 if TYPE_CHECKING:
     from layer_distillation.comparison.arms import Arm
@@ -52,7 +52,7 @@ def settle_tuning(arm_name: str, runs: Sequence[Run]) -> tuple[list[Run], Tuning
     Trials that were not chosen are in the second alone. Runs that are not tuned stay as they are.
 
     Raises:
-        ValueError: several seeds have runs with several values.
+        ValueError: several seeds were tried with equally many values.
     """
     names = runs[0].tuned
     if not names:
@@ -61,13 +61,7 @@ def settle_tuning(arm_name: str, runs: Sequence[Run]) -> tuple[list[Run], Tuning
     by_seed: dict[int, list[Run]] = {}
     for run in runs:
         by_seed.setdefault(run.record.seed, []).append(run)
-    seeds = [seed for seed, found in by_seed.items() if any(points[id(run)] != points[id(found[0])] for run in found)]
-    if len(seeds) > 1:
-        raise ValueError(
-            f"arm {arm_name!r} has runs with several values of {', '.join(names)} for the seeds "
-            f"{' and '.join(map(str, sorted(seeds)))}: it is tuned with one seed, give its trials with that one alone"
-        )
-    seed = seeds[0] if seeds else min(by_seed)
+    seed = find_tuned_seed(arm_name, {seed: [points[id(run)] for run in found] for seed, found in by_seed.items()})
     trials = by_seed[seed]
     chosen = trials[choose_trial([run.record for run in trials], names)]
     kept = [run for run in runs if points[id(run)] == points[id(chosen)]]
@@ -77,12 +71,28 @@ def settle_tuning(arm_name: str, runs: Sequence[Run]) -> tuple[list[Run], Tuning
     return kept, describe_trials(trials, chosen, names), left_out
 
 
+def find_tuned_seed(arm_name: str, points: Mapping[int, Sequence[Mapping[str, Any]]]) -> int:
+    """The one with the most values: another has several where the choice was another one before.
+
+    Raises ValueError where several have equally many.
+    """
+    counts = {seed: len({repr(values) for values in found}) for seed, found in points.items()}
+    seeds = sorted(seed for seed, number in counts.items() if number == max(counts.values()))
+    if len(seeds) > 1 and counts[seeds[0]] > 1:
+        names = ", ".join(points[seeds[0]][0])
+        raise ValueError(
+            f"arm {arm_name!r} has runs with {counts[seeds[0]]} values of {names} for each of the seeds "
+            f"{' and '.join(map(str, seeds))}: it is tuned with one seed, give its trials with that one alone"
+        )
+    return seeds[0]
+
+
 def describe_trials(trials: Sequence[Run], chosen: Run, names: Sequence[str]) -> Tuning:
     """One entry for each point: a trial may be there twice."""
     found = {}
     for run in [chosen, *trials]:
         values = get_values(run, names)
-        found.setdefault(repr(values), Trial(run.folder, values, abs(score_trial(run.record)), run is chosen))
+        found.setdefault(repr(values), Trial(run.folder, values, get_criterion(run.record), run is chosen))
     ordered = sorted(found.values(), key=lambda trial: [rank_value(value) for value in trial.values.values()])
     return Tuning(chosen.record.seed, chosen.selecting_split, name_criterion(chosen.record), ordered)
 
@@ -147,7 +157,29 @@ def list_tuning_remarks(arms: Sequence["Arm"]) -> list[str]:
         at_end = [show_strategy(arm.name) for arm in having if is_at_end(arm.tuning, name)]
         if at_end:
             remarks.append(f"the best {name} is the lowest or highest that was tried: {', '.join(at_end)}")
-    return remarks
+    return remarks + list_lacking_combinations(tuned)
+
+
+def list_lacking_combinations(tuned: Sequence["Arm"]) -> list[str]:
+    """Of arms with several tuned flags, as each flag's own values may all be there."""
+    untried = find_untried([arm for arm in tuned if len(arm.tuning.values) > 1])
+    return [
+        f"not the same budget: {show_strategy(name)} was not tried with {' or '.join(map(format_values, lacking))}"
+        for name, lacking in untried.items()
+    ]
+
+
+def find_untried(arms: Sequence["Arm"]) -> dict[str, list[dict[str, Any]]]:
+    """Arm -> the values that others were tried with, and it was not: a trial of it has failed, or is yet to come."""
+    untried = {}
+    tuned = [arm for arm in arms if arm.tuning]
+    for arm in tuned:
+        own, names = [trial.values for trial in arm.tuning.trials], arm.tuning.values.keys()
+        others = [other.tuning.trials for other in tuned if names <= other.tuning.values.keys()]
+        points = [{name: trial.values[name] for name in names} for trials in others for trial in trials]
+        if lacking := [point for place, point in enumerate(points) if point not in own + points[:place]]:
+            untried[arm.name] = lacking
+    return untried
 
 
 def is_at_end(tuning: Tuning, name: str) -> bool:

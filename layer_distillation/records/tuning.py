@@ -26,14 +26,20 @@ def choose_trial(records: Sequence[RunRecord], names: Sequence[str]) -> int:
 
 
 def score_trial(record: RunRecord) -> float:
-    """What chose its epoch, of the student that was kept, on the first validation split: lower is better."""
+    """Its criterion, so that lower is better."""
+    value = get_criterion(record)
+    return -value if record.arguments.get("greater_is_better") else value
+
+
+def get_criterion(record: RunRecord) -> float:
+    """What chose its epoch, of the student that was kept, on the first validation split."""
     name = name_criterion(record)
     split = next(split for split in record.task["rows"] if split not in ("train", "test"))
     value = record.metrics[split].get(name)
     if value is None:  # of a split that is named too, say
         kept = [entry for entry in record.history if entry["epoch"] == record.best_epoch] or record.history[-1:]
         value = kept[0][f"eval_{name}"]
-    return -value if record.arguments.get("greater_is_better") else value
+    return value
 
 
 def name_criterion(record: RunRecord) -> str:

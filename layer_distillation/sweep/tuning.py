@@ -15,7 +15,7 @@ from layer_distillation.comparison.grouping import ROW_ARGUMENTS, START_ARGUMENT
 from layer_distillation.comparison.runs import TEACHER_ARGUMENTS
 from layer_distillation.records.run_record import FINISHED, HARMLESS_ARGUMENTS, RunRecord, check_finished
 from layer_distillation.records.student_names import name_folder
-from layer_distillation.records.tuning import choose_trial, name_criterion, rank_value, score_trial
+from layer_distillation.records.tuning import choose_trial, get_criterion, name_criterion, rank_value
 from layer_distillation.sweep.plan import WAITING, PlannedRun, SweepSettings, Tuning, list_arms, plan_run
 
 Grid = Mapping[str, Sequence[str]]
@@ -162,7 +162,7 @@ def describe_choice(trials: Sequence[PlannedRun]) -> str:
     records = read_records(trials)
     place = choose_trial(records, list(trials[0].tuning.values))
     scores = ", ".join(
-        f"{format_values(trial.tuning.values)} {abs(score_trial(record)):.4f}"
+        f"{format_values(trial.tuning.values)} {get_criterion(record):.4f}"
         for trial, record in zip(trials, records, strict=True)
     )
     return (

@@ -8,8 +8,8 @@ from compare_strategies import main
 from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import group_runs
 from layer_distillation.comparison.race import BEHIND, Racer
-from layer_distillation.comparison.race_report import list_race
-from layer_distillation.comparison.race_runs import RacePlan, make_racers, race_arms
+from layer_distillation.comparison.race_report import list_race, name_verdict
+from layer_distillation.comparison.race_runs import MISSING, NO_SEED, NO_START, RacePlan, make_racers, race_arms
 from layer_distillation.comparison.results import analyse_unit
 from layer_distillation.comparison.runs import read_runs
 from simulated_runs import WITHOUT_TEACHER, write_run
@@ -48,14 +48,43 @@ def test_a_race_needs_only_the_runs_that_it_asked_for(sweep):
             (sweep / f"{name}{seed}").rmdir()
     again = analyse(sweep, RacePlan((1, 2, 3))).race
     assert again.last.judgements == whole.last.judgements
-    assert again.left_out == []
+    assert again.left_out == {}
 
 
 def test_an_arm_without_a_run_that_it_was_to_have_is_out_and_named(sweep):
     (sweep / "odd1" / "run_record.json").unlink()
     result = analyse(sweep, RacePlan((1, 2, 3)))
-    assert result.race.left_out == ["odd"]
+    assert result.race.left_out == {"odd": MISSING}
     assert "odd is not in the race: a run that it was to have is missing." in list_race(result)
+
+
+def test_the_best_of_an_incomplete_race_is_called_that(sweep):
+    for name in ("top2", "odd1"):
+        (sweep / name / "run_record.json").unlink()
+    result = analyse(sweep, RacePlan((1, 2, 3)))
+    assert result.race.left_out == {"odd": MISSING, "top": MISSING}
+    assert list_race(result)[0].startswith(("Best of those in the race: even, ", "Leads: even, "))
+
+
+def test_a_race_that_was_none_is_not_passed_over(sweep):
+    """As of a sweep that was stopped while it made the second seeds."""
+    for name in ACCURACIES:
+        (sweep / f"{name}2" / "run_record.json").unlink()
+    result = analyse(sweep, RacePlan((1, 2, 3)))
+    assert result.race.looks == []
+    first, *others = list_race(result)
+    assert first == "There was no race: it takes two arms with all runs that they were to have."
+    assert "top (first) is not in the race: a run that it was to have is missing." in others
+    assert name_verdict(result).startswith("As if no race had chosen the seeds")
+
+
+def test_arms_that_cannot_be_in_the_race_are_named_with_the_reason(sweep):
+    for seed in (1, 2, 3):
+        write_run(sweep / f"alone{seed}", "odd", seed, 0.6, rows=ROWS, arguments=WITHOUT_TEACHER)
+        write_run(sweep / f"random{seed}", "random", seed, 0.4, rows=ROWS)
+    (sweep / "odd1" / "run_record.json").unlink()
+    race = analyse(sweep, RacePlan((1, 2, 3), num_draws=0)).race
+    assert race.left_out == {"odd": MISSING, "odd, without teacher": NO_START, "random": NO_SEED}
 
 
 def test_the_verdict_says_what_was_seen_and_when(sweep):

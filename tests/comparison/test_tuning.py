@@ -10,7 +10,7 @@ import pytest
 from layer_distillation.comparison.files import format_csv, format_json, list_arm_rows
 from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import Unit, group_runs
-from layer_distillation.comparison.race_runs import RacePlan
+from layer_distillation.comparison.race_runs import UNTRIED, RacePlan
 from layer_distillation.comparison.report import list_unit_blocks
 from layer_distillation.comparison.results import UnitResult, analyse_unit
 from layer_distillation.comparison.runs import read_runs
@@ -18,6 +18,7 @@ from layer_distillation.comparison.verdict import write_verdict
 from simulated_runs import WITHOUT_TEACHER, write_run
 
 BEST = {"top": 2e-4, "odd": 4e-4}
+OTHERS_BEST = 2e-4
 RATES = (1e-4, 2e-4, 4e-4)
 
 
@@ -27,7 +28,7 @@ def write_trial(folder: Path, strategy: str, rate: float, seed: int = 1, **chang
     write_run(folder, strategy, seed, 0.8, arguments=own, **changes)
     path = folder / "run_record.json"
     record = json.loads(path.read_text())
-    record["metrics"]["validation"]["loss"] = 0.3 + abs(rate - BEST[strategy]) * 1e3
+    record["metrics"]["validation"]["loss"] = 0.3 + abs(rate - BEST.get(strategy, OTHERS_BEST)) * 1e3
     path.write_text(json.dumps(record))
     return folder
 
@@ -102,11 +103,41 @@ def test_further_seeds_with_a_value_that_was_not_chosen_are_left_out(tmp_path):
     assert Path(left.folder).name == "stale"
 
 
+def test_so_are_those_with_the_value_of_before_beside_the_new_ones(tmp_path):
+    write_trial(write_tuned(tmp_path) / "stale", "top", 1e-4, seed=2)
+    unit = group_one(tmp_path)
+    assert {arm.name: arm.seeds for arm in unit.arms} == {"top": [1, 2], "odd": [1, 2]}
+    [left] = unit.left_out
+    assert Path(left.folder).name == "stale"
+
+
 def test_another_grid_for_one_arm_is_remarked(tmp_path):
     (write_tuned(tmp_path) / "odd 0.0001" / "run_record.json").unlink()
     remark = group_one(tmp_path).remarks[0]
     tried = "0.0002, 0.0004 by odd; 0.0001, 0.0002, 0.0004 by top (first)"
     assert remark == f"not the same budget: learning_rate was tried as {tried}"
+
+
+def test_a_combination_that_one_arm_lacks_is_remarked(tmp_path):
+    """Each flag's own values are all there."""
+    points = [(rate, decay) for rate in (1e-4, 2e-4) for decay in (0.0, 0.1)]
+    for strategy in BEST:
+        for rate, decay in points[: 4 if strategy == "top" else 3]:
+            own = {"weight_decay": decay, "tuned_flags": "learning_rate,weight_decay"}
+            write_trial(tmp_path / f"{strategy} {rate} {decay}", strategy, rate, arguments=own)
+    lacking = "odd was not tried with learning_rate 0.0002, weight_decay 0.1"
+    assert group_one(tmp_path).remarks[-1] == f"not the same budget: {lacking}"
+
+
+def test_a_score_below_0_is_shown_as_it_is(tmp_path):
+    chosen_by = {"metric_for_best_model": "macro_f1", "greater_is_better": True}
+    for rate, score in ((1e-4, -0.1), (2e-4, 0.05)):
+        path = write_trial(tmp_path / f"top {rate}", "top", rate, arguments=chosen_by) / "run_record.json"
+        record = json.loads(path.read_text())
+        record["metrics"]["validation"]["macro_f1"] = score
+        path.write_text(json.dumps(record))
+    [arm] = group_one(tmp_path).arms
+    assert [(trial.score, trial.is_chosen) for trial in arm.tuning.trials] == [(-0.1, False), (0.05, True)]
 
 
 def test_tuned_and_untuned_runs_are_not_mixed(tmp_path):
@@ -140,8 +171,10 @@ def test_what_is_varied_makes_arms_and_is_no_tuning(tmp_path):
 
 
 def test_trials_with_several_seeds_are_refused(tmp_path):
-    write_trial(write_tuned(tmp_path) / "more", "top", 1e-4, seed=2)
-    with pytest.raises(ValueError, match="for the seeds 1 and 2: it is tuned with one seed"):
+    write_tuned(tmp_path)
+    for rate in (1e-4, 4e-4):
+        write_trial(tmp_path / f"more {rate}", "top", rate, seed=2)
+    with pytest.raises(ValueError, match="for each of the seeds 1 and 2: it is tuned with one seed"):
         group_one(tmp_path)
 
 
@@ -149,6 +182,18 @@ def test_a_race_takes_the_chosen_trial_as_the_run_with_the_first_seed(tmp_path):
     unit = group_one(write_tuned(tmp_path))
     race = analyse_unit(unit, "auto", None, 200, RacePlan([1, 2])).race
     first = {arm.name: arm.runs[0].score("accuracy", "test") for arm in unit.arms}
-    assert race.left_out == []
+    assert race.left_out == {}
     assert race.looks[0].leader_score == max(first.values())
     assert first[race.looks[0].leader] == max(first.values())
+
+
+def test_an_arm_that_lacks_a_trial_is_in_no_race(tmp_path):
+    """A trial of it has failed: its value is one that the sweep did not choose, and its other seeds were not run."""
+    write_tuned(tmp_path)
+    (tmp_path / "odd 0.0004" / "run_record.json").unlink()
+    for rate in RATES:
+        write_trial(tmp_path / f"bottom {rate}", "bottom", rate)
+    write_trial(tmp_path / "bottom 2", "bottom", 2e-4, seed=2)
+    race = analyse_unit(group_one(tmp_path), "auto", None, 200, RacePlan([1, 2])).race
+    assert race.left_out == {"odd": UNTRIED}
+    assert {racer.name for racer in race.racers} == {"top", "bottom"}

@@ -166,5 +166,16 @@ def test_another_metric_chooses_where_it_chose_the_epochs(tmp_path):
     assert choose_values(trials) == {"top": {"learning_rate": "2e-4"}}
 
 
+def test_scores_below_0_are_said_as_they_are(tmp_path):
+    trials = finish(tmp_path, [0.3, 0.4])
+    for trial, correlation in zip(trials, (-0.1, 0.05), strict=True):
+        path = trial.folder / "run_record.json"
+        record = json.loads(path.read_text())
+        record["arguments"] |= {"metric_for_best_model": "pearson", "greater_is_better": True}
+        record["metrics"]["validation"]["pearson"] = correlation
+        path.write_text(json.dumps(record))
+    assert describe_choice(trials).endswith("(learning_rate=1e-4 -0.1000, learning_rate=2e-4 0.0500)")
+
+
 def test_nothing_is_chosen_before_all_trials_are_finished(tmp_path):
     assert choose_values(finish(tmp_path, [0.3])) == {}
