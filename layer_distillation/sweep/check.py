@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from layer_distillation.comparison.entries import TEACHER_TERMS
+from layer_distillation.comparison.runs import TEACHER_ARGUMENTS
 from layer_distillation.records.checkpoints import list_checkpoints
 from layer_distillation.records.run_record import FINISHED, find_damage
 from layer_distillation.runs.arguments import RunArguments, parse_command_line
@@ -38,7 +40,22 @@ def main() -> int:
 def check_run(flags: Sequence[str]) -> dict[str, Any]:
     """Raises ValueError where the flags cannot be meant so."""
     arguments = parse_command_line(flags)
+    check_tuned(arguments)
     return {"state": find_state(arguments), "needs": dataclasses.asdict(estimate_needs(arguments))}
+
+
+def check_tuned(arguments: RunArguments) -> None:
+    """Raises ValueError for a value that makes another arm: the comparison would take it for a start's control."""
+    names = (arguments.student.tuned_flags or "").split(",")
+    weights = arguments.training.get_largest_weights()
+    own = [name for name in names if name in TEACHER_ARGUMENTS]
+    if own and not any(weights[name.removesuffix("_weight")] for name in TEACHER_TERMS):
+        given = arguments.to_dict()
+        values = " ".join(f"{name}={given[name]}" for name in own)
+        raise ValueError(
+            f"--tune: with {values} no term of the teacher is left, which is what --without_teacher trains: leave that "
+            "value out, or set another of the teacher's weights above 0"
+        )
 
 
 def find_state(arguments: RunArguments) -> str:

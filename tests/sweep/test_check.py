@@ -81,3 +81,13 @@ def test_a_mistake_in_any_run_is_one_line_and_status_2(flags, check, values, mes
     printed = capsys.readouterr()
     assert message in printed.err.splitlines()[-1]
     assert printed.out == ""
+
+
+def test_a_tuned_value_that_leaves_no_term_of_the_teacher_is_refused(flags, check, capsys):
+    """The comparison would hold it for the control of its start, and refuse both."""
+    off, tuned = [f"--{name}_weight=0" for name in ("pkd", "hidden", "attention", "kl")], "--tuned_flags=kl_weight"
+    assert check([*flags, *off, "--kl_weight=0.5", tuned], [*flags, *off], [*flags, "--kl_weight=0", tuned]) == 0
+    with pytest.raises(SystemExit) as stopped:
+        check([*flags, *off, tuned])
+    assert stopped.value.code == 2
+    assert "with kl_weight=0.0 no term of the teacher is left" in capsys.readouterr().err
