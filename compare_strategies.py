@@ -30,6 +30,7 @@ from layer_distillation.layers.strategies import show_strategy
 from layer_distillation.records.command_names import name_commands, name_speaker
 from layer_distillation.records.locks import hold_lock
 from layer_distillation.records.run_record import HARMLESS_ARGUMENTS
+from layer_distillation.records.tuning import list_tuned
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +115,8 @@ def compare(arguments: argparse.Namespace) -> None:
     if not runs:
         raise ValueError(f"none of {len(left_out)} runs can be compared ({left_out[0].folder}: {left_out[0].reason})")
     check_varied(varied, runs)
+    if arguments.race:
+        check_raced(runs)
     units = group_runs(runs)
     for unit in units:
         warn_about(unit.left_out)
@@ -147,6 +150,16 @@ def check_varied(varied: Sequence[str], runs: Sequence[Run]) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {near[0]}?" if near else f": give flags of {name_commands('run_distillation.py')}"
             raise ValueError(f"--vary {name}: no run has such a setting{hint}")
+
+
+def check_raced(runs: Sequence[Run]) -> None:
+    """Raises ValueError where trials would be arms: the race was between the chosen ones."""
+    names = sorted({name for run in runs for name in list_tuned(run.record) if name in run.varied_arguments})
+    if names:
+        raise ValueError(
+            f"--race with --vary {' '.join(names)}: the arms that were raced had the values chosen for them, "
+            "leave one of the two out"
+        )
 
 
 def warn_about(left_out: Sequence[LeftOut]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from compare_strategies import main
 from layer_distillation.comparison.files import format_csv, format_json, list_arm_rows
 from layer_distillation.comparison.finding import find_run_folders
 from layer_distillation.comparison.grouping import Unit, group_runs
@@ -197,3 +198,11 @@ def test_an_arm_that_lacks_a_trial_is_in_no_race(tmp_path):
     race = analyse_unit(group_one(tmp_path), "auto", None, 200, RacePlan([1, 2])).race
     assert race.left_out == {"odd": UNTRIED}
     assert {racer.name for racer in race.racers} == {"top", "bottom"}
+
+
+def test_a_race_between_trials_is_refused(tmp_path, capsys):
+    """No race gave them their seeds."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(write_tuned(tmp_path)), "--race", "1", "2", "--vary", "learning_rate"])
+    assert stopped.value.code == 2
+    assert "--race with --vary learning_rate: the arms that were raced had" in capsys.readouterr().err
