@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from layer_distillation.comparison.files import add_pictures, format_text, write_file, write_reports
 from layer_distillation.comparison.finding import find_run_folders
-from layer_distillation.comparison.grouping import ROW_ARGUMENTS, START_ARGUMENTS, Unit, group_runs
+from layer_distillation.comparison.grouping import ANSWERED_ARGUMENTS, ROW_ARGUMENTS, START_ARGUMENTS, Unit, group_runs
 from layer_distillation.comparison.page import format_page
 from layer_distillation.comparison.race_runs import RacePlan
 from layer_distillation.comparison.report import list_blocks
@@ -144,7 +144,7 @@ def check_varied(varied: Sequence[str], runs: Sequence[Run]) -> None:
             raise ValueError(f"--vary {name}: starts make arms already, and seeds are what an arm is averaged over")
         if name in HARMLESS_ARGUMENTS:
             raise ValueError(f"--vary {name}: it changes no student, leave it out")
-        if name in ROW_ARGUMENTS or name.startswith(("teacher_", "additional_teachers")):
+        if name in ROW_ARGUMENTS or name.startswith(ANSWERED_ARGUMENTS):
             raise ValueError(f"--vary {name}: arms are compared on the same rows and with one teacher, leave it out")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -183,6 +183,8 @@ def test_one_arm_is_an_error(tmp_path, capsys):
         (["--vary", "zzz"], "no run has such a setting: give flags of run_distillation.py"),
         (["--vary", "teacher_seeds"], "compared on the same rows and with one teacher"),
         (["--vary", "max_train_samples"], "compared on the same rows and with one teacher"),
+        (["--vary", "evaluation_files"], "compared on the same rows and with one teacher"),
+        (["--vary", "hypothesis_template"], "compared on the same rows and with one teacher"),
         (["--vary", "output_dir"], "it changes no student"),
         (["--vary", "layer_strategy"], "starts make arms already"),
         (["--vary", "seed"], "seeds are what an arm is averaged over"),

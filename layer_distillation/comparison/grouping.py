@@ -39,7 +39,8 @@ FREE_ARGUMENTS = frozenset(
 ROW_ARGUMENTS = (
     *("task_name", "dataset_name", "dataset_config_name", "train_file", "validation_file", "test_file"),
     *("validation_split", "text_columns", "label_column", "label_kind", "max_length", "sample_seed"),
-    *("max_train_samples", "max_eval_samples"),
+    *("max_train_samples", "max_eval_samples", "evaluation_files", "label_columns", "task_type"),
+    "version_2_with_negative",
 )
 # What a step sees is their product, with the number of processes.
 BATCH_ARGUMENTS = frozenset(["per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size"])

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-from layer_distillation.comparison.grouping import ROW_ARGUMENTS, START_ARGUMENTS
+from layer_distillation.comparison.grouping import ANSWERED_ARGUMENTS, ROW_ARGUMENTS, START_ARGUMENTS
 from layer_distillation.comparison.runs import TEACHER_ARGUMENTS
 from layer_distillation.records.run_record import FINISHED, HARMLESS_ARGUMENTS, RunRecord, check_finished
 from layer_distillation.records.student_names import name_folder
@@ -51,9 +51,9 @@ def check_name(name: str, text: str) -> None:
     """Raises ValueError for what is no flag, or one that every arm has to have the same value of."""
     if not name.isidentifier() or "=" not in text:
         raise ValueError(f'--tune is "{text}": give a flag and values, such as learning_rate=1e-4,2e-4,4e-4')
-    if name in (*START_ARGUMENTS, *SEEDS):
+    if name in (*START_ARGUMENTS, "student_width_init", *SEEDS):
         raise ValueError(f"--tune {name}: it makes arms and seeds, which --strategies and --seeds name")
-    if name in ROW_ARGUMENTS or name.startswith(("teacher_", "additional_teachers")):
+    if name in ROW_ARGUMENTS or name.startswith(ANSWERED_ARGUMENTS):
         raise ValueError(f"--tune {name}: arms are compared on the same rows and with one teacher, leave it out")
     if name in RULE:
         raise ValueError(f"--tune {name}: it is what values are chosen by, leave it out")
