@@ -104,11 +104,14 @@ def test_without_a_race_nothing_of_one_is_said(sweep):
 def test_the_command_puts_the_race_first_and_its_looks_into_the_json(sweep, tmp_path, capsys):
     folder = tmp_path / "comparison"
     arguments = [str(sweep), "--output_dir", str(folder), "--no_pictures", "--resamples", "200"]
+    (sweep / "odd1" / "run_record.json").unlink()
     assert main([*arguments, "--race", "1", "2", "3"]) == 0
     text = (folder / "comparison.md").read_text(encoding="utf-8")
     assert text.index("verdict of the race") < text.index("the kept students")
     assert "As if no race had chosen the seeds" in text
-    looks = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["units"][0]["race"]
+    unit = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["units"][0]
+    looks = unit["race"]
+    assert unit["not_in_the_race"] == {"odd": MISSING}
     assert [look["look"] for look in looks] == list(range(1, len(looks) + 1))
     assert looks[-1]["arms"]["bottom"]["state"] == "behind"
     assert looks[-1]["wanted"] == []
