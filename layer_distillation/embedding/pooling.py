@@ -51,7 +51,7 @@ def count_real(weights: Tensor) -> Tensor:
 
 
 def pick_tokens(states: Tensor, places: Tensor) -> Tensor:
-    return states[torch.arange(len(places), device=places.device), places]
+    return states[torch.arange(places.size(0), device=places.device), places]
 
 
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
