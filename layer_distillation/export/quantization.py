@@ -10,17 +10,45 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnx.utils import Extractor
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 LARGEST_INT8 = 127.0
+TOKEN_STATES = "last_hidden_state"  # an output of sentence encoders, which the vector is made of
 # Unless this says that it was done, the quantizer advises its preprocessing, which dynamic quantization does not need.
 PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
 def halve(source: Path, target: Path) -> None:
-    """16-bit weights; inputs and logits keep their types."""
-    onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+    """16-bit weights; inputs and logits keep their types, and vectors are pooled in 32 bits, as in PyTorch: sums over
+    long texts pass what 16 bits hold."""
+    model = onnx.load(source)
+    inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
+    if TOKEN_STATES not in outputs:
+        onnx.save(convert_float_to_float16(model, keep_io_types=True), target)
+        return
+    parts = Extractor(model)
+    encoder = parts.extract_model(inputs, [TOKEN_STATES])
+    pooling = parts.extract_model([*inputs, TOKEN_STATES], [name for name in outputs if name != TOKEN_STATES])
+    halved = convert_float_to_float16(encoder, keep_io_types=True)
+    prefix_names(pooling.graph, "pooling_")
+    halved.graph.initializer.extend(pooling.graph.initializer)
+    halved.graph.node.extend(pooling.graph.node)
+    del halved.graph.output[:]
+    halved.graph.output.extend(model.graph.output)
+    onnx.save(halved, target)
+
+
+def prefix_names(graph: onnx.GraphProto, prefix: str) -> None:
+    """Of everything but inputs and outputs, in place: both parts may hold what they share."""
+    kept = {"", *(value.name for value in (*graph.input, *graph.output))}
+    for node in graph.node:
+        node.name = prefix + node.name
+        for names in (node.input, node.output):
+            names[:] = [name if name in kept else prefix + name for name in names]
+    for tensor in graph.initializer:
+        tensor.name = prefix + tensor.name
 
 
 def quantize(source: Path, target: Path) -> None:
