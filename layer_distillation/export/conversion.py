@@ -60,6 +60,7 @@ def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Pa
                 verbose=False,
             )
         strip_metadata(path)
+        check_free(path)
     except OSError:
         raise
     except Exception as error:  # the exporter's stages share no base
@@ -81,6 +82,17 @@ def strip_metadata(path: Path) -> None:
         part.doc_string = ""
     del graph.value_info[:]
     onnx.save(model, path)
+
+
+def check_free(path: Path) -> None:
+    """Raises ValueError where the exporter took a size of what it traced for the only one there is, as it does of
+    `len` of a tensor."""
+    import onnx
+
+    for entry in onnx.load(path).graph.input:
+        sizes = [size.dim_value for size in entry.type.tensor_type.shape.dim]
+        if any(sizes):
+            raise ValueError(f"{entry.name} is fixed to the traced sizes {sizes}, 0 for a free one")
 
 
 def list_inputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[str]:
