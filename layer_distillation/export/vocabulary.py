@@ -1,7 +1,8 @@
 """A student with a smaller vocabulary: fewer rows of embeddings, the same answer to every text that these cover.
 
-Entry: `trim_student`, `trim_model`. Kept are the tokens of the training rows, of the unlabelled ones and of named
-files, special tokens, and every single character or byte, so that any text still is tokens.
+Entry: `trim_student`, `trim_model`. Kept are the tokens of the training rows, of the unlabelled ones, of a sentence
+encoder's prompts and of named files, special tokens, and every single character or byte, so that any text still is
+tokens.
 """
 
 import copy
@@ -16,6 +17,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from layer_distillation.embedding.modules import get_modules
 from layer_distillation.export.clients import ask_pytorch
 from layer_distillation.export.scoring import predict
 from layer_distillation.export.subjects import Subject, save_model, tokenize_texts
@@ -40,6 +42,7 @@ def trim_student(
         ValueError: its tokenizer or model cannot be trimmed, or a file holds no text.
     """
     used = find_used_tokens(student.data.student_train) | find_file_tokens(files, student.tokenizer)
+    used |= find_prompt_tokens(student)
     folder = workshop / "trimmed"
     old_ids = rebuild_tokenizer(student.tokenizer, used, folder)
     model = trim_model(student.model, old_ids)
@@ -63,6 +66,13 @@ def find_file_tokens(files: Sequence[Path], tokenizer: PreTrainedTokenizerBase) 
         for lines in iterate_lines(path):
             used.update(token for ids in tokenizer(lines, verbose=False)["input_ids"] for token in ids)
     return used
+
+
+def find_prompt_tokens(student: Subject) -> set[int]:
+    """Of all prompts of a sentence encoder: the training texts have one of them at most."""
+    modules = get_modules(student.model.config)
+    prompts = [] if modules is None else modules.prompts.values()
+    return {token for prompt in prompts for token in student.tokenizer(prompt)["input_ids"]}
 
 
 def iterate_lines(path: Path) -> Iterator[list[str]]:

@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from conftest import make_bert
+from layer_distillation.embedding.modules import SentenceModules, set_modules
 from layer_distillation.export.clients import ask_pytorch, open_onnx
 from layer_distillation.export.conversion import check_answers
 from layer_distillation.export.subjects import Subject, tokenize_texts
@@ -122,6 +123,15 @@ def student(tmp_path) -> Subject:
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "student")
     data = tokenize_texts(make_texts(), tokenizer, make_record())
     return Subject(STUDENT, make_bert(num_layers=2), tokenizer, tmp_path / "student", data)
+
+
+def test_the_prompts_of_a_sentence_encoder_stay_the_same_tokens(student, tmp_path):
+    """Queries and documents may have others than the training texts."""
+    set_modules(student.model.config, SentenceModules(("mean",), prompts={"query": "the green door is ", "none": ""}))
+    trimmed, vocabulary = trim_student(student, make_texts(), [], make_record(), tmp_path)
+    found, wanted = (one.tokenizer("the green door is the red ball")["input_ids"] for one in (trimmed, student))
+    assert [trimmed.old_ids[token] for token in found] == wanted
+    assert vocabulary["tokens"] < vocabulary["tokens_before"]
 
 
 def test_the_smaller_student_loads_with_its_tokenizer_and_says_what_it_does_not_cover(student, tmp_path):
