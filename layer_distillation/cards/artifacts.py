@@ -8,6 +8,7 @@ from pathlib import Path
 
 from layer_distillation.records.export_record import STUDENT, TRIMMED, Artifact, ExportRecord
 from layer_distillation.records.markdown_text import escape_markdown, format_table
+from layer_distillation.records.module_folders import list_module_folders
 
 PYTORCH = "pytorch"
 TRIMMED_FORM = "trimmed"  # of `--with`
@@ -90,9 +91,11 @@ def group_forms(export: ExportRecord | None) -> dict[str, list[Artifact]]:
 
 
 def list_artifact_files(folder: Path, made: Artifact) -> list[Path]:
-    """The file of an artifact, or all of its folder; of a model in PyTorch only those beside its weights."""
+    """The file of an artifact, or all of its folder; of a model in PyTorch only those beside its weights, and those of
+    its modules."""
     path = folder / made.path
     if not path.is_dir():
         return [path]
-    found = path.iterdir() if made.format == PYTORCH else path.rglob("*")
+    own = [path, *list_module_folders(path)]
+    found = (file for one in own for file in one.iterdir()) if made.format == PYTORCH else path.rglob("*")
     return sorted(one for one in found if one.is_file())

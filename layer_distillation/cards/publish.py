@@ -4,7 +4,6 @@ Entry: `write_model_card`, `push_folder`; `push_student.py` is the command.
 """
 
 import fnmatch
-import json
 import os
 import shlex
 import sys
@@ -19,9 +18,10 @@ from layer_distillation.cards.push_target import PushTarget
 from layer_distillation.cards.scores import ComparisonRow, list_scores
 from layer_distillation.records.command_names import find_command
 from layer_distillation.records.export_record import EXPORT_NAME, ExportRecord, read_export_record
+from layer_distillation.records.module_folders import list_module_folders
 from layer_distillation.records.run_record import RECORD_NAME, RunRecord, read_run_record
 
-CARD_NAME, MODULES_NAME = "README.md", "modules.json"
+CARD_NAME = "README.md"
 PUSH_SCRIPT = Path(__file__).parents[2] / "push_student.py"
 # The run's own beside the student, all folders apart: what resumes it, and what tells of the user's disk and data.
 NEVER_PUSHED = (".*", "*.bin", "*.pt", "*.pth", "*.npz", RECORD_NAME, EXPORT_NAME, "export.png")
@@ -119,13 +119,6 @@ def open_repository(api: HfApi, target: PushTarget) -> str:
     if target.revision is not None:
         api.create_branch(repository, branch=target.revision, exist_ok=True)
     return repository
-
-
-def list_module_folders(folder: Path) -> list[Path]:
-    """Of a student that sentence-transformers loads; none of another."""
-    listed = folder / MODULES_NAME
-    entries = json.loads(listed.read_text(encoding="utf-8")) if listed.is_file() else []
-    return [folder / entry["path"] for entry in entries if entry["path"] and (folder / entry["path"]).is_dir()]
 
 
 def list_student_files(folder: Path) -> list[Path]:

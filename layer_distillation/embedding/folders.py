@@ -14,12 +14,9 @@ from transformers.utils import cached_file
 
 from layer_distillation.architectures.traits import LAST_TOKEN_MODEL_TYPES
 from layer_distillation.embedding.modules import DENSE, NORMALIZE, SentenceModules
+from layer_distillation.records.module_folders import MODULES_NAME
 
-MODULES_NAME, SETTINGS_NAME, LIMIT_NAME = (
-    "modules.json",
-    "config_sentence_transformers.json",
-    "sentence_bert_config.json",
-)
+SETTINGS_NAME, LIMIT_NAME = "config_sentence_transformers.json", "sentence_bert_config.json"
 # Old folders have it by the name of their architecture.
 LIMIT_NAMES = (
     LIMIT_NAME,

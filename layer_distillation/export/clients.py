@@ -25,7 +25,7 @@ def open_pytorch(folder: Path, threads: int) -> Answer:
     import torch
     from transformers import AutoConfig
 
-    from layer_distillation.embedding.folders import MODULES_NAME
+    from layer_distillation.records.module_folders import MODULES_NAME
     from layer_distillation.tasks.kinds.embedding import EMBEDDING
     from layer_distillation.tasks.kinds.table import find_head_kind
     from layer_distillation.tasks.model_checks import get_auto_class

@@ -12,6 +12,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from layer_distillation.records.module_folders import WEIGHTS_NAME, list_dense_weights
+
 RECORD_NAME = "run_record.json"
 RUNNING, FINISHED = "running", "finished"
 
@@ -184,12 +186,13 @@ def find_damage(folder: Path) -> str | None:
 
 
 def list_weight_files(folder: Path) -> list[Path]:
-    """model.safetensors or, of a sharded student, every file that its index names."""
-    index = folder / "model.safetensors.index.json"
+    """model.safetensors or, of a sharded student, every file that its index names; and those of dense layers behind a
+    sentence encoder."""
+    dense, index = list_dense_weights(folder), folder / f"{WEIGHTS_NAME}.index.json"
     if not index.exists():
-        return [folder / "model.safetensors"]
+        return [folder / WEIGHTS_NAME, *dense]
     weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    return [folder / name for name in sorted(set(weight_map.values()))]
+    return [*(folder / name for name in sorted(set(weight_map.values()))), *dense]
 
 
 def summarize_history(log_history: list[dict[str, Any]]) -> list[dict[str, float]]:

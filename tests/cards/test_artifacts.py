@@ -1,5 +1,7 @@
 """What the card tells of a student's other forms, and which files they are."""
 
+import json
+
 import pytest
 
 from layer_distillation.cards.artifacts import describe_artifacts, find_artifacts, list_artifact_files
@@ -98,3 +100,16 @@ def test_a_damaged_export_record_is_one_line(tmp_path):
         ValueError, match=r"export.json is no export record of this version .*: remove it, export again"
     ):
         read_export_record(folder)
+
+
+def test_of_a_smaller_sentence_encoder_the_folders_of_its_modules_are_files_too(tmp_path):
+    """Which sentence-transformers does not open it without."""
+    made = make_artifact(TRIMMED, "pytorch", 0.85, 13.0, 20.0, 7.5)
+    made.path = "trimmed/."
+    entries = [{"path": path, "type": f"sentence_transformers.models.{path[2:]}"} for path in ("1_Pooling", "2_Dense")]
+    wanted = ["trimmed/1_Pooling/config.json", "trimmed/2_Dense/model.safetensors", "trimmed/modules.json"]
+    for name in (*wanted, "trimmed/onnx/model.onnx"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(entries))
+    found = [path.relative_to(tmp_path).as_posix() for path in list_artifact_files(tmp_path, made)]
+    assert found == wanted

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from layer_distillation.records.export_record import fingerprint_weights
 from layer_distillation.records.run_record import (
     EARLIER_BEHAVIOUR,
     RECORD_NAME,
     RunRecord,
     find_best_epoch,
     find_damage,
+    list_weight_files,
     read_run_record,
     summarize_history,
 )
@@ -101,6 +103,24 @@ def test_a_student_whose_weights_are_cut_short_or_gone_is_damaged(tmp_path, shar
     assert find_damage(tmp_path) is None
     last.unlink()
     assert "cannot be read" in find_damage(tmp_path)
+
+
+def test_the_dense_layers_of_a_sentence_encoder_are_weights_of_it(tmp_path):
+    """Whose loss is damage, whose change makes exports those of another student, and whose bytes count."""
+    write_student(tmp_path)
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Dense", "2_Dense")]
+    entries = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for kind, path in modules]
+    (tmp_path / "modules.json").write_text(json.dumps(entries))
+    dense = tmp_path / "2_Dense" / "model.safetensors"
+    assert list_weight_files(tmp_path) == [tmp_path / "model.safetensors", dense]
+    assert "cannot be read" in find_damage(tmp_path)
+    dense.parent.mkdir()
+    found = []
+    for value in (1, 2):
+        save_file({"linear.weight": np.full((4, 4), value, np.float32)}, dense)
+        assert find_damage(tmp_path) is None
+        found.append(fingerprint_weights(tmp_path))
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]"])
