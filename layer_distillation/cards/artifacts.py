@@ -28,7 +28,7 @@ def describe_artifacts(export: ExportRecord | None, uploaded: Collection[str] | 
         "form",
         "file",
         f"{split} {metric}",
-        "same answer as the student",
+        f"{export.agreement} the student",
         "MB",
         "ms, batch of 1",
         "ms, batch of 32",

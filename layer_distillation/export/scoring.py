@@ -30,14 +30,15 @@ from layer_distillation.tasks import retrieval
 from layer_distillation.tasks.arguments import DEFAULT_THRESHOLD
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.evaluation_sets import list_metric_names
-from layer_distillation.tasks.kinds.entry import TaskKind
+from layer_distillation.tasks.kinds.entry import ONE_NUMBER, VECTOR, TaskKind
 from layer_distillation.tasks.kinds.sentence_pairs import compute_cosines
 from layer_distillation.tasks.metrics import compute_task_loss, compute_teacher_agreement
 from layer_distillation.tasks.retrieval import MAX_LENGTH, choose_prompt
 
 SCORED_ROWS = 32  # per batch
 MODELS = ("student", "teacher")
-AGREEMENTS = ("agreement", "pearson_to_teacher")  # of classes, of a regression
+AGREEMENTS = ("agreement", "pearson_to_teacher")  # of classes, of numbers
+AGREEMENT_WORDS = {VECTOR: "mean cosine with", **dict.fromkeys(ONE_NUMBER, "correlation with")}
 
 # split -> (rows, classes), of tags (items, tags), of answer spans (tokens of all windows one after another, 2), of
 # sentence encoders (texts, width); of a retrieval set (queries, metrics)
@@ -60,6 +61,11 @@ def find_headline(run: Run) -> tuple[str, str]:
     """The split and the metric that artifacts are judged by: test where it is labelled."""
     split = "test" if "test" in run.labelled_rows else run.selecting_split
     return split, run.name_headline(split)
+
+
+def name_agreement(run: Run) -> str:
+    """What `agree` measures, before the name of a model."""
+    return AGREEMENT_WORDS.get(run.outputs, "same answer as")
 
 
 # ---- answers -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from layer_distillation.export.conversion import make_batch
 from layer_distillation.export.figure import draw_frontier
 from layer_distillation.export.formats import FORMATS, PYTORCH, check_packages, check_trimming
 from layer_distillation.export.placing import open_workshop, put_in_place
-from layer_distillation.export.scoring import find_headline, measure_change, read_run, score_artifact
+from layer_distillation.export.scoring import find_headline, measure_change, name_agreement, read_run, score_artifact
 from layer_distillation.export.subjects import (
     Subject,
     load_rows,
@@ -122,6 +122,7 @@ def begin_record(arguments: ExportArguments, record: RunRecord, run: Run) -> Exp
         hardware=arguments.hardware,
         headline={"split": split, "metric": metric},
         max_metric_loss=arguments.max_metric_loss,
+        agreement=name_agreement(run),
         tokens=min(MOST_TIMED_TOKENS, record.speed.get("tokens", USUAL_TOKENS)),
     )
 

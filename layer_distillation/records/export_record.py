@@ -59,6 +59,7 @@ class ExportRecord:
     hardware: dict[str, Any]
     headline: dict[str, str]  # `split` and `metric` that the gate and the verdict go by
     max_metric_loss: float
+    agreement: str = "same answer as"  # the student or the teacher: what the agreement of artifacts is
     tokens: int = 0  # of each timed row
     artifacts: list[Artifact] = field(default_factory=list)
     vocabulary: dict[str, Any] | None = None

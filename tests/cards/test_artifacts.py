@@ -35,6 +35,12 @@ def test_every_form_is_a_row_and_the_teachers_have_no_file(export):
     assert rest[-1].startswith("- the student is on the frontier: student, onnx-int8 against teacher, onnx-int8")
 
 
+def test_the_head_of_the_table_says_what_the_agreement_is(export):
+    assert "| same answer as the student |" in describe_artifacts(export)[1]
+    export.agreement = "mean cosine with"
+    assert "| mean cosine with the student |" in describe_artifacts(export)[1]
+
+
 def test_a_form_that_is_not_uploaded_has_no_file(export):
     rows = describe_artifacts(export, uploaded=[])[1].splitlines()[2:]
     assert [row.split(" | ")[1] for row in rows[:2]] == ["this folder", "-"]

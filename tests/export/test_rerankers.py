@@ -16,6 +16,7 @@ def test_a_reranker_is_exported_and_scored_beside_its_teacher(tmp_path):
     assert export(tmp_path, "--formats=onnx,onnx-int8", "--trim_vocabulary") == 0
     record, run = read_export_record(tmp_path / "run"), read_run_record(tmp_path / "run")
     assert record.headline == {"split": "test", "metric": "ndcg_at_10"}
+    assert "| correlation with the student |" in (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     for model in ("student", "trimmed student"):
         plain = record.find(model, "onnx")
         wanted = {name: run.metrics["test"][name] for name in ("loss", "ndcg_at_10")}

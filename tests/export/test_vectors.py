@@ -89,6 +89,7 @@ def test_every_form_has_the_scores_of_the_run_and_the_teacher_is_asked_once(fini
     assert export(finished, "--formats=onnx,onnx-int8", "--trim_vocabulary") == 0
     record, run = read_export_record(finished / "run"), read_run_record(finished / "run")
     assert record.headline == {"split": "test", "metric": "spearmanr"}
+    assert "| mean cosine with the student |" in (finished / "run" / "README.md").read_text(encoding="utf-8")
     for model, form in [(model, form) for model in ("student", "trimmed student") for form in ("pytorch", "onnx")]:
         metrics = record.find(model, form).metrics
         wanted = {split: {name: run.metrics[split][name] for name in metrics[split]} for split in metrics}
