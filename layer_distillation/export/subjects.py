@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from layer_distillation.cards.limits import find_max_length
 from layer_distillation.records.run_record import RunRecord
 from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks.arguments import DataArguments
@@ -88,7 +89,7 @@ def load_texts(record: RunRecord) -> TaskData:
 
 
 def tokenize_texts(texts: TaskData, tokenizer: PreTrainedTokenizerBase, record: RunRecord) -> TaskData:
-    return tokenize_task(texts, tokenizer, record.arguments["max_length"])
+    return tokenize_task(texts, tokenizer, find_max_length(record))
 
 
 def load_rows(texts: TaskData, tokenizer: PreTrainedTokenizerBase, record: RunRecord) -> TaskData:

@@ -1,8 +1,12 @@
 """A run, rows or a teacher that an export cannot have again: one line, and nothing is changed."""
 
+from transformers import AutoTokenizer
+
 from export_tools import export, refuse
+from layer_distillation.export.subjects import load_texts, tokenize_texts
 from layer_distillation.records.export_record import read_export_record
 from layer_distillation.records.run_record import RUNNING, read_run_record
+from layer_distillation.records.token_counts import measure_lengths
 
 
 def test_a_run_that_is_not_finished_is_refused(project, capsys):
@@ -37,6 +41,14 @@ def test_other_rows_than_the_runs_are_refused(project, finished, capsys):
     record.arguments["train_file"] = str(finished.parent / "validation.csv")
     record.write(project / "run")
     assert "are others than it was trained and scored on" in refuse(project, capsys, "--formats=pytorch")
+
+
+def test_rows_are_cut_where_the_run_cut_them_whatever_length_was_asked_for(project):
+    """A length that nobody asked for is the kind's, or what the teacher takes."""
+    record = read_run_record(project / "run")
+    record.task["max_length"] = 4
+    rows = tokenize_texts(load_texts(record), AutoTokenizer.from_pretrained(project / "run"), record)
+    assert max(measure_lengths(rows.train)) == 4
 
 
 def test_a_fine_tuned_teacher_that_is_gone_is_one_line_and_it_is_not_trained_again(project, capsys):

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 import run_distillation
 from export_tools import MISSING, NO_CLIENT, export, refuse
 from layer_distillation.embedding.encoding import SentenceEncoder, load_encoder
+from layer_distillation.embedding.modules import SentenceModules
 from layer_distillation.embedding.pooled_model import save_pooled
 from layer_distillation.export import teacher_cache
 from layer_distillation.export.clients import open_onnx, open_pytorch
@@ -21,7 +22,7 @@ from layer_distillation.export.formats import FORMATS
 from layer_distillation.records.export_record import read_export_record
 from layer_distillation.records.run_record import read_run_record
 from made_tokenizers import save_bert_tokenizer
-from sentence_folders import make_pooled, make_texts
+from sentence_folders import make_pooled, make_texts, write_sentence_folder
 from test_embedding_runs import make_project
 
 TEXTS = ["the cat sat", "dogs were running", "quickly unhappy gardens and a cat", "a"]
@@ -76,9 +77,16 @@ def write_retrieval(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
+    """Of a teacher with all that a folder can say, and takes few tokens: many texts are cut."""
     folder = tmp_path_factory.mktemp("project")
     sets = f"found={write_retrieval(folder / 'set')}"
-    assert run_distillation.main(make_project(folder, evaluation_files=sets, validation_file=None)) == 0
+    flags = make_project(folder, evaluation_files=sets, validation_file=None)
+    dense = {"name": "dense", "in_features": 32, "out_features": 12, "bias": True, "activation": "Tanh"}
+    how = {"max_length": 9, "lowers_case": True, "prompts": {"query": "the green cup "}}
+    write_sentence_folder(
+        folder / "teacher", modules=SentenceModules(("cls", "mean"), (dense, {"name": "normalize"}), **how)
+    )
+    assert run_distillation.main(flags) == 0
     return folder
 
 
@@ -118,7 +126,9 @@ def test_the_folders_are_asked_as_sentence_encoders(finished):
     for name in (".", "trimmed"):
         folder = finished / "run" / name
         tokenizer, answer = AutoTokenizer.from_pretrained(folder), open_pytorch(folder, 1)
-        vectors[name] = np.concatenate([answer({**tokenizer(text, return_tensors="np")}) for text in texts])
+        vectors[name] = np.concatenate(
+            [answer({**tokenizer(text, truncation=True, return_tensors="np")}) for text in texts]
+        )
         np.testing.assert_allclose(vectors[name], load_encoder(str(folder)).encode(texts), atol=1e-6)
         theirs = library.SentenceTransformer(str(folder), device="cpu").encode(texts)
         np.testing.assert_allclose(vectors[name], theirs, atol=1e-5)
