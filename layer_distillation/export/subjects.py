@@ -18,10 +18,12 @@ from layer_distillation.records.run_record import RunRecord
 from layer_distillation.records.token_counts import measure_lengths
 from layer_distillation.tasks.arguments import DataArguments
 from layer_distillation.tasks.data import TaskData
+from layer_distillation.tasks.evaluation_sets import RETRIEVAL
 from layer_distillation.tasks.kinds.entry import ITEM_MARKS, TaskKind
 from layer_distillation.tasks.kinds.table import find_model_kind
-from layer_distillation.tasks.loading import fingerprint_task, load_task
+from layer_distillation.tasks.loading import fingerprint_task, fingerprint_tokens, load_task
 from layer_distillation.tasks.model_checks import explain_errors, get_auto_class, quiet_loading
+from layer_distillation.tasks.retrieval import describe_sets
 from layer_distillation.tasks.tokenizing import tokenize_task
 from layer_distillation.tasks.transfer_set import add_transfer_set
 from layer_distillation.teachers.arguments import TeacherArguments
@@ -99,12 +101,26 @@ def load_rows(texts: TaskData, tokenizer: PreTrainedTokenizerBase, record: RunRe
         ValueError: they are not the rows of the run.
     """
     data = tokenize_texts(texts, tokenizer, record)
-    if fingerprint_task(data) != record.task["fingerprint"]:
+    if changed := list_changed(data, record):
         raise ValueError(
-            "the rows that this run names are others than it was trained and scored on: bring those back, or "
-            f"{NO_SCORES}"
+            f"the rows that this run names are others than it was trained and scored on ({' and '.join(changed)}): "
+            f"bring those back, or {NO_SCORES}"
         )
     return data
+
+
+def list_changed(data: TaskData, record: RunRecord) -> list[str]:
+    """What is not as the run had it. Of records from before the tokens of the test rows were in them, their number
+    says it."""
+    task, test = record.task, data.test
+    known = task.get("test_fingerprint")
+    found = {
+        "training or validation": fingerprint_task(data) == task["fingerprint"],
+        "test": (0 if test is None else data.count_rows("test", test)) == task["rows"].get("test", 0)
+        and (known is None or fingerprint_tokens(test) == known),
+        "retrieval sets": describe_sets(data.retrieval) == task.get(RETRIEVAL, {}),
+    }
+    return [name for name, is_same in found.items() if not is_same]
 
 
 def mark_items(data: TaskData, predictions: Mapping[str, np.ndarray]) -> TaskData:

@@ -21,6 +21,7 @@ from layer_distillation.records.run_record import RunRecord
 from layer_distillation.tasks.data import TaskData
 from layer_distillation.tasks.evaluation_sets import RETRIEVAL
 from layer_distillation.tasks.kinds.entry import LABELS
+from layer_distillation.tasks.loading import fingerprint_tokens
 from layer_distillation.tasks.retrieval import describe_sets
 from layer_distillation.teachers.loading import Teacher
 from student_init import get_num_layers
@@ -65,6 +66,7 @@ def describe_task(data: TaskData, fingerprint: str) -> dict[str, Any]:
         **({"windows": {split: len(rows) for split, rows in data.list_splits()}} if data.kind.answer_rows else {}),
         **({RETRIEVAL: describe_sets(data.retrieval)} if data.retrieval else {}),
         "fingerprint": fingerprint,
+        "test_fingerprint": None if data.test is None else fingerprint_tokens(data.test),
         "unlabelled_rows": 0 if data.unlabelled is None else len(data.unlabelled),
         "max_length": data.max_length,
         "texts": data.text_facts,

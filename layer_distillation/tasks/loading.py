@@ -231,3 +231,11 @@ def fingerprint_task(tokenized: TaskData) -> str:
         for batch in split.select_columns(["input_ids", "labels"]).iter(FINGERPRINT_BATCH_ROWS):
             digest.update(json.dumps([batch["input_ids"], batch["labels"]]).encode())
     return digest.hexdigest()
+
+
+def fingerprint_tokens(rows: Dataset) -> str:
+    """sha256 of token ids, of rows that nothing learns from."""
+    digest = hashlib.sha256()
+    for batch in rows.select_columns(["input_ids"]).iter(FINGERPRINT_BATCH_ROWS):
+        digest.update(json.dumps(batch["input_ids"]).encode())
+    return digest.hexdigest()

@@ -153,6 +153,26 @@ def test_with_gold_scores_it_can(finished):
     assert made.change["difference"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "old", "new", "changed"),
+    [
+        ("set/corpus.jsonl", "the", "a", "retrieval sets"),
+        ("set/qrels.tsv", "q5\tc6\t1\n", "", "retrieval sets"),
+        ("sts.csv", "the red", "a blue", "test"),
+        ("texts.txt", "the blue", "a red", "training or validation"),
+    ],
+)
+def test_rows_that_are_others_by_now_are_refused(finished, capsys, name, old, new, changed):
+    content = (finished / name).read_text(encoding="utf-8")
+    (finished / name).write_text(content.replace(old, new), encoding="utf-8")
+    try:
+        message = refuse(finished, capsys, "--formats=pytorch")
+    finally:
+        (finished / name).write_text(content, encoding="utf-8")
+    assert f"are others than it was trained and scored on ({changed}): bring" in message
+
+
 # ---- other programs -----------------------------------------------------------------------------------------------
 
 
