@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         free = describe_free_space([options.folder])
         exit_with_error(f"a file could not be written ({tell_reason(error)}); {free}: mend that and start again", 1)
     print(format_table(record))
-    return int(options.strict and any(made.warning for made in record.artifacts))
+    refused = [made for made in record.artifacts if made.warning and made.path is None]  # not those of earlier exports
+    return int(options.strict and bool(refused))
 
 
 def read_arguments(options: argparse.Namespace, command: str) -> ExportArguments:

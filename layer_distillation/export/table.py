@@ -4,7 +4,7 @@ from layer_distillation.records.export_record import Artifact, ExportRecord
 
 
 def format_table(record: ExportRecord) -> str:
-    """Rows of the command's own artifacts; what was not measured is a dash."""
+    """Rows of all artifacts, those of earlier exports last; what was not measured is a dash."""
     rows = [list_header(record), *(list_cells(made, record) for made in record.artifacts)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

@@ -167,6 +167,9 @@ def test_a_form_that_loses_too_much_is_warned_of_and_with_strict_not_kept(projec
     assert export(project, "--formats=onnx", "--no_controls") == 0
     assert (project / "run" / "onnx" / "model.onnx").exists()
     assert "loses 0.0500" in read_export_record(project / "run").find("student", "onnx").warning
+    monkeypatch.setattr(stages, "measure_change", measure)
+    assert export(project, "--formats=onnx-int8", "--max_metric_loss=1", "--no_controls", "--strict") == 0
+    assert "loses 0.0500" in read_export_record(project / "run").find("student", "onnx").warning
 
 
 @pytest.mark.slow
