@@ -27,7 +27,7 @@ from layer_distillation.tasks.retrieval import fingerprint_set
 logger = logging.getLogger(__name__)
 
 # Counted up where the same packages would write another file, or answer other batches.
-VERSION = 1
+VERSION = 2
 FOLDER, MANIFEST_NAME, LOGITS_NAME = "teacher_exports", "manifest.json", "logits.npz"
 ROWS_AT_ONCE = 1000
 
