@@ -1,6 +1,7 @@
 """The learning rate that is taken where none is named: the rule, and the trainer that goes by it."""
 
 import logging
+from functools import partial
 
 import pytest
 
@@ -11,13 +12,18 @@ from layer_distillation.step.trimmed_embedding import overrides_parameter_hooks
 from tiny_training import make_trainer
 
 
-def test_four_times_the_steps_halve_the_rate_and_twice_the_width_halves_it():
-    rate = choose_learning_rate(400, 384, imitates_layers=True)
-    assert rate == pytest.approx(2e-4)
-    assert choose_learning_rate(1600, 384, imitates_layers=True) == pytest.approx(rate / 2)
-    assert choose_learning_rate(400, 768, imitates_layers=True) == pytest.approx(rate / 2)
-    assert choose_learning_rate(400, 384, imitates_layers=False) == pytest.approx(0.75e-4)
-    assert choose_learning_rate(1, 16, imitates_layers=False) == LARGEST
+@pytest.mark.parametrize(("imitates_layers", "rate", "times"), [(True, 2e-4, 16), (False, 0.96e-4, 4)])
+def test_more_steps_halve_the_rate_and_twice_the_width_halves_it(imitates_layers, rate, times):
+    """With layers 16 times as many steps, without 4 times."""
+    num_steps = 256
+    choose = partial(choose_learning_rate, imitates_layers=imitates_layers)
+    assert choose(num_steps, 384) == pytest.approx(rate, rel=0.03)
+    assert choose(num_steps * times, 384) == pytest.approx(choose(num_steps, 384) / 2)
+    assert choose(num_steps, 768) == pytest.approx(choose(num_steps, 384) / 2)
+
+
+def test_the_rate_has_a_ceiling():
+    assert choose_learning_rate(1, 16, imitates_layers=True) == LARGEST
 
 
 def find_peak(trainer) -> float:
@@ -45,9 +51,10 @@ def test_a_training_takes_the_rate_of_its_own_steps_and_leaves_the_arguments(tmp
 
 def test_without_terms_on_layers_the_rate_is_lower(tmp_path, monkeypatch):
     monkeypatch.setattr("layer_distillation.step.learning_rate.LARGEST", 1.0)
-    whole = train_without_rate(tmp_path, max_steps=4).learning_rate
     off = dict.fromkeys([f"{name}_weight" for name in INTERMEDIATE_TERMS], 0.0)
-    assert train_without_rate(tmp_path, max_steps=4, **off).learning_rate == pytest.approx(whole * 0.375)
+    trainer = train_without_rate(tmp_path, max_steps=90, **off)
+    rates = [choose_learning_rate(90, trainer.model.config.hidden_size, imitates) for imitates in (False, True)]
+    assert trainer.learning_rate == rates[0] < rates[1]
 
 
 def test_a_rate_that_is_named_is_taken(tmp_path):
