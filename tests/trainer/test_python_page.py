@@ -17,10 +17,11 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "PYTHON.md"
 
 def test_the_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, second, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    first, second, third, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     teacher = AutoModelForSequenceClassification.from_pretrained(write_teacher(tmp_path / "teacher"))
     rows = [row | {"input_ids": [token % len(WORDS) for token in row["input_ids"]]} for row in make_rows(16)]
-    names = {"teacher": teacher, "rows": Dataset.from_list(rows), "torch": torch, "F": F}
+    rows = Dataset.from_list(rows).remove_columns("example_index")
+    names = {"teacher": teacher, "rows": rows, "torch": torch, "F": F}
     names |= {"tokenizer": AutoTokenizer.from_pretrained(tmp_path / "teacher"), "build_student": build_student}
     names |= {"DistillationTrainer": DistillationTrainer}
     names["DistillationTrainingArguments"] = DistillationTrainingArguments
@@ -29,3 +30,7 @@ def test_the_examples_run(tmp_path, monkeypatch):
     exec(second.replace("...)", "train_dataset=rows, eval_dataset=rows, processing_class=tokenizer)"), names)
     names["trainer"].train()
     assert any("contrast_loss" in entry for entry in names["trainer"].state.log_history)
+    exec(third, names)
+    names["trainer"].train()
+    assert any("pkd_loss" in entry for entry in names["trainer"].state.log_history)
+    assert names["trainer"].teacher_store.folder.parent == Path("stores")
