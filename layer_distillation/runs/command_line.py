@@ -233,8 +233,14 @@ def is_given(name: str, flags: Sequence[str]) -> bool:
 
 
 def check_known(parser: OneLineParser, flags: Sequence[str]) -> None:
-    """Ends the process at the first flag that does not exist, with the nearest one that does."""
+    """Ends the process at the first flag that does not exist, with the nearest one that does, or at the first word that
+    belongs to none."""
     _, unknown = parser.parse_known_args(flags)
+    if unknown and not unknown[0].startswith("-"):
+        parser.error(
+            f"{unknown[0]!r} is no flag, and the flag before it has its value: a recipe comes first, and a list is one "
+            "word, as a,b"
+        )
     if unknown:
         name = unknown[0].split("=")[0]
         valid = [f"--{flag}" for flag in list_flags(parser)]

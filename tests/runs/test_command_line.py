@@ -141,6 +141,13 @@ def test_a_recipe_that_is_not_there_suggests_one_that_is(capsys):
     assert "neither a flag nor a recipe" in fail_with(["odd"], capsys)
 
 
+@pytest.mark.parametrize("argv", [["--seed", "1", "sick_minilm"], ["--text_columns", "premise", "sick_minilm"]])
+def test_a_word_behind_a_flag_and_its_value_is_told_where_recipes_and_lists_go(argv, capsys):
+    assert "'sick_minilm' is no flag, and the flag before it has its value: a recipe comes first" in fail_with(
+        argv, capsys
+    )
+
+
 def test_the_token_is_in_no_effective_argument():
     arguments = parse_command_line(["--hub_token", "hf_secret"])
     assert "hf_secret" not in str(arguments.to_dict())
