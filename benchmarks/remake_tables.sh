@@ -91,6 +91,14 @@ compare learning_rate studies/learning_rate 'studies/losses/*/even-seed4[2-4]' \
     'studies/several_teachers/sick/even-one*' --vary learning_rate layer_matching
 compare pretrained_source studies/pretrained_source
 compare recombined_pairs studies/recombined_pairs --vary loss recombined_pairs learning_rate num_train_epochs
+measure rows row_curves studies/rows
+if is_wanted rows_picture; then
+    mkdir -p "$made/studies"
+    python -m benchmarks.row_curves studies/rows --picture "$made/studies/rows.png" >/dev/null
+    finish studies/rows.png
+fi
+compare text_sst2 studies/text_and_pairs/sst2 'studies/rows/sst2/even-*-rall-*' \
+    --vary unlabeled_file learning_rate loss
 for start in top bottom odd even; do
     compare "pretrained_source_$start" "studies/pretrained_source/sick/$start-*"
 done
