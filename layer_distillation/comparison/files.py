@@ -16,7 +16,6 @@ from typing import Any
 
 from layer_distillation.comparison.pairs import Pair
 from layer_distillation.comparison.race_report import describe_look
-from layer_distillation.comparison.race_runs import RaceResult
 from layer_distillation.comparison.report import Block
 from layer_distillation.comparison.results import ArmResult, RunResult, UnitResult
 from layer_distillation.comparison.runs import LeftOut
@@ -239,7 +238,11 @@ def describe_unit(result: UnitResult) -> dict[str, Any]:
         ],
         "left_out": [left._asdict() for left in result.unit.left_out],
         "remarks": result.unit.remarks,
-        **(describe_race(result.race) if result.race else {}),
+        **(
+            {"race": [describe_look(look) for look in result.race.looks], "not_in_the_race": result.race.left_out}
+            if result.race
+            else {}
+        ),
     } | ({"tuning": tuning} if (tuning := describe_tunings(result)) else {})
 
 
@@ -251,11 +254,6 @@ def describe_tunings(result: UnitResult) -> dict[str, Any]:
 def describe_lead(lead: TeacherLead) -> dict[str, Any]:
     """Of the teacher over the best answer that is the same for every row."""
     return lead._asdict() | {"estimate": describe_estimate(lead.estimate), "counts_over_tasks": lead.is_shown}
-
-
-def describe_race(race: RaceResult) -> dict[str, Any]:
-    """The looks, and the arms that were not in it, with the reason."""
-    return {"race": [describe_look(look) for look in race.looks], "not_in_the_race": race.left_out}
 
 
 def describe_pair(pair: Pair) -> dict[str, Any]:
